@@ -1,0 +1,1 @@
+//! Runnable examples of RedFlag; see the files beside this one.

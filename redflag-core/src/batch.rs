@@ -1,0 +1,352 @@
+//! Batches: many events judged one by one and committed as one (clauses B1 to B7).
+//!
+//! [`Planner`] is the only place where a batch is judged. It works on what was loaded and returns what must be written; it
+//! never asks a backend, so a backend cannot judge an event wrongly.
+
+use crate::{
+    agent::AgentHead,
+    counters::CounterChanges,
+    event::{self, Actor, Event, EventInput, RecordedEvent, Source},
+    ids::{AgentId, BatchId, Digest, EventId},
+    limits,
+    names::PackageKey,
+    rejection::{Rejection, RejectionCode},
+    state::{self, Context, PackageState},
+    time::Timestamp,
+    words::OutcomeKind,
+    work::{Changes, ChosenEventId, Loaded, Refusal, Withheld},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// A batch of events as a caller submits it.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    agent: AgentId,
+    id: BatchId,
+    actor: Actor,
+    events: Vec<EventInput>,
+}
+
+impl Batch {
+    /// A batch of `events` in the stream of `agent`. The id is the caller's: the same id and content again, any number of
+    /// times, has one effect and one receipt (clause B5).
+    ///
+    /// # Errors
+    /// [`Refusal::BatchTooLarge`] above [`limits::BATCH_EVENTS_MAX`] events (clause B10).
+    pub fn new(agent: AgentId, id: BatchId, actor: Actor, events: Vec<EventInput>) -> Result<Self, Refusal> {
+        match u32::try_from(events.len()) {
+            Ok(count) if count <= limits::BATCH_EVENTS_MAX => Ok(Self { agent, id, actor, events }),
+            _ => Err(Refusal::BatchTooLarge { events: events.len() as u64 }),
+        }
+    }
+
+    /// The agent whose stream it belongs to.
+    #[must_use]
+    pub const fn agent(&self) -> AgentId {
+        self.agent
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> BatchId {
+        self.id
+    }
+
+    /// Who caused it.
+    #[must_use]
+    pub const fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// Its events.
+    #[must_use]
+    pub fn events(&self) -> &[EventInput] {
+        &self.events
+    }
+
+    /// The digest that tells equal content under one id from other content (clause B6).
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let content = serde_json::to_vec(&(&self.actor, &self.events)).expect("event inputs always serialise");
+        Digest::of("redflag batch v1", &[&content])
+    }
+
+    pub(crate) fn items(&self) -> Vec<Item> {
+        self.events.iter().map(Item::checked).collect()
+    }
+}
+
+/// What became of one event of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Stored and applied.
+    Accepted,
+    /// Already stored with equal content (clause B7).
+    Duplicate {
+        /// The batch that brought it first.
+        batch: BatchId,
+        /// Its index there.
+        index: u32,
+    },
+    /// Not applied.
+    Rejected(Rejection),
+}
+
+impl Outcome {
+    /// The word.
+    #[must_use]
+    pub const fn kind(&self) -> OutcomeKind {
+        match self {
+            Self::Accepted => OutcomeKind::Accepted,
+            Self::Duplicate { .. } => OutcomeKind::Duplicate,
+            Self::Rejected(_) => OutcomeKind::Rejected,
+        }
+    }
+}
+
+/// The stored answer to a batch: one outcome per event, dense and index-aligned (clause B4).
+///
+/// Kept sparse, because nearly every event of nearly every batch is accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The agent.
+    pub agent: AgentId,
+    /// The batch.
+    pub batch: BatchId,
+    /// Its number in the agent's stream: 1..n without gap. 0 when nothing was written.
+    pub number: u64,
+    /// When the store received it.
+    pub received_at: Timestamp,
+    /// Events submitted.
+    pub submitted: u32,
+    /// Events accepted.
+    pub accepted: u32,
+    /// Events that were duplicates.
+    pub duplicate: u32,
+    /// Events rejected.
+    pub rejected: u32,
+    /// Every outcome that is not [`Outcome::Accepted`], by index, ascending.
+    pub exceptions: Vec<(u32, Outcome)>,
+}
+
+impl Receipt {
+    /// One outcome per event, in order.
+    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> {
+        let mut exceptions = self.exceptions.iter().peekable();
+        (0..self.submitted).map(move |index| match exceptions.next_if(|(at, _)| *at == index) {
+            Some((_, outcome)) => outcome.clone(),
+            None => Outcome::Accepted,
+        })
+    }
+
+    /// The rejections, with their indexes.
+    pub fn rejections(&self) -> impl Iterator<Item = (u32, &Rejection)> {
+        self.exceptions.iter().filter_map(|(index, outcome)| match outcome {
+            Outcome::Rejected(rejection) => Some((*index, rejection)),
+            _ => None,
+        })
+    }
+}
+
+/// A batch as it is stored: its receipt with where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchRecord {
+    /// Who caused it.
+    pub actor: Actor,
+    /// Where it came from.
+    pub source: Source,
+    /// The digest of its content.
+    pub digest: Digest,
+    /// The answer.
+    pub receipt: Receipt,
+}
+
+/// A rejected event with what is left of it for people to read (clause B15).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedItem {
+    /// The batch.
+    pub batch: BatchId,
+    /// Its index there.
+    pub index: u32,
+    /// Why.
+    pub rejection: Rejection,
+    /// The package, where it could be read.
+    pub package: Option<PackageKey>,
+    /// The start of what was submitted.
+    pub excerpt: String,
+}
+
+/// One event to judge, or one that did not even pass validation.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) event: Result<Event, Rejection>,
+    /// The package and the raw text of an invalid one.
+    pub(crate) package: Option<PackageKey>,
+    pub(crate) raw: String,
+}
+
+impl Item {
+    pub(crate) const fn valid(event: Event) -> Self {
+        Self { event: Ok(event), package: None, raw: String::new() }
+    }
+
+    fn checked(input: &EventInput) -> Self {
+        match event::validate(input) {
+            Ok(event) => Self::valid(event),
+            Err(rejection) => {
+                let raw = serde_json::to_string(input).unwrap_or_default();
+                Self { event: Err(rejection), package: None, raw: event::excerpt(&raw) }
+            }
+        }
+    }
+}
+
+/// Judges batches of one agent and gathers what must be written.
+pub(crate) struct Planner<'a> {
+    loaded: &'a Loaded,
+    withheld: &'a Withheld,
+    context: Context,
+    head: AgentHead,
+    working: HashMap<PackageKey, PackageState>,
+    /// Ids accepted within this unit of work.
+    accepted_ids: HashMap<EventId, (Digest, BatchId, u32)>,
+    changes: Changes,
+    items_seen: u32,
+}
+
+impl<'a> Planner<'a> {
+    pub(crate) fn new(loaded: &'a Loaded, withheld: &'a Withheld, head: &AgentHead, context: Context) -> Self {
+        Self {
+            loaded,
+            withheld,
+            context,
+            head: head.clone(),
+            working: HashMap::new(),
+            accepted_ids: HashMap::new(),
+            changes: Changes::default(),
+            items_seen: 0,
+        }
+    }
+
+    /// Judges one batch; an empty one leaves no trace (clause B9).
+    pub(crate) fn batch(&mut self, id: BatchId, source: Source, digest: Digest, items: Vec<Item>) -> Receipt {
+        let submitted = u32::try_from(items.len()).expect("the number of items is within the batch limit");
+        let mut receipt = Receipt {
+            agent: self.head.agent,
+            batch: id,
+            number: 0,
+            received_at: self.context.received_at,
+            submitted,
+            accepted: 0,
+            duplicate: 0,
+            rejected: 0,
+            exceptions: Vec::new(),
+        };
+        if submitted == 0 {
+            return receipt;
+        }
+        self.head.batches += 1;
+        receipt.number = self.head.batches;
+        for (index, item) in (0..submitted).zip(items) {
+            let outcome = self.item(id, index, source, item);
+            match &outcome {
+                Outcome::Accepted => receipt.accepted += 1,
+                Outcome::Duplicate { .. } => receipt.duplicate += 1,
+                Outcome::Rejected(_) => receipt.rejected += 1,
+            }
+            if outcome != Outcome::Accepted {
+                receipt.exceptions.push((index, outcome));
+            }
+        }
+        let record = BatchRecord { actor: self.context.actor.clone(), source, digest, receipt: receipt.clone() };
+        self.changes.batches.push(record);
+        receipt
+    }
+
+    /// What must be written, with the agent's head as it is after `finish`.
+    pub(crate) fn finish(mut self, finish: impl FnOnce(&mut AgentHead)) -> Changes {
+        finish(&mut self.head);
+        for (package, after) in &self.working {
+            self.changes.counters.record(self.loaded.states.get(package), Some(after));
+        }
+        self.changes.states = self.working.into_values().collect();
+        self.changes.states.sort_unstable_by(|a, b| a.package.cmp(&b.package));
+        self.changes.head = Some(self.head);
+        self.changes
+    }
+
+    fn item(&mut self, batch: BatchId, index: u32, source: Source, item: Item) -> Outcome {
+        let withheld = self.withheld.contains(self.items_seen);
+        self.items_seen += 1;
+        let Item { event, package, raw } = item;
+        let event = match event {
+            Ok(event) => event,
+            Err(rejection) => return self.reject(batch, index, rejection, package, raw),
+        };
+        if withheld {
+            let rejection = Rejection::new(RejectionCode::StoreRefused, "event", "the database refused this event");
+            return self.reject_event(batch, index, rejection, &event);
+        }
+        let digest = (source == Source::Submitted).then(|| event.digest());
+        if let Some(outcome) = digest.and_then(|digest| self.known(&event, digest)) {
+            return match outcome {
+                Outcome::Rejected(rejection) => self.reject_event(batch, index, rejection, &event),
+                other => other,
+            };
+        }
+        let before = self.working.get(&event.package).or_else(|| self.loaded.states.get(&event.package));
+        let after = match state::apply(before, &event, &self.context) {
+            Ok(after) => after,
+            Err(rejection) => return self.reject_event(batch, index, rejection, &event),
+        };
+        self.head.events += 1;
+        let sequence = self.head.events;
+        self.changes.history.extend(state::version_change(before, &event, &self.context, sequence));
+        if let Some(digest) = digest {
+            self.accepted_ids.insert(event.id, (digest, batch, index));
+            self.changes.chosen_ids.push(ChosenEventId { event: event.id, sequence, digest, batch, index });
+        }
+        let revision = after.revision;
+        self.working.insert(after.package.clone(), after);
+        let Context { actor, received_at } = self.context.clone();
+        self.changes.events.push(RecordedEvent { event, sequence, revision, batch, index, actor, source, received_at });
+        Outcome::Accepted
+    }
+
+    /// Clause B7.
+    fn known(&self, event: &Event, digest: Digest) -> Option<Outcome> {
+        let here = self.accepted_ids.get(&event.id).copied();
+        let stored = || self.loaded.events.get(&event.id).map(|known| (known.digest, known.batch, known.index));
+        let (known_digest, batch, index) = here.or_else(stored)?;
+        Some(if known_digest == digest {
+            Outcome::Duplicate { batch, index }
+        } else {
+            let message = format!("{} was used before for an event with other content", event.id);
+            Outcome::Rejected(Rejection::new(RejectionCode::EventIdReused, "event_id", message))
+        })
+    }
+
+    fn reject_event(&mut self, batch: BatchId, index: u32, rejection: Rejection, event: &Event) -> Outcome {
+        let excerpt = event::excerpt(&event.kind.to_json());
+        self.reject(batch, index, rejection, Some(event.package.clone()), excerpt)
+    }
+
+    fn reject(&mut self, batch: BatchId, index: u32, rejection: Rejection, package: Option<PackageKey>, excerpt: String) -> Outcome {
+        self.changes.rejections.push(RejectedItem { batch, index, rejection: rejection.clone(), package, excerpt });
+        Outcome::Rejected(rejection)
+    }
+}
+
+impl CounterChanges {
+    /// Counters from nothing: what a rebuild starts from.
+    #[must_use]
+    pub fn of_states<'a>(states: impl IntoIterator<Item = &'a PackageState>) -> Self {
+        let mut counters = Self::default();
+        for state in states {
+            counters.record(None, Some(state));
+        }
+        counters
+    }
+}

@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+pub mod agent;
+pub mod batch;
+pub mod counters;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod memory;
+pub mod metadata;
+pub mod names;
+pub mod offer;
+pub mod query;
+pub mod rejection;
+pub mod report;
+pub mod signing;
+pub mod state;
+pub mod store;
+pub mod time;
+pub mod transition;
+pub mod version_order;
+pub mod wire;
+pub mod words;
+pub mod work;
+
+mod fleet;
+
+pub use fleet::Fleet;
+pub use memory::MemoryStore;

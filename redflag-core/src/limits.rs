@@ -1,0 +1,48 @@
+//! Every limit of the contract, named once.
+//!
+//! A limit is inclusive: a value of exactly the limit is accepted, one more is refused. Each is tested at the limit and at
+//! limit + 1. Over-limit envelopes are refused whole before any I/O (clause B10); an over-limit field rejects only its fact
+//! or event (clause B3).
+
+/// Events of a batch when nothing else is asked for.
+pub const BATCH_EVENTS_DEFAULT: u32 = 100;
+/// Most events one batch may hold.
+pub const BATCH_EVENTS_MAX: u32 = 10_000;
+/// Most facts (offers and gone entries of all scopes) in one report; an agent with more sends the scope truncated, as partial.
+pub const REPORT_FACTS_MAX: usize = 50_000;
+/// Most bytes of one report after decoding.
+pub const REPORT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most scopes in one report.
+pub const REPORT_SCOPES_MAX: usize = 32;
+/// Report schema numbers this version reads.
+pub const REPORT_SCHEMAS: &[u32] = &[1];
+/// Most bytes of a manager's word.
+pub const MANAGER_BYTES_MAX: usize = 32;
+/// Most bytes of a package name.
+pub const PACKAGE_NAME_BYTES_MAX: usize = 255;
+/// Most bytes of an architecture.
+pub const ARCH_BYTES_MAX: usize = 32;
+/// Most bytes of a version.
+pub const VERSION_BYTES_MAX: usize = 255;
+/// Most bytes of a short text: names of people and hosts, origins, reasons, comments.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Most advisory ids, and most CVE ids, of one candidate.
+pub const ADVISORIES_MAX: usize = 256;
+/// Most bytes of one metadata object in canonical form.
+pub const METADATA_BYTES_MAX: usize = 4 * 1024;
+/// Deepest nesting of one metadata object.
+pub const METADATA_DEPTH_MAX: usize = 8;
+/// Most bytes of a rejected fact or event that are kept for the operator to read.
+pub const REJECTED_EXCERPT_BYTES_MAX: usize = 512;
+/// Open offers from which an empty complete scan is held to be implausible (clause R2).
+pub const COLLAPSE_OFFERS_MIN: u32 = 50;
+/// Most rows on one page of a list.
+pub const PAGE_SIZE_MAX: u32 = 500;
+/// Rows on one page of a list when nothing else is asked for.
+pub const PAGE_SIZE_DEFAULT: u32 = 50;
+/// Most bytes of a search text.
+pub const SEARCH_BYTES_MAX: usize = 128;
+/// Most bytes of a cursor.
+pub const CURSOR_BYTES_MAX: usize = 2_048;
+/// Most bytes of one record of a `RecordStore`.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;

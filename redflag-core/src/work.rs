@@ -1,0 +1,434 @@
+//! Units of work: the closed set of things that change a fleet, each a pure decision between loading and writing.
+//!
+//! A backend opens one write transaction, locks the agent, loads what [`UnitOfWork::needs`] names, calls
+//! [`UnitOfWork::decide`] (which may run more than once, for example after a serialisation failure), writes [`Changes`] without
+//! looking inside, in a number of statements that does not depend on their size, and commits. Nothing else is asked of it.
+
+use crate::{
+    agent::{AgentHead, Enrolment},
+    batch::{Batch, BatchRecord, Item, Planner, Receipt, RejectedItem},
+    counters::CounterChanges,
+    event::{Actor, Event, EventKind, RecordedEvent, Source},
+    ids::{AgentId, BatchId, Digest, EventId, ReportId},
+    limits,
+    names::{Manager, PackageKey, Text},
+    offer::OfferDigest,
+    report::{Report, ReportAnswer, StoredReport},
+    state::{Context, PackageState, VersionChange},
+    time::Timestamp,
+    words::IgnoreScope,
+};
+use serde::Serialize;
+use std::{collections::HashMap, ops::Range};
+
+/// Something that changes a fleet.
+#[derive(Clone, Debug)]
+pub enum UnitOfWork {
+    /// A caller submits a batch.
+    SubmitBatch(SubmitBatch),
+    /// An agent reports.
+    RecordReport(RecordReport),
+    /// An operator decides.
+    Decide(Decide),
+    /// An agent is enrolled.
+    EnrolAgent(Enrolment),
+}
+
+/// A batch with when it was received.
+#[derive(Clone, Debug)]
+pub struct SubmitBatch {
+    /// The batch.
+    pub batch: Batch,
+    /// When.
+    pub received_at: Timestamp,
+    /// Events the database refused at an earlier try.
+    pub withheld: Withheld,
+}
+
+/// A report with when it was received and how its events are cut into batches.
+#[derive(Clone, Debug)]
+pub struct RecordReport {
+    /// The agent, from the credential (clause C3).
+    pub agent: AgentId,
+    /// The report.
+    pub report: Report,
+    /// When.
+    pub received_at: Timestamp,
+    /// Events per batch, 1 to [`limits::BATCH_EVENTS_MAX`].
+    pub batch_events: u32,
+    /// Events the database refused at an earlier try.
+    pub withheld: Withheld,
+}
+
+/// Decisions of one operator about packages of one agent (clause S2).
+#[derive(Clone, Debug)]
+pub struct Decide {
+    /// The agent.
+    pub agent: AgentId,
+    /// The id of the batch it becomes; the same id and content again has one effect.
+    pub batch: BatchId,
+    /// Who.
+    pub operator: Text,
+    /// What, about which package.
+    pub decisions: Vec<(PackageKey, Decision)>,
+    /// When.
+    pub received_at: Timestamp,
+}
+
+/// What an operator can decide about an update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "decision", rename_all = "kebab-case")]
+pub enum Decision {
+    /// Install exactly this offer.
+    Approve {
+        /// The offer shown.
+        offer_digest: OfferDigest,
+        /// In which words.
+        comment: Option<Text>,
+    },
+    /// Take an approval back.
+    WithdrawApproval {
+        /// In which words.
+        comment: Option<Text>,
+    },
+    /// Do not ask.
+    Ignore {
+        /// The offer shown.
+        offer_digest: OfferDigest,
+        /// This version or the whole package.
+        scope: IgnoreScope,
+        /// Until when.
+        until: Option<Timestamp>,
+        /// In which words.
+        reason: Option<Text>,
+    },
+    /// Ask again.
+    Reopen {
+        /// In which words.
+        comment: Option<Text>,
+    },
+}
+
+impl Decision {
+    fn event(&self) -> EventKind {
+        match self.clone() {
+            Self::Approve { offer_digest, comment } => EventKind::Approved { offer_digest, comment },
+            Self::WithdrawApproval { comment } => EventKind::ApprovalWithdrawn { comment },
+            Self::Ignore { offer_digest, scope, until, reason } => EventKind::Ignored { offer_digest, scope, until, reason },
+            Self::Reopen { comment } => EventKind::Reopened { comment },
+        }
+    }
+}
+
+/// Indexes of events, over all batches of a unit of work, that are rejected as `store_refused` without being tried
+/// (clause B13). Empty but when the facade is looking for what a database refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Withheld(Vec<Range<u32>>);
+
+impl Withheld {
+    /// Also withholds `indexes`.
+    pub fn add(&mut self, indexes: Range<u32>) {
+        self.0.push(indexes);
+    }
+
+    /// Whether the event at `index` is withheld.
+    #[must_use]
+    pub fn contains(&self, index: u32) -> bool {
+        self.0.iter().any(|range| range.contains(&index))
+    }
+
+    /// How many events are withheld one by one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is withheld.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What a unit of work must see. The agent's head is always loaded, under a lock that lasts until commit (clause R5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// The agent.
+    pub agent: AgentId,
+    /// Which states of the agent.
+    pub states: StateNeeds,
+    /// The batch whose receipt may already be stored.
+    pub batch: Option<BatchId>,
+    /// The report whose answer may already be stored.
+    pub report: Option<ReportId>,
+    /// Caller-chosen event ids that may already be stored.
+    pub events: Vec<EventId>,
+}
+
+/// Which states of an agent a unit of work must see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateNeeds {
+    /// None.
+    None,
+    /// Those of these packages.
+    Packages(Vec<PackageKey>),
+    /// All of these managers, open and closed.
+    Managers(Vec<Manager>),
+}
+
+/// What a backend loaded, inside the transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The agent's head; none when the agent is unknown.
+    pub head: Option<AgentHead>,
+    /// The states asked for, those that exist.
+    pub states: HashMap<PackageKey, PackageState>,
+    /// The stored batch of the id asked for.
+    pub batch: Option<BatchRecord>,
+    /// The stored report of the id asked for.
+    pub report: Option<StoredReport>,
+    /// The stored events of the ids asked for.
+    pub events: HashMap<EventId, ChosenEventId>,
+}
+
+/// An event id chosen by a caller, with where the event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChosenEventId {
+    /// The id.
+    pub event: EventId,
+    /// The event's number in the agent's stream.
+    pub sequence: u64,
+    /// The digest of the event's content.
+    pub digest: Digest,
+    /// The batch that brought it.
+    pub batch: BatchId,
+    /// Its index there.
+    pub index: u32,
+}
+
+/// What must be written, all or nothing. Empty changes write nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The agent's head as it is afterwards; inserted when the agent was unknown.
+    pub head: Option<AgentHead>,
+    /// New batches, by ascending number.
+    pub batches: Vec<BatchRecord>,
+    /// New events, by ascending sequence.
+    pub events: Vec<RecordedEvent>,
+    /// Caller-chosen ids of new events.
+    pub chosen_ids: Vec<ChosenEventId>,
+    /// New and changed states as they are afterwards, in key order; each at most once.
+    pub states: Vec<PackageState>,
+    /// New history rows, by ascending sequence.
+    pub history: Vec<VersionChange>,
+    /// New rejections, in batch and index order.
+    pub rejections: Vec<RejectedItem>,
+    /// Differences to the agent's counters.
+    pub counters: CounterChanges,
+    /// A new stored report.
+    pub report: Option<StoredReport>,
+}
+
+/// What the caller is told after commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To a submitted batch.
+    Batch(Receipt),
+    /// To a report.
+    Report(ReportAnswer),
+    /// To decisions; a receipt with number 0 means that nothing was accepted and nothing written.
+    Decision(Receipt),
+    /// To an enrolment.
+    Enrolled,
+}
+
+/// Why a unit of work as a whole is refused; nothing changes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No agent of this id.
+    #[error("unknown agent {agent}")]
+    UnknownAgent {
+        /// The id.
+        agent: AgentId,
+    },
+    /// The id is taken by an agent with another key.
+    #[error("agent {agent} is already enrolled")]
+    AgentExists {
+        /// The id.
+        agent: AgentId,
+    },
+    /// The batch id was used for other content (clause B6).
+    #[error("batch id {batch} was used before for other content")]
+    BatchIdReused {
+        /// The id.
+        batch: BatchId,
+    },
+    /// The report id was used for other content (clause R1a).
+    #[error("report id {report} was used before for other content")]
+    ReportIdReused {
+        /// The id.
+        report: ReportId,
+    },
+    /// Too many events (clause B10).
+    #[error("{events} events are more than a batch may hold ({})", limits::BATCH_EVENTS_MAX)]
+    BatchTooLarge {
+        /// How many.
+        events: u64,
+    },
+}
+
+/// A decided unit of work: what to write and what to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// What to write.
+    pub changes: Changes,
+    /// What to answer once it is committed.
+    pub answer: Answer,
+}
+
+impl Decided {
+    pub(crate) fn nothing(answer: Answer) -> Self {
+        Self { changes: Changes::default(), answer }
+    }
+}
+
+impl UnitOfWork {
+    /// What must be loaded before [`UnitOfWork::decide`].
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        match self {
+            Self::SubmitBatch(work) => work.needs(),
+            Self::RecordReport(work) => work.needs(),
+            Self::Decide(work) => work.needs(),
+            Self::EnrolAgent(enrolment) => Needs::head(enrolment.agent),
+        }
+    }
+
+    /// Decides, from what was loaded. Pure: the same input gives the same result, however often it runs.
+    ///
+    /// # Errors
+    /// A refusal of the whole; nothing may be written then.
+    pub fn decide(&self, loaded: &Loaded) -> Result<Decided, Refusal> {
+        match self {
+            Self::SubmitBatch(work) => work.decide(loaded),
+            Self::RecordReport(work) => work.decide(loaded),
+            Self::Decide(work) => work.decide(loaded),
+            Self::EnrolAgent(enrolment) => enrol(enrolment, loaded),
+        }
+    }
+
+    /// The events withheld; none for work that stores no outside text row by row.
+    pub fn withheld_mut(&mut self) -> Option<&mut Withheld> {
+        match self {
+            Self::SubmitBatch(work) => Some(&mut work.withheld),
+            Self::RecordReport(work) => Some(&mut work.withheld),
+            Self::Decide(_) | Self::EnrolAgent(_) => None,
+        }
+    }
+}
+
+impl Needs {
+    pub(crate) const fn head(agent: AgentId) -> Self {
+        Self { agent, states: StateNeeds::None, batch: None, report: None, events: Vec::new() }
+    }
+}
+
+pub(crate) fn known_agent(agent: AgentId, loaded: &Loaded) -> Result<&AgentHead, Refusal> {
+    loaded.head.as_ref().ok_or(Refusal::UnknownAgent { agent })
+}
+
+/// The stored receipt when the batch is known (clause B5), a refusal when its content differs (clause B6).
+fn known_batch(batch: BatchId, digest: Digest, loaded: &Loaded) -> Result<Option<Receipt>, Refusal> {
+    match &loaded.batch {
+        Some(record) if record.digest == digest => Ok(Some(record.receipt.clone())),
+        Some(_) => Err(Refusal::BatchIdReused { batch }),
+        None => Ok(None),
+    }
+}
+
+fn packages(items: &[Item]) -> StateNeeds {
+    let mut packages: Vec<_> = items.iter().filter_map(|item| item.event.as_ref().ok()).map(|event| event.package.clone()).collect();
+    packages.sort();
+    packages.dedup();
+    StateNeeds::Packages(packages)
+}
+
+impl SubmitBatch {
+    fn needs(&self) -> Needs {
+        let items = self.batch.items();
+        let mut events: Vec<_> = self.batch.events().iter().map(|event| event.event_id).collect();
+        events.sort();
+        events.dedup();
+        Needs { states: packages(&items), batch: Some(self.batch.id()), events, ..Needs::head(self.batch.agent()) }
+    }
+
+    fn decide(&self, loaded: &Loaded) -> Result<Decided, Refusal> {
+        let head = known_agent(self.batch.agent(), loaded)?;
+        let digest = self.batch.digest();
+        if let Some(receipt) = known_batch(self.batch.id(), digest, loaded)? {
+            return Ok(Decided::nothing(Answer::Batch(receipt)));
+        }
+        let context = Context { actor: self.batch.actor().clone(), received_at: self.received_at };
+        let mut planner = Planner::new(loaded, &self.withheld, head, context);
+        let receipt = planner.batch(self.batch.id(), Source::Submitted, digest, self.batch.items());
+        if receipt.submitted == 0 {
+            return Ok(Decided::nothing(Answer::Batch(receipt)));
+        }
+        Ok(Decided { changes: planner.finish(|_| ()), answer: Answer::Batch(receipt) })
+    }
+}
+
+impl Decide {
+    fn items(&self) -> Vec<Item> {
+        let event = |(index, (package, decision)): (u32, &(PackageKey, Decision))| Event {
+            id: EventId::of_batch(self.agent, self.batch, index),
+            package: package.clone(),
+            kind: decision.event(),
+            observed_at: None,
+        };
+        (0..).zip(&self.decisions).map(event).map(Item::valid).collect()
+    }
+
+    fn digest(&self) -> Digest {
+        let content = serde_json::to_vec(&(&self.operator, &self.decisions)).expect("decisions always serialise");
+        Digest::of("redflag decision v1", &[&content])
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { states: packages(&self.items()), batch: Some(self.batch), ..Needs::head(self.agent) }
+    }
+
+    fn decide(&self, loaded: &Loaded) -> Result<Decided, Refusal> {
+        let head = known_agent(self.agent, loaded)?;
+        if self.decisions.len() > limits::BATCH_EVENTS_MAX as usize {
+            return Err(Refusal::BatchTooLarge { events: self.decisions.len() as u64 });
+        }
+        let digest = self.digest();
+        if let Some(receipt) = known_batch(self.batch, digest, loaded)? {
+            return Ok(Decided::nothing(Answer::Decision(receipt)));
+        }
+        let withheld = Withheld::default();
+        let context = Context { actor: Actor::Operator(self.operator.clone()), received_at: self.received_at };
+        let mut planner = Planner::new(loaded, &withheld, head, context);
+        let mut receipt = planner.batch(self.batch, Source::Decision, digest, self.items());
+        if receipt.accepted == 0 {
+            // The operator is told why; a decision without effect leaves no trace.
+            receipt.number = 0;
+            return Ok(Decided::nothing(Answer::Decision(receipt)));
+        }
+        Ok(Decided { changes: planner.finish(|_| ()), answer: Answer::Decision(receipt) })
+    }
+}
+
+fn enrol(enrolment: &Enrolment, loaded: &Loaded) -> Result<Decided, Refusal> {
+    match &loaded.head {
+        // The same key again is a retry of the same enrolment.
+        Some(head) if head.public_key == enrolment.public_key => Ok(Decided::nothing(Answer::Enrolled)),
+        Some(_) => Err(Refusal::AgentExists { agent: enrolment.agent }),
+        None => {
+            let changes = Changes { head: Some(AgentHead::enrolled(enrolment)), ..Changes::default() };
+            Ok(Decided { changes, answer: Answer::Enrolled })
+        }
+    }
+}

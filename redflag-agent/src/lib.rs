@@ -1,1 +1,4 @@
 //! placeholder
+
+pub mod scan;
+pub mod scan_command;

@@ -1,0 +1,184 @@
+//! Running one command of a package manager: fixed environment, bounded time, bounded output, nothing left behind.
+//!
+//! A command runs in its own process group without standard input, in the C.UTF-8 locale and in UTC, with none of the caller's
+//! environment but `APT_CONFIG`. Whatever ends the wait early (time limit, output limit, the caller dropping the future) kills
+//! the whole group.
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{
+    ffi::OsString,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::Child,
+};
+
+/// Most bytes of standard output that are read.
+pub(super) const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most bytes of standard error that are kept; more is read and dropped.
+pub(super) const STDERR_BYTES_MAX: usize = 16 * 1024;
+/// Longest time one command may take.
+pub(super) const COMMAND_TIME_MAX: Duration = Duration::from_secs(600);
+/// Where commands are looked for.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A command to run: a program, the arguments that always come first, and limits.
+#[derive(Clone, Debug)]
+pub(super) struct Command {
+    program: OsString,
+    arguments: Vec<OsString>,
+    time_max: Duration,
+    output_bytes_max: usize,
+}
+
+/// What a command that ran to its end left behind.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output; never cut.
+    pub stdout: String,
+    /// The start of its standard error.
+    pub stderr: String,
+}
+
+/// Why there is no output.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    #[error("starting {program}: {source}")]
+    Start { program: String, source: std::io::Error },
+    #[error("reading the output of {program}: {source}")]
+    Read { program: String, source: std::io::Error },
+    #[error("{program} took longer than {} s", time_max.as_secs_f32())]
+    Time { program: String, time_max: Duration },
+    #[error("{program} wrote more than {bytes_max} bytes")]
+    OutputTooLong { program: String, bytes_max: usize },
+    #[error("{program} wrote bytes that are not UTF-8")]
+    NotUtf8 { program: String },
+    #[error("{program} was ended by signal {signal}")]
+    Signal { program: String, signal: i32 },
+    #[error("{program} ended with exit code {code}: {message}")]
+    ExitCode { program: String, code: i32, message: String },
+}
+
+impl Command {
+    pub(super) fn new(program: impl Into<OsString>) -> Self {
+        Self { program: program.into(), arguments: Vec::new(), time_max: COMMAND_TIME_MAX, output_bytes_max: OUTPUT_BYTES_MAX }
+    }
+
+    /// Adds arguments that every run gets, before its own.
+    pub(super) fn with<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether the program can be found.
+    pub(super) fn found(&self) -> bool {
+        let program = Path::new(&self.program);
+        program.is_absolute() && program.exists() || PATH.split(':').any(|directory| Path::new(directory).join(program).is_file())
+    }
+
+    /// The command as people would type it, without its arguments' long tail.
+    fn name(&self) -> String {
+        let program = Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned();
+        let words = self.arguments.iter().map(|word| word.to_string_lossy());
+        let words: Vec<_> = words.filter(|word| !word.starts_with('-') && !word.contains(['=', '/', '$', '%'])).take(2).collect();
+        [&[program.into()][..], &words].concat().join(" ")
+    }
+
+    /// Runs it and insists on exit code 0.
+    pub(super) async fn run(&self) -> Result<Output, CommandError> {
+        self.run_with_codes(&[0]).await
+    }
+
+    /// Runs it and insists on one of `codes`. Cancel safe: dropping kills the process group.
+    pub(super) async fn run_with_codes(&self, codes: &[i32]) -> Result<Output, CommandError> {
+        let output = match tokio::time::timeout(self.time_max, self.output()).await {
+            Ok(output) => output?,
+            Err(_) => return Err(CommandError::Time { program: self.name(), time_max: self.time_max }),
+        };
+        if codes.contains(&output.code) {
+            return Ok(output);
+        }
+        let message = [&output.stderr, &output.stdout].into_iter().map(|text| message_of(text)).find(|text| !text.is_empty());
+        Err(CommandError::ExitCode { program: self.name(), code: output.code, message: message.unwrap_or_else(|| "no message".into()) })
+    }
+
+    async fn output(&self) -> Result<Output, CommandError> {
+        let program = || self.name();
+        let mut group = Group(self.start().map_err(|source| CommandError::Start { program: program(), source })?);
+        let stdout = group.0.stdout.take().expect("standard output is piped");
+        let stderr = group.0.stderr.take().expect("standard error is piped");
+        let (stdout, stderr) = tokio::try_join!(read_all(stdout, self.output_bytes_max), read_start(stderr, STDERR_BYTES_MAX))
+            .map_err(|source| CommandError::Read { program: program(), source })?;
+        let Some(stdout) = stdout else {
+            return Err(CommandError::OutputTooLong { program: program(), bytes_max: self.output_bytes_max });
+        };
+        let status = group.0.wait().await.map_err(|source| CommandError::Read { program: program(), source })?;
+        let stdout = String::from_utf8(stdout).map_err(|_| CommandError::NotUtf8 { program: program() })?;
+        let code = exit_code(status).map_err(|signal| CommandError::Signal { program: program(), signal })?;
+        Ok(Output { code, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+    }
+
+    fn start(&self) -> std::io::Result<Child> {
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs([("PATH", PATH), ("LC_ALL", "C.UTF-8"), ("LANGUAGE", "C"), ("TZ", "UTC"), ("TERM", "dumb"), ("HOME", "/nonexistent")])
+            .envs(std::env::var_os("APT_CONFIG").map(|value| ("APT_CONFIG", value)))
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+    }
+}
+
+/// A child that leads a process group; dropped before its end, the whole group is killed.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The id is none once the child has been waited for: then there is nothing of ours left to kill.
+        let leader = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(leader) = leader {
+            // It may have ended in this very moment; then there is nobody left to signal.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+fn exit_code(status: ExitStatus) -> Result<i32, i32> {
+    status.code().ok_or_else(|| status.signal().unwrap_or_default())
+}
+
+/// Everything, or none if it is more than `bytes_max`.
+async fn read_all(source: impl AsyncRead + Unpin, bytes_max: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    source.take(bytes_max as u64 + 1).read_to_end(&mut bytes).await?;
+    Ok((bytes.len() <= bytes_max).then_some(bytes))
+}
+
+/// The first `bytes_max` bytes; the rest is read, so that the writer never blocks, and dropped.
+async fn read_start(mut source: impl AsyncRead + Unpin, bytes_max: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    (&mut source).take(bytes_max as u64).read_to_end(&mut bytes).await?;
+    tokio::io::copy(&mut source, &mut tokio::io::sink()).await?;
+    Ok(bytes)
+}
+
+/// The part of a tool's message that names the trouble: its error lines, else its last lines.
+pub(super) fn message_of(text: &str) -> String {
+    const LINES: usize = 4;
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let errors: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("E:") || line.starts_with("Error")).take(LINES).collect();
+    let kept = if errors.is_empty() { &lines[lines.len().saturating_sub(LINES)..] } else { &errors[..] };
+    kept.join("; ")
+}

@@ -1,7 +1,7 @@
 //! Batches: many events judged one by one and committed as one (clauses B1 to B7).
 //!
-//! [`Planner`] is the only place where a batch is judged. It works on what was loaded and returns what must be written; it
-//! never asks a backend, so a backend cannot judge an event wrongly.
+//! [`plan`] judges: it works on what was loaded and returns what must be written; it never asks a backend, so a backend cannot
+//! judge an event wrongly. Submitted batches, decisions and reports all go through its `Planner`.
 
 use crate::{
     agent::AgentHead,
@@ -14,7 +14,7 @@ use crate::{
     state::{self, Context, PackageState},
     time::Timestamp,
     words::OutcomeKind,
-    work::{Changes, ChosenEventId, Loaded, Refusal, Withheld},
+    work::{Changes, ChosenEventId, Loaded, Refusal, Withheld, known_agent},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -201,6 +201,25 @@ impl Item {
             }
         }
     }
+}
+
+/// Judges checked events as one batch of a caller, in order: each sees the accepted ones before it and nothing of the others.
+///
+/// Pure and deterministic. [`UnitOfWork::decide`](crate::work::UnitOfWork::decide) does this for inputs that still have to be
+/// validated, and for reports and decisions.
+///
+/// # Errors
+/// [`Refusal::UnknownAgent`] when `loaded` holds no head of `agent`.
+pub fn plan(agent: AgentId, batch: BatchId, events: Vec<Event>, loaded: &Loaded, context: Context) -> Result<(Receipt, Changes), Refusal> {
+    let head = known_agent(agent, loaded)?;
+    let digests: Vec<Digest> = events.iter().map(Event::digest).collect();
+    let digests: Vec<&[u8]> = digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
+    let withheld = Withheld::default();
+    let mut planner = Planner::new(loaded, &withheld, head, context);
+    let digest = Digest::of("redflag planned batch v1", &digests);
+    let receipt = planner.batch(batch, Source::Submitted, digest, events.into_iter().map(Item::valid).collect());
+    let changes = if receipt.submitted == 0 { Changes::default() } else { planner.finish(|_| ()) };
+    Ok((receipt, changes))
 }
 
 /// Judges batches of one agent and gathers what must be written.

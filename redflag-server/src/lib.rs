@@ -1,1 +1,20 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+pub mod access;
+pub mod api;
+pub mod app;
+pub mod clock;
+pub mod ids;
+pub mod listing;
+pub mod pages;
+pub mod problem;
+pub mod router;
+pub mod settings;
+
+mod body;
+mod server;
+mod sign_in;
+
+pub use access::{EnrolmentTokenOptions, Role};
+pub use server::{Server, ServerError, open_fleet};
+pub use settings::{RequestLimits, Settings, Transport};

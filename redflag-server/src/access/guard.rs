@@ -1,0 +1,114 @@
+//! The guard in front of every handler: credential first, then the body within its limit, then the CSRF token.
+
+use super::{
+    operators::{self, Operator},
+    policy::{Policy, RouteEntry, Surface},
+    signature,
+};
+use crate::{app::AppState, problem::Problem};
+use axum::{
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Redirect, Response},
+};
+use redflag_core::signing;
+use std::{error::Error, sync::Arc};
+use subtle::ConstantTimeEq;
+
+/// The header in which scripts send the CSRF token; forms send it in the field `csrf`.
+const CSRF_HEADER: &str = "x-csrf-token";
+
+/// Lets a request through to its handler, with the identity its credential proved, or answers it.
+pub(super) async fn guard(app: AppState, entry: Arc<RouteEntry>, request: Request, next: Next) -> Response {
+    match admit(&app, &entry, request).await {
+        Ok(request) => next.run(request).await,
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED && sent_to_sign_in(&entry) => Redirect::to("/sign-in").into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn sent_to_sign_in(entry: &RouteEntry) -> bool {
+    entry.surface() == Surface::Page && matches!(entry.policy, Policy::Operator(_))
+}
+
+async fn admit(app: &AppState, entry: &RouteEntry, request: Request) -> Result<Request, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let limits = app.settings.limits;
+    match entry.policy {
+        Policy::Public => {
+            let body = bounded(&parts.headers, body, limits.body_bytes_max).await?;
+            Ok(Request::from_parts(parts, Body::from(body)))
+        }
+        Policy::Agent => {
+            // The signature covers the digest of the body, so a stranger's body is never read.
+            let credential = signature::verify(app, &parts).await?;
+            let body = bounded(&parts.headers, body, limits.report_bytes_max).await?;
+            let claimed = parts.headers.get(signing::CONTENT_DIGEST).map(|value| value.as_bytes());
+            if claimed != Some(signing::content_digest(&body).as_bytes()) {
+                return Err(Problem::unauthorized());
+            }
+            parts.extensions.insert(credential);
+            Ok(Request::from_parts(parts, Body::from(body)))
+        }
+        Policy::Operator(role) => {
+            let operator = operators::authenticate(app, &parts.headers).await?.ok_or_else(Problem::unauthorized)?;
+            if operator.role < role {
+                return Err(Problem::forbidden("role", format!("this needs the role {role}; {} is a {}", operator.name, operator.role)));
+            }
+            let body = bounded(&parts.headers, body, limits.body_bytes_max).await?;
+            if parts.method != Method::GET && parts.method != Method::HEAD {
+                same_origin(app, &parts.headers)?;
+                csrf(&operator, &parts.headers, &body)?;
+            }
+            parts.extensions.insert(operator);
+            Ok(Request::from_parts(parts, Body::from(body)))
+        }
+    }
+}
+
+/// Reads a body of at most `bytes_max`, and nothing of one that says it is longer.
+async fn bounded(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("more than the limit of {bytes_max} bytes"));
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let message = format!("content-encoding {encoding:?} is not read here");
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", message));
+    }
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > bytes_max as u64) {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(body, bytes_max).await.map_err(|error| {
+        let over_limit = error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        if over_limit { too_large() } else { Problem::new(StatusCode::BAD_REQUEST, "body_cut_off", "the body ended early") }
+    })
+}
+
+/// Refuses a mutation that another site may have caused: a browser says where a request comes from, in `Origin` or
+/// `Sec-Fetch-Site`; one of them must, and none may say otherwise.
+pub(crate) fn same_origin(app: &AppState, headers: &HeaderMap) -> Result<(), Problem> {
+    let refused = |detail: String| Err(Problem::forbidden("cross_site", detail));
+    let site = headers.get("sec-fetch-site");
+    if let Some(site) = site.filter(|site| *site != "same-origin") {
+        return refused(format!("sec-fetch-site is {site:?}, not same-origin"));
+    }
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return if site.is_some() { Ok(()) } else { refused("neither origin nor sec-fetch-site says where this comes from".to_owned()) };
+    };
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    let known = authority.is_some_and(|authority| signature::authorities(app, headers).any(|own| own.eq_ignore_ascii_case(authority)));
+    if known { Ok(()) } else { refused(format!("origin {origin:?} is not this server")) }
+}
+
+fn csrf(operator: &Operator, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+    let form = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let presented = match headers.get(CSRF_HEADER) {
+        Some(value) => Some(value.as_bytes().to_vec()),
+        // The token is made of characters that forms leave as they are.
+        None if form => body.split(|byte| *byte == b'&').find_map(|field| field.strip_prefix(b"csrf=")).map(<[u8]>::to_vec),
+        None => None,
+    };
+    let held = presented.is_some_and(|presented| bool::from(presented.ct_eq(operator.csrf.as_bytes())));
+    if held { Ok(()) } else { Err(Problem::forbidden("csrf", "the CSRF token is missing or of another session")) }
+}

@@ -1,0 +1,32 @@
+//! What every handler shares.
+
+use crate::{access::replay::ReplayGuard, clock, settings::Settings};
+use redflag_core::{Fleet, time::Timestamp};
+use std::sync::Arc;
+
+/// The state of the application as handlers extract it.
+pub type AppState = Arc<App>;
+
+/// What every handler shares: the fleet, the settings, and the little memory that need not survive a restart.
+#[derive(Debug)]
+pub struct App {
+    /// The fleet.
+    pub fleet: Fleet,
+    /// The settings in force.
+    pub settings: Settings,
+    pub(crate) replays: ReplayGuard,
+}
+
+impl App {
+    /// The application over `fleet`.
+    #[must_use]
+    pub fn new(fleet: Fleet, settings: Settings) -> AppState {
+        Arc::new(Self { fleet: fleet.with_batch_events(settings.batch_events), settings, replays: ReplayGuard::default() })
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        clock::now()
+    }
+}

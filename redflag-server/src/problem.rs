@@ -1,0 +1,181 @@
+//! Errors as clients see them: RFC 9457 problems with a stable code, and the one mapping from store errors.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use redflag_core::{
+    query::QueryError,
+    rejection::{Rejection, RejectionCode},
+    store::{StoreError, StoreErrorKind},
+    wire::EnvelopeError,
+    work::Refusal,
+};
+use serde::Serialize;
+use std::error::Error;
+use utoipa::ToSchema;
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    parameter: Option<String>,
+}
+
+/// A [`Problem`] as it stands in `application/problem+json`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemBody {
+    /// Always `about:blank`: the code says more than a page could.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// The stable reason, for machines.
+    code: &'static str,
+    /// A sentence fragment for people.
+    detail: String,
+    /// The query parameter or field at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+}
+
+/// Seconds after which a client may try again when the database was not available.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+impl Problem {
+    /// A problem of `status` and `code`.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), parameter: None }
+    }
+
+    /// Nothing here, or nothing that the caller may see.
+    pub fn not_found(what: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", what)
+    }
+
+    /// No credential, or none that holds; the same words for every reason.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "no valid credential for this request")
+    }
+
+    /// A credential that does not suffice.
+    pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, detail)
+    }
+
+    /// The parameter `parameter` is at fault.
+    pub fn parameter(parameter: impl Into<String>, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "bad_parameter", detail);
+        Self { parameter: Some(parameter.into()), ..problem }
+    }
+
+    /// A defect of ours; `error` goes to the log, not to the client.
+    pub fn internal(error: &(dyn Error + 'static)) -> Self {
+        tracing::error!(error, "a request failed by a defect");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says more")
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The stable reason.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The parameter or field at fault.
+    #[must_use]
+    pub fn named(&self) -> Option<&str> {
+        self.parameter.as_deref()
+    }
+
+    /// The words for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self { status, code, detail, parameter } = self;
+        let title = status.canonical_reason().unwrap_or("Error");
+        let body = ProblemBody { kind: "about:blank", title, status: status.as_u16(), code, detail, parameter };
+        let json = serde_json::to_vec(&body).expect("problems always serialise");
+        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        response
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        Self::parameter(error.parameter, error.message)
+    }
+}
+
+impl From<EnvelopeError> for Problem {
+    fn from(error: EnvelopeError) -> Self {
+        let status = match error.code {
+            "too_large" | "too_many_facts" => StatusCode::PAYLOAD_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.code, error.message)
+    }
+}
+
+impl From<&Refusal> for Problem {
+    fn from(refusal: &Refusal) -> Self {
+        let (status, code) = match refusal {
+            Refusal::UnknownAgent { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            Refusal::AgentExists { .. } => (StatusCode::CONFLICT, "agent_exists"),
+            Refusal::BatchIdReused { .. } => (StatusCode::CONFLICT, "batch_id_reused"),
+            Refusal::ReportIdReused { .. } => (StatusCode::CONFLICT, "report_id_reused"),
+            Refusal::BatchTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "batch_too_large"),
+            _ => (StatusCode::CONFLICT, "refused"),
+        };
+        Self::new(status, code, refusal.to_string())
+    }
+}
+
+impl From<&Rejection> for Problem {
+    /// A decision that was rejected.
+    fn from(rejection: &Rejection) -> Self {
+        let status = match rejection.code {
+            RejectionCode::UnknownPackage => StatusCode::NOT_FOUND,
+            _ => StatusCode::CONFLICT,
+        };
+        Self::new(status, rejection.code.as_str(), rejection.to_string())
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let unavailable = |code| Self::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string());
+        match error.kind() {
+            StoreErrorKind::Refused(refusal) => refusal.into(),
+            StoreErrorKind::Query(query) => query.clone().into(),
+            StoreErrorKind::Unavailable => {
+                tracing::warn!(error = &error as &(dyn Error + 'static), "the database is not available");
+                unavailable("unavailable")
+            }
+            StoreErrorKind::OutcomeUnknown => {
+                tracing::warn!(error = &error as &(dyn Error + 'static), "the outcome of a commit is unknown");
+                unavailable("outcome_unknown")
+            }
+            StoreErrorKind::SchemaTooNew => unavailable("schema_too_new"),
+            _ => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The whole application as one router: routes behind their guards, and what every answer carries.
+
+use crate::{
+    access::{PolicyRouter, RouteEntry},
+    api,
+    app::AppState,
+    pages,
+    problem::Problem,
+    sign_in,
+};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use std::any::Any;
+use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer, timeout::TimeoutLayer, trace::TraceLayer};
+
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The application, ready to be served.
+pub fn router(app: &AppState) -> Router {
+    let routes = routes(app).into_router().fallback(unknown_path).method_not_allowed_fallback(wrong_method);
+    let always = |name: HeaderName, value: &'static str| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    let unless_set = |name: HeaderName, value: &'static str| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    routes
+        .with_state(AppState::clone(app))
+        // The guards read bodies within limits of their own.
+        .layer(DefaultBodyLimit::disable())
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, app.settings.limits.request_timeout))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(always(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(always(header::REFERRER_POLICY, "no-referrer"))
+        .layer(unless_set(header::CACHE_CONTROL, "no-store"))
+        .layer(TraceLayer::new_for_http())
+}
+
+/// Every route with its policy, as data.
+#[must_use]
+pub fn table(app: &AppState) -> Vec<RouteEntry> {
+    routes(app).table().to_vec()
+}
+
+fn routes(app: &AppState) -> PolicyRouter {
+    let router = PolicyRouter::new(AppState::clone(app));
+    pages::routes(sign_in::routes(api::routes(router)))
+}
+
+async fn unknown_path(uri: Uri) -> Problem {
+    Problem::not_found(format!("nothing at {}", redflag_core::rejection::quoted(uri.path())))
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this method is not possible here")
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Problem::internal(&std::io::Error::other(words.unwrap_or("a panic without words").to_owned())).into_response()
+}

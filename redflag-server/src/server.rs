@@ -1,0 +1,136 @@
+//! A server from settings to shutdown, for the binary and for embedding.
+
+use crate::{
+    access::{self, EnrolmentTokenOptions, Role},
+    app::{App, AppState},
+    router,
+    settings::{Settings, Transport},
+};
+use redflag_core::{Fleet, MemoryStore, names::Text, store::StoreError};
+use std::{future::IntoFuture as _, io, net::SocketAddr, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How long requests under way may take to end once a shutdown began.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why a server could not start or went down.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Plain HTTP would leave this machine.
+    #[error("plain HTTP on {0} is refused: it is no loopback address; put a TLS proxy in front and say so (--behind-tls-proxy)")]
+    PlainHttp(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("listening on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database's name is of no known kind.
+    #[error("unknown database {0:?}; known are: a path, sqlite:PATH, memory:")]
+    UnknownDatabase(String),
+    /// The database cannot be opened or failed.
+    #[error("the database {database:?}")]
+    Database {
+        /// Its name.
+        database: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// Serving failed.
+    #[error("serving")]
+    Serve(#[source] io::Error),
+}
+
+/// A server that is bound to its address and not yet running.
+#[derive(Debug)]
+pub struct Server {
+    app: AppState,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Opens the fleet that [`Settings::database`] names.
+///
+/// # Errors
+/// When the name is of no known kind or the database cannot be opened.
+pub async fn open_fleet(settings: &Settings) -> Result<Fleet, ServerError> {
+    match settings.database.split_once(':') {
+        Some(("memory", "")) => Ok(Fleet::new(MemoryStore::default())),
+        _ => Err(ServerError::UnknownDatabase(settings.database.clone())),
+    }
+}
+
+impl Server {
+    /// Binds the listener.
+    ///
+    /// # Errors
+    /// When plain HTTP would leave this machine, or the address cannot be listened on.
+    pub async fn bind(settings: Settings, fleet: Fleet) -> Result<Self, ServerError> {
+        let address = settings.listen;
+        if settings.transport == Transport::PlainLoopback && !address.ip().is_loopback() {
+            return Err(ServerError::PlainHttp(address));
+        }
+        let listen = |source| ServerError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        Ok(Self { app: App::new(fleet, settings), listener, address })
+    }
+
+    /// How clients reach it: the public URL if one is set, else the address listened on.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let settings = &self.app.settings;
+        settings.public_url.as_ref().map_or_else(|| format!("http://{}", self.address), |url| url.trim_end_matches('/').to_owned())
+    }
+
+    /// What handlers share, for composing other things over the same fleet.
+    #[must_use]
+    pub fn app(&self) -> &AppState {
+        &self.app
+    }
+
+    /// A link that signs an administrator in once, within 15 minutes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn sign_in_link(&self) -> Result<String, StoreError> {
+        let name = Text::lossy("operator");
+        let link = access::issue_sign_in_link(self.app.fleet.store(), name, Role::Admin).await?;
+        Ok(link.url(&self.url()))
+    }
+
+    /// A token with which agents enrol.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn enrolment_token(&self, options: EnrolmentTokenOptions) -> Result<String, StoreError> {
+        let (token, _) = access::issue_token(self.app.fleet.store(), options).await?;
+        Ok(token.expose().to_owned())
+    }
+
+    /// Serves until `shutdown` is cancelled, then lets requests under way end for at most ten seconds.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
+        let drained = {
+            let shutdown = shutdown.clone();
+            async move {
+                shutdown.cancelled().await;
+                tokio::time::sleep(DRAIN).await;
+            }
+        };
+        let serving = axum::serve(self.listener, router::router(&self.app)).with_graceful_shutdown(shutdown.cancelled_owned());
+        tokio::select! {
+            served = serving.into_future() => served.map_err(ServerError::Serve),
+            () = drained => {
+                tracing::warn!("requests still under way after {DRAIN:?} were cut off");
+                Ok(())
+            }
+        }
+    }
+}

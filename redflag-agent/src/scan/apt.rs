@@ -1,21 +1,166 @@
-//! The apt scanner.
+//! The apt scanner: every upgradable package, and which of them apt would install now.
+//!
+//! The set of updates is what `apt list --upgradable` shows; what can be installed is what `apt-get -s dist-upgrade` would
+//! install of them (clause S6). Why these commands and no others, and how their answers check each other, is written in
+//! `docs/decisions/0002-how-apt-is-scanned.md`. Nothing is refreshed and no lock is taken, so that any user may scan.
 
-use super::{Scan, Scanner, command::Command};
-use async_trait::async_trait;
-use redflag_core::{
-    names::{APT, Manager},
-    words::VersionOrder,
+mod read;
+mod sources;
+
+use super::{
+    Scan, Scanner,
+    command::{Command, CommandError},
 };
+use async_trait::async_trait;
+use read::{Installed, Listed, Origin, Record, Simulation};
+use redflag_core::{
+    names::{APT, Manager, PackageKey, Text, Version},
+    offer::{Availability, Candidate, Offer},
+    words::{AvailabilityKind, VersionOrder},
+};
+use sources::Sources;
+use std::{collections::HashMap, sync::Arc};
+
+/// Most packages named on one command line, well below the kernel's limit on the length of arguments.
+const NAMES_PER_COMMAND: usize = 5_000;
+/// Most kept-back packages apt is asked about one by one; the reason of the others stays general.
+const REASONS_ASKED_MAX: usize = 10;
 
 /// Scans Debian's apt.
 #[derive(Clone, Debug, Default)]
-pub struct Apt;
+pub struct Apt {
+    options: Vec<String>,
+}
 
 impl Apt {
-    /// The apt of this host.
+    /// The apt of this host, or the one `APT_CONFIG` describes.
     #[must_use]
     pub const fn new() -> Self {
-        Self
+        Self { options: Vec::new() }
+    }
+
+    /// The apt of this host with further configuration, each like `Dir::State::lists=/tmp/lists`.
+    #[must_use]
+    pub fn with_options<S: AsRef<str>>(options: impl IntoIterator<Item = S>) -> Self {
+        Self { options: options.into_iter().map(|option| format!("-o{}", option.as_ref())).collect() }
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        Command::new(program).with(&self.options).with(arguments)
+    }
+
+    /// Asks one question about many packages, in as few commands as the kernel allows.
+    async fn about(&self, program: &str, question: &[&str], packages: &[String]) -> Result<String, CommandError> {
+        let mut answers = String::new();
+        for packages in packages.chunks(NAMES_PER_COMMAND) {
+            let command = self.command(program, question).with(packages);
+            answers.push_str(&command.run().await?.stdout);
+        }
+        Ok(answers)
+    }
+
+    /// The scan, or the reason why nothing can be said.
+    async fn ask(&self, mut scan: Scan) -> Result<Scan, CommandError> {
+        let mut gaps = Vec::new();
+        let sources = Sources::of(self).await?;
+        scan.metadata_at = sources.refreshed_at();
+        scan.refresh_error = sources.expired(scan.scanned_at).map(|reason| Text::lossy(&reason));
+        gaps.extend(sources.gaps());
+        let (list_command, simulate_command) =
+            (self.command("apt", &["list", "--upgradable"]), self.command("apt-get", &["-s", "dist-upgrade"]));
+        let (installed, list, simulation) = tokio::join!(self.installed(&sources), list_command.run(), simulate_command.run());
+        let installed = read::installed(&installed?.stdout, &mut gaps);
+        if installed.is_empty() {
+            return Ok(scan.failed("dpkg knows of no installed package, so its status could not be read"));
+        }
+        let listed = read::list(&list?.stdout, &mut gaps);
+        let simulation = match simulation {
+            Ok(output) => Ok(read::simulation(&output.stdout, &mut gaps)),
+            Err(error) => Err(error.to_string()),
+        };
+        match &simulation {
+            Ok(simulation) => gaps.extend(simulation.disagreements(&listed)),
+            Err(error) => gaps.push(format!("what can be installed is unknown: {error}")),
+        }
+        let details = self.details(&listed, &mut gaps).await;
+        let reasons = self.reasons(&listed, &installed, &details, simulation.as_ref().ok()).await;
+        for update in &listed {
+            let availability = availability(update, &installed, details.record(update), simulation.as_ref(), &reasons);
+            let offer = offer(update, &details, availability);
+            scan.offers.insert(update.package.clone(), offer);
+        }
+        scan.installed = installed.into_iter().map(|(package, installed)| (package, installed.version)).collect();
+        Ok(scan.with_gaps(&gaps))
+    }
+
+    /// dpkg's own list, by the status file apt uses.
+    async fn installed(&self, sources: &Sources) -> Result<super::command::Output, CommandError> {
+        let mut command = Command::new("dpkg-query");
+        if let Some(directory) = sources.status_file().parent() {
+            command = command.with([format!("--admindir={}", directory.display())]);
+        }
+        command.with(["-W", "-f", read::INSTALLED_FORMAT]).run().await
+    }
+
+    /// Origins, sizes and descriptions. Their absence is a gap, never the end of a scan.
+    async fn details(&self, listed: &[Listed], gaps: &mut Vec<String>) -> Details {
+        if listed.is_empty() {
+            return Details::default();
+        }
+        let names: Vec<String> = listed.iter().map(Listed::name_for_apt).collect();
+        let exact: Vec<String> = listed.iter().map(|update| format!("{}={}", update.name_for_apt(), update.candidate)).collect();
+        let files = self.command("apt-cache", &["policy"]);
+        let (files, tables, records) = tokio::join!(
+            files.run(),
+            self.about("apt-cache", &["policy"], &names),
+            self.about("apt-cache", &["show", "--no-all-versions"], &exact)
+        );
+        let mut text = |answer: Result<String, CommandError>| {
+            answer.unwrap_or_else(|error| {
+                gaps.push(error.to_string());
+                String::new()
+            })
+        };
+        let (files, tables, records) = (text(files.map(|output| output.stdout)), text(tables), text(records));
+        let details = Details { origins: read::origins(&files, &tables), records: read::records(&records) };
+        let without = |known: fn(&Details, &Listed) -> bool| listed.iter().filter(|update| !known(&details, update)).count();
+        for (what, count) in [
+            ("origin", without(|details, update| details.origin(update).is_some())),
+            ("record", without(|details, update| details.record(update).is_some())),
+        ] {
+            if count > 0 {
+                gaps.push(format!("apt-cache gave no {what} for {count} of {} updates", listed.len()));
+            }
+        }
+        details
+    }
+
+    /// What apt answers when asked for one kept-back package alone: the dependency in the way.
+    async fn reasons(
+        &self,
+        listed: &[Listed],
+        installed: &HashMap<PackageKey, Installed>,
+        details: &Details,
+        simulation: Option<&Simulation>,
+    ) -> HashMap<PackageKey, String> {
+        let mut reasons = HashMap::new();
+        let Some(simulation) = simulation else { return reasons };
+        let kept = listed.iter().filter(|update| {
+            let held = update.installed_in(installed).is_some_and(|installed| installed.held);
+            let phased = details.record(update).is_some_and(|record| record.phased_percent.is_some());
+            !simulation.installs(update) && !held && !phased
+        });
+        for update in kept.take(REASONS_ASKED_MAX) {
+            let exact = format!("{}={}", update.name_for_apt(), update.candidate);
+            let command = self.command("apt-get", &["-s", "install"]).with([exact]);
+            // Asked for alone it may well be installable, at the price of removing others; any code answers the question.
+            if let Ok(output) = command.run_with_codes(&[0, 100]).await
+                && let Some(reason) = read::obstacle(&output.stdout)
+            {
+                reasons.insert(update.package.clone(), reason);
+            }
+        }
+        reasons
     }
 }
 
@@ -30,10 +175,94 @@ impl Scanner for Apt {
     }
 
     async fn present(&self) -> bool {
-        Command::new("apt-get").found()
+        ["apt", "apt-get", "dpkg-query"].into_iter().all(|program| Command::new(program).found())
     }
 
     async fn scan(&self) -> Scan {
-        Scan::begun(self.manager(), self.version_order()).failed("the scanner is not written yet")
+        let scan = Scan::begun(self.manager(), self.version_order());
+        match self.ask(scan.clone()).await {
+            Ok(scan) => scan,
+            Err(error) => scan.failed(&error.to_string()),
+        }
     }
+}
+
+/// What apt-cache says about the candidates.
+#[derive(Debug, Default)]
+struct Details {
+    /// By package as apt names it (the native architecture left out) and version.
+    origins: HashMap<(String, String), Origin>,
+    /// By name, architecture and version.
+    records: HashMap<(String, String, String), Record>,
+}
+
+impl Details {
+    fn origin(&self, update: &Listed) -> Option<&Origin> {
+        let version = update.candidate.to_string();
+        let find = |name: String| self.origins.get(&(name, version.clone()));
+        find(format!("{}:{}", update.package.name, update.arch())).or_else(|| find(update.package.name.to_string()))
+    }
+
+    fn record(&self, update: &Listed) -> Option<&Record> {
+        self.records.get(&(update.package.name.to_string(), update.arch().to_owned(), update.candidate.to_string()))
+    }
+}
+
+fn offer(update: &Listed, details: &Details, availability: Availability) -> Offer {
+    let (origin, record) = (details.origin(update), details.record(update));
+    let candidate = Candidate {
+        origin: origin.map(|origin| Text::lossy(&origin.text)),
+        security: origin.is_some_and(|origin| origin.security),
+        size_bytes: record.and_then(|record| record.size_bytes),
+        description: record.and_then(|record| record.summary.as_deref()).map(Text::lossy),
+        ..Candidate::new(update.candidate.clone())
+    };
+    Offer { installed: Some(update.installed.clone()), candidate: Arc::new(candidate), availability }
+}
+
+fn availability(
+    update: &Listed,
+    installed: &HashMap<PackageKey, Installed>,
+    record: Option<&Record>,
+    simulation: Result<&Simulation, &String>,
+    reasons: &HashMap<PackageKey, String>,
+) -> Availability {
+    let because = |kind, reason: &str| Availability::because(kind, Text::lossy(reason));
+    if simulation.is_ok_and(|simulation| simulation.installs(update)) {
+        return Availability::INSTALLABLE;
+    }
+    if update.installed_in(installed).is_some_and(|installed| installed.held) {
+        return because(AvailabilityKind::Held, "held on this host (apt-mark hold)");
+    }
+    let simulation = match simulation {
+        Ok(simulation) => simulation,
+        Err(error) => return because(AvailabilityKind::Unknown, error),
+    };
+    if let Some(percent) = record.and_then(|record| record.phased_percent) {
+        return because(AvailabilityKind::Phased, &format!("released to {percent} % of hosts so far, not yet to this one"));
+    }
+    if simulation.removes(update) {
+        return because(AvailabilityKind::KeptBack, "apt would remove it to upgrade other packages");
+    }
+    match reasons.get(&update.package) {
+        Some(reason) => because(AvailabilityKind::KeptBack, reason),
+        None => because(AvailabilityKind::KeptBack, "apt keeps it back when everything is upgraded"),
+    }
+}
+
+/// The version installed, where the key's architecture is the installed one, or the package has only one.
+impl Listed {
+    fn installed_in<'a>(&self, installed: &'a HashMap<PackageKey, Installed>) -> Option<&'a Installed> {
+        installed.get(&self.package).or_else(|| {
+            // The update changes the architecture, as from amd64 to all.
+            let same = |(package, found): &(&PackageKey, &Installed)| package.name == self.package.name && found.version == self.installed;
+            installed.iter().find(same).map(|(_, installed)| installed)
+        })
+    }
+}
+
+/// Parses a version of apt's own output.
+fn version(field: &str, text: &str) -> Result<Version, String> {
+    let manager = Manager::parse(APT).expect("the word is a manager's");
+    Version::parse_for(&manager, field, text).map_err(|rejection| rejection.message)
 }

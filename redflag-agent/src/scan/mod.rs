@@ -78,7 +78,7 @@ impl Scan {
             version_order,
             result: ScanResult::Complete,
             error: None,
-            scanned_at: now(),
+            scanned_at: crate::clock::now(),
             metadata_at: None,
             refresh_error: None,
             offers: BTreeMap::new(),
@@ -119,9 +119,4 @@ impl Scan {
     pub fn security(&self) -> usize {
         self.offers.values().filter(|offer| offer.candidate.security).count()
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a scan states when it was made; the time is data and orders nothing")]
-fn now() -> Timestamp {
-    Timestamp::from_system_time(std::time::SystemTime::now())
 }

@@ -1,0 +1,352 @@
+//! Reading what apt's commands print. Pure: every reader takes text and judges every line of it.
+//!
+//! A line that should hold a fact and cannot be read becomes a gap, a sentence that makes the scan partial. Readers never guess
+//! and never panic, whatever the text holds.
+
+use super::version;
+use redflag_core::names::{APT, PackageKey, Version};
+use std::collections::{HashMap, HashSet};
+
+/// What [`installed`] reads.
+pub(super) const INSTALLED_FORMAT: &str = "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Want}\\t${db:Status-Status}\\n";
+
+/// One installed package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Installed {
+    pub(super) version: Version,
+    pub(super) held: bool,
+}
+
+/// One line of `apt list --upgradable`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) package: PackageKey,
+    pub(super) candidate: Version,
+    pub(super) installed: Version,
+}
+
+/// What `apt-get -s dist-upgrade` would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Simulation {
+    /// Name, architecture and new version of every installation that replaces an installed version.
+    upgrades: HashSet<(String, String, String)>,
+    /// Names of what would be removed, with the architecture unless it is the native one.
+    removals: HashSet<String>,
+    /// "N not upgraded" of the summary.
+    kept: Option<usize>,
+}
+
+/// Where a candidate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// `LABEL:SUITE`, for example `Debian-Security:oldstable-security`.
+    pub(super) text: String,
+    pub(super) security: bool,
+}
+
+/// What the record of a candidate says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) size_bytes: Option<u64>,
+    pub(super) summary: Option<String>,
+    /// Set while the publisher releases it to some hosts only.
+    pub(super) phased_percent: Option<u8>,
+}
+
+impl Listed {
+    /// The architecture of the candidate.
+    pub(super) fn arch(&self) -> &str {
+        self.package.arch.as_ref().map_or("", |arch| arch.as_str())
+    }
+
+    /// As apt's commands take it: packages for all architectures go by their name alone.
+    pub(super) fn name_for_apt(&self) -> String {
+        match self.arch() {
+            "all" => self.package.name.to_string(),
+            arch => format!("{}:{arch}", self.package.name),
+        }
+    }
+
+    fn identity(&self) -> (String, String, String) {
+        (self.package.name.to_string(), self.arch().to_owned(), self.candidate.to_string())
+    }
+}
+
+/// Reads `dpkg-query -W -f` [`INSTALLED_FORMAT`]. Packages of which only configuration files remain are left out.
+pub(super) fn installed(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Installed> {
+    let mut packages = HashMap::new();
+    whole_lines("dpkg-query", text, gaps);
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let &[name, arch, number, want, status] = fields.as_slice() else {
+            gaps.push(format!("dpkg-query: unreadable line {line:?}"));
+            continue;
+        };
+        if matches!(status, "config-files" | "not-installed") {
+            continue;
+        }
+        match package(name, arch).and_then(|package| Ok((package, version("current_version", number)?))) {
+            Ok((package, version)) => {
+                packages.insert(package, Installed { version, held: want == "hold" });
+            }
+            Err(error) => gaps.push(format!("dpkg-query: {error}")),
+        }
+    }
+    packages
+}
+
+/// Reads `apt list --upgradable`: `NAME/SUITES VERSION ARCH [upgradable from: OLD]`.
+pub(super) fn list(text: &str, gaps: &mut Vec<String>) -> Vec<Listed> {
+    whole_lines("apt list", text, gaps);
+    if !text.lines().any(|line| line.starts_with("Listing...")) {
+        gaps.push("apt list: its heading is missing".into());
+    }
+    let mut updates = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("Listing...")) {
+        match listed(line) {
+            Some(Ok(update)) => updates.push(update),
+            Some(Err(error)) => gaps.push(format!("apt list: {error}")),
+            None => gaps.push(format!("apt list: unreadable line {line:?}")),
+        }
+    }
+    updates
+}
+
+fn listed(line: &str) -> Option<Result<Listed, String>> {
+    let (fields, old) = line.strip_suffix(']')?.split_once(" [upgradable from: ")?;
+    let mut fields = fields.split(' ');
+    let (name, candidate, arch) = (fields.next()?.split_once('/')?.0, fields.next()?, fields.next()?);
+    if fields.next().is_some() {
+        return None;
+    }
+    Some(package(name, arch).and_then(|package| {
+        let (candidate, installed) = (version("available_version", candidate)?, version("current_version", old)?);
+        Ok(Listed { package, candidate, installed })
+    }))
+}
+
+/// Reads `apt-get -s dist-upgrade`, whose summary tells whether every line arrived.
+pub(super) fn simulation(text: &str, gaps: &mut Vec<String>) -> Simulation {
+    whole_lines("apt-get -s dist-upgrade", text, gaps);
+    let mut simulation = Simulation::default();
+    let mut summary = None;
+    for line in text.lines() {
+        let Some((verb, rest)) = line.split_once(' ') else { continue };
+        match verb {
+            "Inst" => match installation(rest) {
+                Some(Some(upgrade)) => drop(simulation.upgrades.insert(upgrade)),
+                Some(None) => {}
+                None => gaps.push(format!("apt-get -s dist-upgrade: unreadable line {line:?}")),
+            },
+            "Remv" => drop(simulation.removals.insert(rest.split(' ').next().unwrap_or_default().to_owned())),
+            _ => summary = Summary::read(line).or(summary),
+        }
+    }
+    match summary {
+        None => gaps.push("apt-get -s dist-upgrade: its summary is missing".into()),
+        Some(summary) if summary.replaced != simulation.upgrades.len() => {
+            gaps.push(format!("apt-get -s dist-upgrade: {} upgrades announced, {} read", summary.replaced, simulation.upgrades.len()))
+        }
+        Some(summary) => simulation.kept = Some(summary.kept),
+    }
+    simulation
+}
+
+/// `NAME[:ARCH] [OLD] (NEW ORIGINS [ARCH]) …`; nothing for a package that is not installed yet.
+#[expect(clippy::option_option, reason = "unreadable, and readable but no upgrade, are two answers")]
+fn installation(rest: &str) -> Option<Option<(String, String, String)>> {
+    let (name, rest) = rest.split_once(' ')?;
+    let name = name.split(':').next()?;
+    let (old, rest) = match rest.strip_prefix('[') {
+        Some(rest) => rest.split_once("] ").map(|(old, rest)| (Some(old), rest))?,
+        None => (None, rest),
+    };
+    let (inside, _) = rest.strip_prefix('(')?.split_once("])")?;
+    let (inside, arch) = inside.rsplit_once('[')?;
+    let new = inside.split(' ').next()?;
+    Some(old.map(|_| (name.to_owned(), arch.to_owned(), new.to_owned())))
+}
+
+/// The line "4 upgraded, 1 newly installed, 0 to remove and 2 not upgraded.", with "N downgraded" where there are any.
+#[derive(Clone, Copy, Debug)]
+struct Summary {
+    /// Upgraded or downgraded.
+    replaced: usize,
+    kept: usize,
+}
+
+impl Summary {
+    fn read(line: &str) -> Option<Self> {
+        let line = line.strip_suffix(" not upgraded.")?;
+        let (changes, kept) = line.rsplit_once(" and ")?;
+        let mut replaced = None;
+        for change in changes.split(", ") {
+            let (count, what) = change.split_once(' ')?;
+            if matches!(what, "upgraded" | "downgraded") {
+                replaced = Some(replaced.unwrap_or(0) + count.parse::<usize>().ok()?);
+            }
+        }
+        Some(Self { replaced: replaced?, kept: kept.parse().ok()? })
+    }
+}
+
+impl Simulation {
+    /// Whether this very version would be installed.
+    pub(super) fn installs(&self, update: &Listed) -> bool {
+        self.upgrades.contains(&update.identity())
+    }
+
+    /// Whether the package would be removed instead.
+    pub(super) fn removes(&self, update: &Listed) -> bool {
+        self.removals.contains(update.package.name.as_str()) || self.removals.contains(&update.name_for_apt())
+    }
+
+    /// Where the simulation and the list of updates contradict each other: one of them was cut, or the lists changed in between.
+    pub(super) fn disagreements(&self, listed: &[Listed]) -> Vec<String> {
+        let known: HashSet<_> = listed.iter().map(Listed::identity).collect();
+        let mut reasons: Vec<String> = Vec::new();
+        let unlisted = self.upgrades.difference(&known).count();
+        if unlisted > 0 {
+            reasons.push(format!("apt-get would upgrade {unlisted} packages that apt list does not show"));
+        }
+        let kept = listed.iter().filter(|update| !self.installs(update) && !self.removes(update)).count();
+        if let Some(announced) = self.kept
+            && announced != kept
+        {
+            reasons.push(format!("apt-get leaves {announced} updates out, apt list shows {kept} such"));
+        }
+        reasons
+    }
+}
+
+/// Reads `apt-cache policy` (the files and their releases) and `apt-cache policy PACKAGES` (the versions and their files): where
+/// each version of each package comes from, by package as apt names it and version.
+///
+/// Of several origins of one version a security origin counts, else the first.
+pub(super) fn origins(files: &str, tables: &str) -> HashMap<(String, String), Origin> {
+    let files = releases(files);
+    let mut origins: HashMap<(String, String), Origin> = HashMap::new();
+    let (mut package, mut candidate) = (None, None);
+    for line in tables.lines() {
+        let text = line.trim_start();
+        match line.len() - text.len() {
+            0 => (package, candidate) = (text.strip_suffix(':'), None),
+            // "     VERSION PIN", or " *** VERSION PIN" for the installed one.
+            5 => candidate = text.split(' ').next(),
+            1 if text.starts_with("*** ") => candidate = text.split(' ').nth(1),
+            2 => {}
+            _ => {
+                let file = text.split_once(' ').and_then(|(_, file)| files.get(file.trim_start()));
+                if let (Some(package), Some(candidate), Some(origin)) = (package, candidate, file) {
+                    let known = origins.entry((package.to_owned(), candidate.to_owned())).or_insert_with(|| origin.clone());
+                    if origin.security && !known.security {
+                        *known = origin.clone();
+                    }
+                }
+            }
+        }
+    }
+    origins
+}
+
+/// The package files apt uses, as the version tables name them. The dpkg status is no origin.
+fn releases(text: &str) -> HashMap<&str, Origin> {
+    let mut releases = HashMap::new();
+    let mut file: Option<&str> = None;
+    for line in text.lines().skip_while(|line| !line.starts_with("Package files:")).skip(1) {
+        if line.starts_with(|c: char| c.is_alphabetic()) {
+            break;
+        }
+        let line = line.trim_start();
+        if let Some(fields) = line.strip_prefix("release ") {
+            if let Some(file) = file {
+                releases.insert(file, release(fields, file));
+            }
+        } else if let Some(site) = line.strip_prefix("origin ") {
+            // A repository without a label or suite of its own goes by its site.
+            if let Some(origin) = file.and_then(|file| releases.get_mut(file))
+                && origin.text.starts_with(':')
+            {
+                origin.text.insert_str(0, site);
+            }
+        } else {
+            file = line.split_once(' ').map(|(_, file)| file.trim_start()).filter(|file| !file.starts_with('/'));
+        }
+    }
+    for (file, origin) in &mut releases {
+        if origin.text.starts_with(':') {
+            origin.text.insert_str(0, file.split(' ').next().unwrap_or(file));
+        }
+        origin.text.truncate(origin.text.trim_end_matches(':').len());
+    }
+    releases
+}
+
+/// `v=12,o=Debian,a=oldstable-security,n=bookworm-security,l=Debian-Security,c=main,b=amd64`; a value may hold commas.
+fn release(fields: &str, file: &str) -> Origin {
+    let mut values: HashMap<&str, String> = HashMap::new();
+    let mut last = "";
+    for field in fields.split(',') {
+        match field.split_once('=') {
+            Some((key, value)) if key.len() == 1 => {
+                last = key;
+                values.insert(key, value.to_owned());
+            }
+            _ => values.entry(last).or_default().push_str(&format!(",{field}")),
+        }
+    }
+    let value = |key: &str| values.get(key).map(String::as_str).filter(|value| !value.is_empty());
+    let label = value("l").or_else(|| value("o")).unwrap_or_default();
+    // "URI SUITE/COMPONENT ARCH Packages": what the sources call it, where the release names no suite.
+    let suite = value("a").or_else(|| value("n")).unwrap_or_else(|| match file.split(' ').nth(1).and_then(|word| word.split_once('/')) {
+        Some((suite, component)) if !component.is_empty() => suite,
+        _ => "",
+    });
+    let security = |word: &str| word.to_ascii_lowercase().ends_with("-security");
+    let marked = [Some(label), value("a"), value("n"), Some(suite)].into_iter().flatten().any(security);
+    Origin { text: format!("{label}:{suite}"), security: marked }
+}
+
+/// Reads `apt-cache show`: stanzas of `Field: value`, by package, architecture and version.
+pub(super) fn records(text: &str) -> HashMap<(String, String, String), Record> {
+    let mut records = HashMap::new();
+    for stanza in text.split("\n\n") {
+        let mut record = Record::default();
+        let (mut name, mut arch, mut number) = (None, None, None);
+        for (field, value) in stanza.lines().filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_once(": ")) {
+            match field {
+                "Package" => name = Some(value),
+                "Architecture" => arch = Some(value),
+                "Version" => number = Some(value),
+                "Size" => record.size_bytes = value.parse().ok(),
+                "Phased-Update-Percentage" => record.phased_percent = value.parse().ok().filter(|percent| *percent < 100),
+                _ if field.starts_with("Description") && field != "Description-md5" => record.summary = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        if let (Some(name), Some(arch), Some(number)) = (name, arch, number)
+            && record.size_bytes.is_some()
+        {
+            records.insert((name.to_owned(), arch.to_owned(), number.to_owned()), record);
+        }
+    }
+    records
+}
+
+/// The dependency that `apt-get -s install PACKAGE` names as being in the way.
+pub(super) fn obstacle(text: &str) -> Option<String> {
+    let unmet = text.split_once("The following packages have unmet dependencies:\n")?.1;
+    let line = unmet.lines().next()?;
+    Some(line.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|reason| !reason.is_empty())
+}
+
+fn package(name: &str, arch: &str) -> Result<PackageKey, String> {
+    PackageKey::parse(APT, name, Some(arch)).map_err(|rejection| rejection.message)
+}
+
+/// Output that does not end with its last line was cut.
+fn whole_lines(command: &str, text: &str, gaps: &mut Vec<String>) {
+    if !text.is_empty() && !text.ends_with('\n') {
+        gaps.push(format!("{command}: the last line was cut"));
+    }
+}

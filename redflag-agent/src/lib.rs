@@ -1,4 +1,29 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
 
+pub mod agent;
+pub mod clock;
+pub mod counters;
+pub mod delivery;
+pub mod durable;
+pub mod enrolment;
+pub mod error;
+pub mod home;
+pub mod host;
+pub mod identity;
+pub mod ledger;
+pub mod outbox;
+pub mod progress;
+pub mod report;
 pub mod scan;
 pub mod scan_command;
+pub mod server;
+pub mod status;
+
+pub use agent::{Agent, Counts, Delivery, ReportSummary, RunOptions};
+pub use delivery::Retries;
+pub use enrolment::{EnrolOptions, enrol};
+pub use error::{Error, Result};
+pub use home::AgentHome;
+pub use identity::Identity;
+pub use progress::{Progress, Silent, Stage};
+pub use server::{PlainHttp, ServerUrl};

@@ -1,0 +1,403 @@
+//! The agent at work: scan, put the report into the outbox, deliver, remember what the server acknowledged.
+
+use crate::{
+    clock,
+    counters::Counters,
+    delivery::{self, Link, Retries, Verdict},
+    durable,
+    error::{Error, Result},
+    home::{AgentHome, HomeLock},
+    identity::Identity,
+    ledger::Ledger,
+    outbox::{Depth, Outbox, Waiting},
+    progress::{Progress, Silent, Stage},
+    report::{self, Envelope, ScopeSummary},
+    scan::{Scan, Scanner},
+    server::Server,
+    status::{LastDelivery, Status, Trouble},
+};
+use redflag_core::{ids::ReportId, names::Manager, report::ReportStatus, wire, wire::ReportAnswerBody};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+const LEDGER: &str = "acknowledged.json";
+
+/// An enrolled agent; holds its state directory until dropped.
+#[derive(Debug)]
+pub struct Agent {
+    home: AgentHome,
+    _lock: HomeLock,
+    identity: Identity,
+    server: Server,
+    counters: Counters,
+    ledger: Ledger,
+    outbox: Outbox,
+    status: Status,
+    scanners: Vec<Box<dyn Scanner>>,
+    /// The newest scans, for the full report a server may ask for.
+    scans: Vec<Scan>,
+    retries: Retries,
+}
+
+/// What came of [`Agent::report`].
+#[derive(Clone, Debug)]
+pub struct ReportSummary {
+    /// The report.
+    pub report_id: ReportId,
+    /// Its number.
+    pub sequence: u64,
+    /// What it says, per manager.
+    pub scopes: Vec<ScopeSummary>,
+    /// What came of sending it.
+    pub delivery: Delivery,
+}
+
+/// What came of sending reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The server has taken everything.
+    Delivered(Counts),
+    /// The server does not answer; the reports wait in the outbox.
+    Waiting {
+        /// Why, and what to look at.
+        reason: String,
+        /// How much waits.
+        depth: Depth,
+    },
+    /// The server refused the newest report for good; it lies in the quarantine.
+    SetAside {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// What the server did with the reports delivered in one go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Reports delivered, older ones that waited included.
+    pub reports: u64,
+    /// Batches written.
+    pub batches: u64,
+    /// Events written.
+    pub events: u64,
+    /// Facts that became events.
+    pub recorded: u64,
+    /// Facts that were known.
+    pub unchanged: u64,
+    /// Facts rejected.
+    pub rejected: u64,
+    /// Managers whose sudden emptiness waits for a second scan.
+    pub quarantined: Vec<Manager>,
+    /// Reports that arrived after a newer one.
+    pub stale: u64,
+}
+
+impl Counts {
+    fn add(&mut self, answer: &ReportAnswerBody) {
+        self.reports += 1;
+        self.batches += u64::from(answer.batches);
+        self.events += u64::from(answer.events);
+        self.recorded += answer.recorded;
+        self.unchanged += answer.unchanged;
+        self.rejected += answer.rejected;
+        self.quarantined.clone_from(&answer.quarantined);
+        self.stale += u64::from(answer.status == ReportStatus::Stale);
+    }
+}
+
+/// How [`Agent::run`] works.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions {
+    /// Time from one scan to the next, give or take a tenth, so that a fleet does not report in step.
+    pub interval: Duration,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { interval: Duration::from_mins(15) }
+    }
+}
+
+impl Agent {
+    /// Opens the agent enrolled in `home`, to scan with `scanners`.
+    ///
+    /// # Errors
+    /// [`Error::NotEnrolled`]; [`Error::Busy`] while another process works with the same directory; when a file is damaged.
+    pub fn open(home: AgentHome, scanners: Vec<Box<dyn Scanner>>) -> Result<Self> {
+        let lock = home.lock()?;
+        let identity = Identity::enrolled(&home)?;
+        let (outbox, found) = Outbox::open(&home)?;
+        let mut status = Status::read(&home);
+        for damage in found {
+            tracing::error!("{damage}");
+            status.trouble = Some(Trouble::new(format!("outbox damaged: {damage}")));
+        }
+        let ledger = open_ledger(&home, &mut status)?;
+        status.write(&home)?;
+        Ok(Self {
+            server: Server::new(identity.server.clone())?,
+            counters: Counters::open(&home)?,
+            _lock: lock,
+            identity,
+            ledger,
+            outbox,
+            status,
+            scanners,
+            scans: Vec::new(),
+            retries: Retries::default(),
+            home,
+        })
+    }
+
+    /// The same agent with other patience.
+    #[must_use]
+    pub fn with_retries(self, retries: Retries) -> Self {
+        Self { retries, ..self }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// How much waits in the outbox.
+    #[must_use]
+    pub fn outbox_depth(&self) -> Depth {
+        self.outbox.depth()
+    }
+
+    /// Scans every manager of this host, puts the report into the outbox and delivers what waits there.
+    ///
+    /// A server that does not answer is no error: the report is kept, and said to be.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`], and when state cannot be kept.
+    ///
+    /// # Cancel safety
+    /// What is in the outbox is delivered by a later call.
+    pub async fn report(&mut self, progress: &mut dyn Progress) -> Result<ReportSummary> {
+        self.scan(progress).await;
+        let (report_id, sequence, scopes) = self.enqueue(progress)?;
+        let delivery = self.deliver(&self.retries.clone(), progress).await?;
+        Ok(ReportSummary { report_id, sequence, scopes, delivery })
+    }
+
+    /// Reports at once and then at every interval, until `shutdown`.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`], and when the outbox can no longer promise to keep reports; everything else is logged, shown in
+    /// the status, and tried again.
+    pub async fn run(&mut self, options: &RunOptions, shutdown: CancellationToken) -> Result<()> {
+        shutdown.run_until_cancelled(self.run_for_ever(options)).await.unwrap_or(Ok(()))
+    }
+
+    async fn run_for_ever(&mut self, options: &RunOptions) -> Result<()> {
+        loop {
+            let next = Instant::now() + options.interval.mul_f64(0.9) + clock::random_up_to(options.interval.mul_f64(0.2));
+            let outcome = self.report(&mut Silent).await.map(|summary| log_summary(&summary));
+            self.survive(outcome)?;
+            let patient = async {
+                if self.outbox.depth().reports > 0 {
+                    let outcome = self.deliver(&self.retries.endless(), &mut Silent).await.map(|_| ());
+                    self.survive(outcome)?;
+                }
+                Ok(())
+            };
+            tokio::time::timeout_at(next, patient).await.unwrap_or(Ok(()))?;
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    /// Lets the loop go on after what another try may heal.
+    fn survive(&mut self, outcome: Result<()>) -> Result<()> {
+        let Err(error) = outcome else { return Ok(()) };
+        self.note_trouble(&error);
+        if matches!(error, Error::Unauthorized { .. }) || self.outbox.broken() {
+            return Err(error);
+        }
+        tracing::error!("{}", crate::error::with_causes(&error));
+        Ok(())
+    }
+
+    async fn scan(&mut self, progress: &mut dyn Progress) {
+        let mut scans = Vec::new();
+        for scanner in &self.scanners {
+            if !scanner.present().await {
+                continue;
+            }
+            progress.stage(&Stage::Scanning { manager: scanner.manager() });
+            let scan = scanner.scan().await;
+            progress.stage(&Stage::Scanned { manager: scan.manager.clone(), result: scan.result, updates: scan.offers.len() as u64 });
+            scans.push(scan);
+        }
+        self.scans = scans;
+    }
+
+    /// Builds the report of the newest scans and makes it durable.
+    fn enqueue(&mut self, progress: &mut dyn Progress) -> Result<(ReportId, u64, Vec<ScopeSummary>)> {
+        let mut known = self.ledger.clone();
+        for waiting in self.outbox.waiting() {
+            known.expect(&parsed(&waiting?)?);
+        }
+        let envelope = Envelope {
+            report_id: clock::new_report_id(),
+            sequence: self.counters.next_sequence()?,
+            sent_at: clock::now(),
+            host: crate::host::facts(),
+        };
+        let mut built = report::build(&envelope, &self.scans, &known)?;
+        if self.outbox.overflows_with(built.body.len()) {
+            self.supersede()?;
+            built = report::build(&envelope, &self.scans, &self.ledger)?;
+        }
+        let report = Waiting { report_id: envelope.report_id, body: built.body };
+        self.outbox.push(&report)?;
+        self.status.scopes.clone_from(&built.scopes);
+        self.status.write(&self.home)?;
+        progress.stage(&Stage::Kept { report_id: report.report_id, bytes: report.body.len() as u64 });
+        Ok((envelope.report_id, envelope.sequence, built.scopes))
+    }
+
+    /// Makes room: what waits is dropped, because a full report of the newest scans says all of it. What those reports named
+    /// is kept in the ledger, since any of them may have arrived.
+    fn supersede(&mut self) -> Result<()> {
+        let Depth { reports, bytes } = self.outbox.depth();
+        tracing::warn!(reports, bytes, "the outbox is full; its reports are superseded by one full report");
+        let mut ledger = self.ledger.clone();
+        for waiting in self.outbox.waiting() {
+            ledger.doubt(&parsed(&waiting?)?);
+        }
+        self.keep_ledger(ledger)?;
+        self.outbox.supersede()
+    }
+
+    /// Delivers what waits, and one full report more if the server asks for it.
+    async fn deliver(&mut self, retries: &Retries, progress: &mut dyn Progress) -> Result<Delivery> {
+        let mut counts = Counts::default();
+        let mut full_sent = false;
+        loop {
+            let (full_required, refused) = match self.drain(retries, progress, &mut counts).await {
+                Ok(drained) => drained,
+                Err(error @ Error::Unreachable { .. }) => {
+                    self.note_trouble(&error);
+                    self.status.write(&self.home)?;
+                    return Ok(Delivery::Waiting { reason: error.to_string(), depth: self.outbox.depth() });
+                }
+                Err(error) => {
+                    self.note_trouble(&error);
+                    self.status.write(&self.home)?;
+                    return Err(error);
+                }
+            };
+            if let Some(reason) = refused {
+                return Ok(Delivery::SetAside { reason });
+            }
+            if full_required.is_empty() || self.scans.is_empty() {
+                return Ok(Delivery::Delivered(counts));
+            }
+            if full_sent {
+                tracing::warn!(?full_required, "the server asks again for packages it was just sent; they follow with the next report");
+                return Ok(Delivery::Delivered(counts));
+            }
+            tracing::info!(?full_required, "the server asks for all packages");
+            self.enqueue(progress)?;
+            full_sent = true;
+        }
+    }
+
+    /// Empties the outbox. Returns what the last answer asks for, or why the last report was refused.
+    async fn drain(
+        &mut self,
+        retries: &Retries,
+        progress: &mut dyn Progress,
+        counts: &mut Counts,
+    ) -> Result<(Vec<Manager>, Option<String>)> {
+        let mut last = (Vec::new(), None);
+        while let Some((report, behind)) = delivery::next(&self.outbox)? {
+            let mut link = Link { server: &self.server, identity: &self.identity, counters: &mut self.counters };
+            match delivery::send(&mut link, &report, behind, retries, progress).await? {
+                Verdict::Taken(answer) => {
+                    self.acknowledge(&report, &answer)?;
+                    counts.add(&answer);
+                    progress.stage(&Stage::Delivered { report_id: report.report_id });
+                    last = (answer.full_required, None);
+                }
+                Verdict::Refused(error) => {
+                    let path = self.outbox.set_aside(&report, &error.to_string())?;
+                    tracing::error!(file = %path.display(), "{error}; the report is set aside");
+                    self.note_trouble(&error);
+                    self.status.write(&self.home)?;
+                    last = (Vec::new(), Some(error.to_string()));
+                }
+            }
+        }
+        Ok(last)
+    }
+
+    /// Notes the answer, then drops the report: after a crash in between it is sent again, and answered the same.
+    fn acknowledge(&mut self, report: &Waiting, answer: &ReportAnswerBody) -> Result<()> {
+        let mut ledger = self.ledger.clone();
+        ledger.acknowledge(&parsed(report)?, answer);
+        self.keep_ledger(ledger)?;
+        self.outbox.remove(report.report_id)?;
+        self.status.trouble = None;
+        if answer.status == ReportStatus::Stale {
+            let message = "the server has newer reports of this agent: its state directory was restored from a copy, or runs twice";
+            tracing::error!("{message}");
+            self.status.trouble = Some(Trouble::new(format!("{message}; enrol anew with an empty state directory")));
+        }
+        self.status.last_delivery = Some(LastDelivery::new(report.report_id, answer));
+        self.status.write(&self.home)
+    }
+
+    fn keep_ledger(&mut self, ledger: Ledger) -> Result<()> {
+        if ledger != self.ledger {
+            durable::replace_json(&self.home.file(LEDGER), &ledger)?;
+            self.ledger = ledger;
+        }
+        Ok(())
+    }
+
+    fn note_trouble(&mut self, error: &Error) {
+        self.status.trouble = Some(Trouble::new(crate::error::with_causes(error)));
+    }
+}
+
+/// A damaged ledger is set aside: without it the next report is full, and only lacks what left since the last one.
+fn open_ledger(home: &AgentHome, status: &mut Status) -> Result<Ledger> {
+    let path = home.file(LEDGER);
+    match durable::read_json(&path) {
+        Ok(ledger) => Ok(ledger.unwrap_or_default()),
+        Err(error @ Error::Damaged { .. }) => {
+            let kept = home.directory("quarantine")?.join(LEDGER);
+            std::fs::rename(&path, &kept).map_err(Error::state("set aside", &path))?;
+            tracing::error!(kept = %kept.display(), "{error}; the next report will be full");
+            status.trouble = Some(Trouble::new(format!("{error}; set aside, the next report will be full")));
+            Ok(Ledger::default())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What waits was built here and checked by its checksum, so it reads back.
+fn parsed(report: &Waiting) -> Result<redflag_core::report::Report> {
+    wire::read_report(&report.body)
+        .map_err(|error| Error::invalid(format!("report {} in the outbox is not readable: {error}", report.report_id)))
+}
+
+fn log_summary(summary: &ReportSummary) {
+    let ReportSummary { report_id, sequence, delivery, .. } = summary;
+    match delivery {
+        Delivery::Delivered(counts) => {
+            let Counts { events, recorded, unchanged, rejected, .. } = counts;
+            tracing::info!(%report_id, sequence, events, recorded, unchanged, rejected, "reported");
+        }
+        Delivery::Waiting { reason, depth } => {
+            tracing::warn!(%report_id, sequence, waiting = depth.reports, "kept in the outbox: {reason}")
+        }
+        Delivery::SetAside { reason } => tracing::error!(%report_id, sequence, "set aside: {reason}"),
+    }
+}

@@ -1,0 +1,104 @@
+//! Enrolment: a token from an operator turns a key made on this host into an agent of the fleet.
+
+use crate::{
+    clock,
+    error::{Error, Result},
+    home::AgentHome,
+    identity::Identity,
+    server::{PlainHttp, Server, ServerUrl},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use redflag_core::{ids::AgentId, names::Text, time::Timestamp};
+use serde::{Deserialize, Serialize};
+
+const PATH: &str = "api/v1/enrol";
+
+/// What enrolment needs.
+#[derive(Clone, Debug, Default)]
+pub struct EnrolOptions {
+    /// The server's address, for example `https://redflag.example`.
+    pub server: String,
+    /// The enrolment token an operator made.
+    pub token: String,
+    /// The name to be shown; the host's own when none.
+    pub name: Option<String>,
+    /// Words that mark the agent, for example `simulated`.
+    pub tags: Vec<String>,
+    /// Where plain HTTP may be used.
+    pub plain_http: PlainHttp,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    token: &'a str,
+    agent_id: AgentId,
+    name: &'a Text,
+    public_key: String,
+    tags: &'a [String],
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    agent_id: AgentId,
+    name: Text,
+    #[serde(rename = "server_time")]
+    _server_time: Timestamp,
+}
+
+/// Enrols the host and returns its identity.
+///
+/// Safe to repeat: after a lost answer the same id and key are sent again, and a host enrolled at this server already is left
+/// as it is.
+///
+/// # Errors
+/// When the host is enrolled at another server, the server refuses the token, or it cannot be reached.
+///
+/// # Cancel safety
+/// Cancelling leaves an enrolment that the next call completes.
+pub async fn enrol(home: &AgentHome, options: &EnrolOptions) -> Result<Identity> {
+    let _lock = home.lock()?;
+    let server = ServerUrl::parse(&options.server, options.plain_http)?;
+    let mut identity = match Identity::read(home)? {
+        Some(known) if known.enrolled_at.is_some() && known.server == server => return Ok(known),
+        Some(known) if known.enrolled_at.is_some() => {
+            let (path, at) = (home.path().display(), &known.server);
+            return Err(Error::invalid(format!("{path} is enrolled at {at} as {:?}; use another --state-dir, or remove it", known.name)));
+        }
+        Some(pending) => Identity { server, name: name(options)?, ..pending },
+        None => Identity::new(server, name(options)?),
+    };
+    identity.write(home)?;
+    register(&mut identity, options).await?;
+    identity.write(home)?;
+    Ok(identity)
+}
+
+/// Asks the server to take the identity, and notes what it answered.
+pub(crate) async fn register(identity: &mut Identity, options: &EnrolOptions) -> Result<Server> {
+    let server = Server::new(identity.server.clone())?;
+    let request = Request {
+        token: options.token.trim(),
+        agent_id: identity.agent,
+        name: &identity.name,
+        public_key: STANDARD.encode(identity.public_key()),
+        tags: &options.tags,
+    };
+    let body = serde_json::to_vec(&request).map_err(|error| Error::invalid(format!("could not encode the request: {error}")))?;
+    let answer = server.post(PATH, body, None).await?;
+    let answer: Answer = serde_json::from_slice(&answer)
+        .map_err(|error| server.unreachable(format!("its answer to enrolment is not readable: {error}"), None))?;
+    if answer.agent_id != identity.agent {
+        return Err(server.unreachable(format!("it enrolled {} instead of {}", answer.agent_id, identity.agent), None));
+    }
+    identity.name = answer.name;
+    identity.enrolled_at = Some(clock::now());
+    Ok(server)
+}
+
+fn name(options: &EnrolOptions) -> Result<Text> {
+    match &options.name {
+        Some(name) => Text::parse_as("name", name)
+            .map_err(|rejection| Error::invalid(format!("the name {name:?} is not usable: {}", rejection.message))),
+        None => Ok(crate::host::facts().hostname.unwrap_or_else(|| Text::lossy("unnamed host"))),
+    }
+}

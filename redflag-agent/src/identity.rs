@@ -1,0 +1,176 @@
+//! Who the agent is: its id, its server, and the Ed25519 key made on this host, which never leaves it.
+//!
+//! Id and key are on disk before the first enrolment request leaves, so that a lost answer is answered by asking again with the
+//! same ones.
+
+use crate::{
+    clock, durable,
+    error::{Error, Result},
+    home::AgentHome,
+    server::{PlainHttp, ServerUrl},
+};
+use ed25519_dalek::SigningKey;
+use redflag_core::{ids::AgentId, names::Text, signing, time::Timestamp};
+use serde::{Deserialize, Serialize};
+use std::{fmt, os::unix::fs::PermissionsExt as _};
+
+const IDENTITY: &str = "agent.json";
+const KEY: &str = "key";
+
+/// An agent as it is known to itself.
+#[derive(Clone)]
+pub struct Identity {
+    /// Its id.
+    pub agent: AgentId,
+    /// The name shown; after enrolment the one the server keeps.
+    pub name: Text,
+    /// Its server.
+    pub server: ServerUrl,
+    /// When the server enrolled it, by this host's clock; none while enrolment is under way.
+    pub enrolled_at: Option<Timestamp>,
+    pub(crate) key: SigningKey,
+}
+
+/// What `agent.json` holds.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    agent_id: AgentId,
+    name: Text,
+    server: String,
+    plain_http: PlainHttp,
+    enrolled_at: Option<Timestamp>,
+}
+
+impl Identity {
+    /// A new identity with a key made here.
+    #[must_use]
+    pub fn new(server: ServerUrl, name: Text) -> Self {
+        let agent = AgentId::from_uuid(clock::new_uuid()).expect("a version 7 UUID is not nil");
+        Self { agent, name, server, enrolled_at: None, key: SigningKey::from_bytes(&clock::random_bytes()) }
+    }
+
+    /// The public half of the key.
+    #[must_use]
+    pub fn public_key(&self) -> [u8; 32] {
+        self.key.verifying_key().to_bytes()
+    }
+
+    /// A short name of the public key for people to compare with what the server shows.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        signing::fingerprint(&self.public_key())
+    }
+
+    /// Reads the identity kept in `home`, enrolled or not; none when there is none.
+    ///
+    /// # Errors
+    /// When a file is damaged, or the key may be read by others.
+    pub fn read(home: &AgentHome) -> Result<Option<Self>> {
+        let path = home.file(IDENTITY);
+        let Some(stored) = durable::read_json::<Stored>(&path)? else { return Ok(None) };
+        let server = ServerUrl::parse(&stored.server, stored.plain_http)
+            .map_err(|error| Error::damaged(&path, format!("its server is not usable: {error}")))?;
+        let key = read_key(home)?;
+        Ok(Some(Self { agent: stored.agent_id, name: stored.name, server, enrolled_at: stored.enrolled_at, key }))
+    }
+
+    /// Reads the identity of an enrolled agent.
+    ///
+    /// # Errors
+    /// As [`Identity::read`], and [`Error::NotEnrolled`].
+    pub fn enrolled(home: &AgentHome) -> Result<Self> {
+        let identity = Self::read(home)?.filter(|identity| identity.enrolled_at.is_some());
+        identity.ok_or_else(|| Error::NotEnrolled { path: home.path().to_owned() })
+    }
+
+    /// Writes the identity durably: the key first, because an identity without its key is lost.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(crate) fn write(&self, home: &AgentHome) -> Result<()> {
+        durable::replace(&home.file(KEY), &self.key.to_bytes())?;
+        let stored = Stored {
+            agent_id: self.agent,
+            name: self.name.clone(),
+            server: self.server.as_str().to_owned(),
+            plain_http: self.server.plain_http(),
+            enrolled_at: self.enrolled_at,
+        };
+        durable::replace_json(&home.file(IDENTITY), &stored)
+    }
+}
+
+/// The key is not shown, not even in a log.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { agent, name, server, enrolled_at, key: _ } = self;
+        f.debug_struct("Identity")
+            .field("agent", agent)
+            .field("name", name)
+            .field("server", server)
+            .field("enrolled_at", enrolled_at)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_key(home: &AgentHome) -> Result<SigningKey> {
+    let path = home.file(KEY);
+    let metadata = std::fs::symlink_metadata(&path).map_err(Error::state("read", &path))?;
+    if !metadata.is_file() {
+        return Err(Error::damaged(path, "the agent's key must be a plain file; enrol anew in another state directory"));
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let message = format!("others may read the agent's key (mode {mode:o}): treat it as known to them and enrol anew");
+        return Err(Error::damaged(path, message));
+    }
+    let bytes = std::fs::read(&path).map_err(Error::state("read", &path))?;
+    let bytes: [u8; 32] = bytes.try_into().map_err(|bytes: Vec<u8>| {
+        Error::damaged(&path, format!("{} bytes, and a key has 32; enrol anew in another state directory", bytes.len()))
+    })?;
+    Ok(SigningKey::from_bytes(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, AgentHome) {
+        let directory = tempfile::tempdir().unwrap();
+        let home = AgentHome::open(directory.path().join("state")).unwrap();
+        (directory, home)
+    }
+
+    fn identity() -> Identity {
+        let server = ServerUrl::parse("http://127.0.0.1:8080", PlainHttp::LoopbackOnly).unwrap();
+        Identity::new(server, Text::lossy("web-01"))
+    }
+
+    #[test]
+    fn an_identity_reads_back_and_its_key_is_private() {
+        let (_directory, home) = home();
+        assert!(Identity::read(&home).unwrap().is_none());
+        let identity = identity();
+        identity.write(&home).unwrap();
+        let again = Identity::read(&home).unwrap().unwrap();
+        assert_eq!((again.agent, again.public_key(), again.name), (identity.agent, identity.public_key(), identity.name.clone()));
+        assert!(matches!(Identity::enrolled(&home), Err(Error::NotEnrolled { .. })));
+        assert!(!format!("{identity:?}").contains("key"));
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_or_that_is_damaged_is_refused() {
+        let (_directory, home) = home();
+        identity().write(&home).unwrap();
+        let key = home.file(KEY);
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(Identity::read(&home).unwrap_err().to_string().contains("mode 640"));
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&key, [7; 31]).unwrap();
+        assert!(Identity::read(&home).unwrap_err().to_string().contains("31 bytes"));
+        std::fs::remove_file(&key).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", &key).unwrap();
+        assert!(Identity::read(&home).unwrap_err().to_string().contains("plain file"));
+    }
+}

@@ -1,0 +1,346 @@
+//! The outbox: reports that are made and not yet taken by the server, safe against crashes and power cuts.
+//!
+//! Reports lie in append-only segment files ([`segment`]). [`Outbox::push`] returns after the record is on disk; a report leaves
+//! by a second record that names it, written once the server has answered for it. Lost such a record only sends the report
+//! again, which is harmless (clause R1a). What cannot be trusted after a crash is moved to `quarantine/`, loudly, and the rest
+//! is delivered.
+
+pub mod segment;
+
+use crate::{
+    durable,
+    error::{Error, Result},
+    home::AgentHome,
+};
+use redflag_core::{ids::ReportId, limits};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::VecDeque,
+    fs::{File, OpenOptions},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+/// Most reports that wait; one more makes them be superseded by one full report.
+pub const REPORTS_MAX: usize = 96;
+/// Most bytes that wait; beyond them the waiting reports are superseded by one full report.
+pub const BYTES_MAX: u64 = 2 * limits::REPORT_BYTES_MAX as u64;
+/// Files kept in the quarantine; the oldest go first.
+pub const QUARANTINE_FILES_MAX: usize = 16;
+/// From this size on, a segment is followed by a new one, so that drained ones can be removed.
+const SEGMENT_BYTES: u64 = 1024 * 1024;
+
+const PUT: u8 = 1;
+const DONE: u8 = 2;
+const ID_BYTES: usize = 16;
+
+/// The waiting reports of one agent, oldest first.
+#[derive(Debug)]
+pub struct Outbox {
+    directory: PathBuf,
+    quarantine: PathBuf,
+    /// The last one is written to.
+    segments: VecDeque<Segment>,
+    waiting: VecDeque<Entry>,
+    /// Set after a failed sync: the kernel may have dropped what it could not write, so no later sync proves anything.
+    broken: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    report_id: ReportId,
+    segment: u64,
+    offset: u64,
+    bytes: u64,
+}
+
+/// A report as it waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its id.
+    pub report_id: ReportId,
+    /// The bytes to send.
+    pub body: Vec<u8>,
+}
+
+/// How much waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Depth {
+    /// Reports.
+    pub reports: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+impl Outbox {
+    /// Opens the outbox of `home`, moving what is damaged to the quarantine. The second value tells of each such move.
+    ///
+    /// # Errors
+    /// When files cannot be read, written or synced. Damaged content is not an error.
+    pub fn open(home: &AgentHome) -> Result<(Self, Vec<String>)> {
+        let (directory, quarantine) = (home.directory("outbox")?, home.directory("quarantine")?);
+        let mut outbox = Self { directory, quarantine, segments: VecDeque::new(), waiting: VecDeque::new(), broken: false };
+        let mut found = Vec::new();
+        for (number, path) in segment_files(&outbox.directory)? {
+            outbox.recover_segment(number, &path, &mut found)?;
+        }
+        if outbox.segments.is_empty() {
+            outbox.start_segment()?;
+        }
+        outbox.remove_drained()?;
+        Ok((outbox, found))
+    }
+
+    /// How much waits in the outbox of `home`, without touching it.
+    ///
+    /// # Errors
+    /// When files cannot be read.
+    pub fn depth_of(home: &AgentHome) -> Result<Depth> {
+        let mut waiting = VecDeque::new();
+        let directory = home.file("outbox");
+        if directory.is_dir() {
+            for (number, path) in segment_files(&directory)? {
+                let bytes = std::fs::read(&path).map_err(Error::state("read", &path))?;
+                replay(&bytes, &segment::recover(&bytes), number, &mut waiting);
+            }
+        }
+        Ok(depth(&waiting))
+    }
+
+    /// How much waits.
+    #[must_use]
+    pub fn depth(&self) -> Depth {
+        depth(&self.waiting)
+    }
+
+    /// Whether a report of `bytes` more would exceed [`REPORTS_MAX`] or [`BYTES_MAX`].
+    #[must_use]
+    pub fn overflows_with(&self, bytes: usize) -> bool {
+        self.waiting.len() >= REPORTS_MAX || (!self.waiting.is_empty() && self.depth().bytes + bytes as u64 > BYTES_MAX)
+    }
+
+    /// Whether a sync has failed, after which only a restart can tell what is on disk.
+    #[must_use]
+    pub const fn broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Adds a report; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// When it could not be made durable; it is not in the outbox then.
+    pub fn push(&mut self, report: &Waiting) -> Result<()> {
+        let payload = [&[PUT], report.report_id.as_uuid().as_bytes().as_slice(), &report.body].concat();
+        let offset = self.append(&payload)?;
+        let segment = self.segments.back().expect("an open outbox has a segment").number;
+        self.waiting.push_back(Entry { report_id: report.report_id, segment, offset, bytes: report.body.len() as u64 });
+        Ok(())
+    }
+
+    /// The oldest waiting report.
+    ///
+    /// # Errors
+    /// When it cannot be read back, or is not what was written.
+    pub fn first(&self) -> Result<Option<Waiting>> {
+        self.waiting.front().map(|entry| self.read(entry)).transpose()
+    }
+
+    /// Every waiting report, oldest first.
+    ///
+    /// # Errors
+    /// As [`Outbox::first`].
+    pub fn waiting(&self) -> impl Iterator<Item = Result<Waiting>> {
+        self.waiting.iter().map(|entry| self.read(entry))
+    }
+
+    /// Drops a report: the server has answered for it.
+    ///
+    /// # Errors
+    /// When that could not be made durable; the report is still there then.
+    pub fn remove(&mut self, report_id: ReportId) -> Result<()> {
+        let payload = [&[DONE], report_id.as_uuid().as_bytes().as_slice()].concat();
+        self.append(&payload)?;
+        self.waiting.retain(|entry| entry.report_id != report_id);
+        self.remove_drained()
+    }
+
+    /// Moves a report that the server refuses for good to the quarantine, with `reason`.
+    ///
+    /// # Errors
+    /// When files cannot be written; the report is still in the outbox then.
+    pub fn set_aside(&mut self, report: &Waiting, reason: &str) -> Result<PathBuf> {
+        let path = self.quarantine.join(format!("report-{}.json", report.report_id));
+        durable::replace(&path, &report.body)?;
+        durable::replace(&path.with_extension("reason"), reason.as_bytes())?;
+        self.remove(report.report_id)?;
+        trim_quarantine(&self.quarantine)?;
+        Ok(path)
+    }
+
+    /// Drops every waiting report, because a newer one says all they would.
+    ///
+    /// # Errors
+    /// As [`Outbox::remove`].
+    pub fn supersede(&mut self) -> Result<()> {
+        while let Some(entry) = self.waiting.front() {
+            self.remove(entry.report_id)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, entry: &Entry) -> Result<Waiting> {
+        let segment = self.segments.iter().find(|segment| segment.number == entry.segment).expect("segments with entries are kept");
+        let mut bytes = vec![0; segment::record_bytes(1 + ID_BYTES + entry.bytes as usize)];
+        segment.file.read_exact_at(&mut bytes, entry.offset).map_err(Error::state("read", &segment.path))?;
+        let payload = segment::payload_at(&bytes, 0)
+            .map_err(|damage| Error::damaged(&segment.path, format!("{damage}; restart the agent to set it aside")))?;
+        let body = bytes[payload.start + 1 + ID_BYTES..payload.end].to_vec();
+        Ok(Waiting { report_id: entry.report_id, body })
+    }
+
+    /// Appends a record durably and returns where it begins.
+    fn append(&mut self, payload: &[u8]) -> Result<u64> {
+        if self.segments.back().is_none_or(|segment| segment.bytes >= SEGMENT_BYTES) {
+            self.start_segment()?;
+        }
+        let segment = self.segments.back_mut().expect("an open outbox has a segment");
+        if self.broken {
+            return Err(Error::damaged(&segment.path, "an earlier sync of it failed; restart the agent"));
+        }
+        let (record, offset) = (segment::record(payload), segment.bytes);
+        if let Err(error) = segment.file.write_all_at(&record, offset) {
+            // Bytes behind the end that could not be cut off would look like a torn record at the next start, which is handled.
+            self.broken = segment.file.set_len(offset).is_err();
+            return Err(Error::state("write", &segment.path)(error));
+        }
+        if let Err(error) = segment.file.sync_data() {
+            self.broken = true;
+            return Err(Error::state("sync", &segment.path)(error));
+        }
+        segment.bytes += record.len() as u64;
+        Ok(offset)
+    }
+
+    fn start_segment(&mut self) -> Result<()> {
+        let number = self.segments.back().map_or(1, |segment| segment.number + 1);
+        let path = self.directory.join(format!("{number:016}.segment"));
+        let mut file =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(Error::state("create", &path))?;
+        file.write_all(segment::HEADER).and_then(|()| file.sync_all()).map_err(Error::state("write", &path))?;
+        durable::sync_directory_of(&path)?;
+        self.segments.push_back(Segment { number, path, file, bytes: segment::HEADER.len() as u64 });
+        Ok(())
+    }
+
+    /// Removes full segments in which nothing waits, from the oldest on: what a segment marks as done always lies before it.
+    fn remove_drained(&mut self) -> Result<()> {
+        while self.segments.len() > 1 {
+            let oldest = self.segments.front().expect("there is more than one");
+            if self.waiting.iter().any(|entry| entry.segment == oldest.number) {
+                break;
+            }
+            std::fs::remove_file(&oldest.path).map_err(Error::state("remove", &oldest.path))?;
+            durable::sync_directory_of(&oldest.path)?;
+            self.segments.pop_front();
+        }
+        Ok(())
+    }
+
+    fn recover_segment(&mut self, number: u64, path: &Path, found: &mut Vec<String>) -> Result<()> {
+        let bytes = std::fs::read(path).map_err(Error::state("read", path))?;
+        let recovered = segment::recover(&bytes);
+        if let Some(damage) = recovered.damage {
+            let tail = &bytes[recovered.good_bytes..];
+            let kept = self.quarantine.join(format!("outbox-{number:016}-at-{}.tail", recovered.good_bytes));
+            durable::replace(&kept, tail)?;
+            trim_quarantine(&self.quarantine)?;
+            let (name, records) = (path.display(), recovered.payloads.len());
+            found.push(format!("{name}: {damage}; {} bytes behind {records} good records are kept in {}", tail.len(), kept.display()));
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(Error::state("open", path))?;
+        let good_bytes = recovered.good_bytes.max(segment::HEADER.len()) as u64;
+        if recovered.damage.is_some() || recovered.good_bytes == 0 {
+            file.set_len(recovered.good_bytes as u64).map_err(Error::state("cut", path))?;
+            file.write_all_at(segment::HEADER, 0).and_then(|()| file.sync_all()).map_err(Error::state("repair", path))?;
+        }
+        replay(&bytes, &recovered, number, &mut self.waiting);
+        self.segments.push_back(Segment { number, path: path.to_owned(), file, bytes: good_bytes });
+        Ok(())
+    }
+}
+
+fn depth(waiting: &VecDeque<Entry>) -> Depth {
+    Depth { reports: waiting.len() as u64, bytes: waiting.iter().map(|entry| entry.bytes).sum() }
+}
+
+/// Applies the records of one segment. Records of a kind this version does not know say nothing about what waits.
+fn replay(bytes: &[u8], recovered: &segment::Recovered, segment: u64, waiting: &mut VecDeque<Entry>) {
+    for range in &recovered.payloads {
+        let payload = &bytes[range.clone()];
+        let id = payload.get(1..=ID_BYTES).and_then(|id| uuid::Uuid::from_slice(id).ok()).and_then(|id| ReportId::from_uuid(id).ok());
+        match (payload[0], id) {
+            (PUT, Some(report_id)) => {
+                let offset = segment::record_start(range) as u64;
+                waiting.push_back(Entry { report_id, segment, offset, bytes: (payload.len() - 1 - ID_BYTES) as u64 });
+            }
+            (DONE, Some(report_id)) => waiting.retain(|entry| entry.report_id != report_id),
+            (kind, _) => tracing::error!(kind, segment, "the outbox holds a record this version does not know"),
+        }
+    }
+}
+
+fn segment_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(Error::state("list", directory))? {
+        let path = entry.map_err(Error::state("list", directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(number) = name.and_then(|name| name.strip_suffix(".segment")?.parse().ok()) {
+            files.push((number, path));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// Names of the files in the quarantine of `home`, oldest first.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn quarantined(home: &AgentHome) -> Result<Vec<String>> {
+    let names = quarantine_files(&home.file("quarantine"))?;
+    Ok(names.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+}
+
+fn quarantine_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::state("list", directory)(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::state("list", directory))?;
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).map_err(Error::state("inspect", entry.path()))?;
+        files.push((modified, entry.path()));
+    }
+    files.sort_unstable();
+    Ok(files.into_iter().map(|(_, path)| path).collect())
+}
+
+fn trim_quarantine(directory: &Path) -> Result<()> {
+    let files = quarantine_files(directory)?;
+    for path in files.iter().take(files.len().saturating_sub(QUARANTINE_FILES_MAX)) {
+        tracing::warn!(file = %path.display(), "the quarantine is full; its oldest file is removed");
+        std::fs::remove_file(path).map_err(Error::state("remove", path))?;
+    }
+    Ok(())
+}

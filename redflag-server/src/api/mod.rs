@@ -1,8 +1,42 @@
 //! The JSON API: handlers that translate HTTP to one call of the fleet or its store, and back.
 
-use crate::access::PolicyRouter;
+mod agents;
+mod batches;
+mod decisions;
+mod health;
+pub(crate) mod id;
+mod openapi;
+mod reports;
+mod updates;
+mod views;
+
+pub use decisions::decide;
+pub use views::{EventView, StatsView, UpdateDetailView, UpdateView, VersionChangeView};
+
+use crate::access::{Policy, PolicyRouter, Role};
 
 /// Registers the API.
 pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
+    const VIEWER: Policy = Policy::Operator(Role::Viewer);
+    const APPROVER: Policy = Policy::Operator(Role::Approver);
     router
+        .get("/healthz", Policy::Public, health::live)
+        .get("/readyz", Policy::Public, health::ready)
+        .get("/api/v1/openapi.json", Policy::Public, openapi::document)
+        .post("/api/v1/enrol", Policy::Public, reports::enrol)
+        .post("/api/v1/report", Policy::Agent, reports::report)
+        .post("/api/v1/agents/{id}/updates", Policy::Agent, reports::compatible_report)
+        .get("/api/v1/agents", VIEWER, agents::list)
+        .get("/api/v1/agents/{id}", VIEWER, agents::one)
+        .get("/api/v1/updates", VIEWER, updates::list)
+        .get("/api/v1/updates/{id}", VIEWER, updates::one)
+        .get("/api/v1/updates/{id}/history", VIEWER, updates::history)
+        .get("/api/v1/updates/{id}/events", VIEWER, updates::events)
+        .post("/api/v1/updates/{id}/approve", APPROVER, decisions::approve)
+        .post("/api/v1/updates/{id}/withdraw-approval", APPROVER, decisions::withdraw_approval)
+        .post("/api/v1/updates/{id}/ignore", APPROVER, decisions::ignore)
+        .post("/api/v1/updates/{id}/reopen", APPROVER, decisions::reopen)
+        .get("/api/v1/stats", VIEWER, updates::stats)
+        .get("/api/v1/batches", VIEWER, batches::list)
+        .get("/api/v1/batches/{agent_id}/{batch_id}", VIEWER, batches::one)
 }

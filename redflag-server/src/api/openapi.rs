@@ -1,0 +1,49 @@
+//! The OpenAPI document, made from the handlers themselves.
+
+use super::{agents, batches, decisions, reports, updates};
+use crate::{listing, problem::Problem};
+use axum::{
+    http::{Uri, header},
+    response::{IntoResponse, Response},
+};
+use std::sync::LazyLock;
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "RedFlag",
+        description = "Which package updates wait on every machine of a fleet, their whole history, and decisions about them. \
+                       Operators carry a session cookie, and on every POST the header `x-csrf-token`; agents sign every request \
+                       (RFC 9421). Errors are RFC 9457 problems with a stable `code`."
+    ),
+    paths(
+        reports::enrol,
+        reports::report,
+        reports::compatible_report,
+        agents::list,
+        agents::one,
+        updates::list,
+        updates::one,
+        updates::history,
+        updates::events,
+        updates::stats,
+        decisions::approve,
+        decisions::withdraw_approval,
+        decisions::ignore,
+        decisions::reopen,
+        batches::list,
+        batches::one,
+        document,
+    )
+)]
+struct Document;
+
+static JSON: LazyLock<String> = LazyLock::new(|| Document::openapi().to_pretty_json().expect("the document always serialises"));
+
+/// This document.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "meta", responses((status = 200, body = Object)))]
+pub(super) async fn document(uri: Uri) -> Result<Response, Problem> {
+    listing::no_parameters(&uri)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], JSON.as_str()).into_response())
+}

@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod batch;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod counters;
 pub mod event;
 pub mod ids;

@@ -1,0 +1,186 @@
+//! The same seeded history in the store under test and in the memory store, compared by everything that can be read.
+
+use super::{
+    CheckResult, Failure, Harness, Lab, Shape, ensure,
+    generate::{agent, enrolment},
+    history,
+};
+use crate::{
+    MemoryStore,
+    ids::{AgentId, UpdateId},
+    query::{
+        AgentQuery, AgentSortKey, BatchQuery, PageNumber, PageSize, PageStart, QueryError, Search, Sort, SortKey, StatusFilter,
+        UpdateFilter, UpdateQuery,
+    },
+    store::{Mode, Store},
+    words::Severity,
+    work::UnitOfWork,
+};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
+
+/// Seeds of the ordinary run; a store's own tests may take more by [`compare_with_memory`].
+const SEEDS: u64 = 6;
+
+pub(super) async fn histories_read_like_the_memory_store(harness: &dyn Harness) -> CheckResult {
+    for seed in 0..SEEDS {
+        compare_with_memory(harness, seed, Shape::default(), None).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn histories_survive_reopening_midway(harness: &dyn Harness) -> CheckResult {
+    for seed in SEEDS..SEEDS + 3 {
+        compare_with_memory(harness, seed, Shape::default(), Some(20)).await?;
+    }
+    Ok(())
+}
+
+/// Runs the history of `seed` in a fresh store of `harness` and in the memory store: every answer, and at the end everything
+/// that can be read, must be the same. With `reopen_after`, the store is reopened after that many units of work.
+///
+/// # Errors
+/// The first difference, with the seed that replays it.
+pub async fn compare_with_memory(harness: &dyn Harness, seed: u64, shape: Shape, reopen_after: Option<usize>) -> CheckResult {
+    let memory = MemoryStore::new();
+    let mut lab = Lab::new(harness, 0).await?;
+    for (step, work) in history(seed, shape).iter().enumerate() {
+        if reopen_after == Some(step) {
+            lab = lab.reopened(harness).await;
+        }
+        let found = answer(lab.store(), work).await;
+        let expected = answer(&memory, work).await;
+        ensure!(
+            found == expected,
+            "history seed {seed} {shape:?}: unit of work {step} was answered otherwise\n   found: {found}\nexpected: {expected}\n    work: {work:?}"
+        );
+    }
+    let agents: Vec<_> = (0..shape.agents.max(1)).map(agent).collect();
+    same(seed, &transcript(lab.store(), &agents).await?, &transcript(&memory, &agents).await?)
+}
+
+async fn answer(store: &dyn Store, work: &UnitOfWork) -> String {
+    match store.run(work, Mode::Commit).await {
+        Ok(answer) => format!("{answer:?}"),
+        Err(error) => format!("refused: {:?}", error.kind()),
+    }
+}
+
+fn same(seed: u64, found: &[String], expected: &[String]) -> CheckResult {
+    let lines = found.len().max(expected.len());
+    let line = |lines: &[String], index: usize| lines.get(index).map_or("(nothing)".to_owned(), Clone::clone);
+    let difference = (0..lines).find(|index| found.get(*index) != expected.get(*index));
+    match difference {
+        None => Ok(()),
+        Some(index) => Err(Failure::new(format!(
+            "history seed {seed}: line {index} of the transcript differs\n   found: {}\nexpected: {}",
+            line(found, index),
+            line(expected, index)
+        ))),
+    }
+}
+
+/// Everything that can be read of these agents, one line a value: two stores with equal transcripts cannot be told apart.
+///
+/// # Errors
+/// When the store fails.
+pub async fn transcript(store: &dyn Store, agents: &[AgentId]) -> Result<Vec<String>, Failure> {
+    let mut lines = Lines(Vec::new());
+    lists(store, &mut lines).await?;
+    for agent in agents {
+        lines.add("agent", &store.agent(*agent).await?);
+        lines.add("reports", &store.reports(*agent, 1_000).await?);
+        let log = store.replay(*agent, 0, u32::MAX).await?;
+        lines.add_all("log", &log);
+        let packages: BTreeSet<_> = log.iter().map(|recorded| recorded.event.package.clone()).collect();
+        for package in packages {
+            let id = UpdateId { agent: *agent, package };
+            lines.add("update", &store.update(&id).await?);
+            lines.add_all("event", &store.events(&id).await?);
+            lines.add_all("history", &store.history(&id).await?);
+        }
+        batches(store, *agent, &mut lines).await?;
+    }
+    Ok(lines.0)
+}
+
+struct Lines(Vec<String>);
+
+impl Lines {
+    fn add(&mut self, what: &str, value: &impl Debug) {
+        self.0.push(format!("{what}: {value:?}"));
+    }
+
+    fn add_all<T: Debug>(&mut self, what: &str, values: &[T]) {
+        values.iter().for_each(|value| self.add(what, value));
+    }
+}
+
+async fn lists(store: &dyn Store, lines: &mut Lines) -> Result<(), Failure> {
+    for filter in filters().map_err(|error| Failure::new(error.to_string()))? {
+        lines.add("stats", &store.stats(&filter).await?);
+        for key in [SortKey::Severity, SortKey::Name, SortKey::Agent, SortKey::LastChange] {
+            for reverse in [false, true] {
+                let sort = Sort { key, reverse };
+                let mut query = UpdateQuery { filter: filter.clone(), sort, size: PageSize::default(), start: PageStart::default() };
+                loop {
+                    let page = store.updates(&query).await?;
+                    lines.add(&format!("page of {filter:?} by {sort}"), &page);
+                    let Some(next) = page.next else { break };
+                    query.start = PageStart::After(next);
+                }
+            }
+        }
+    }
+    for sort in [AgentSortKey::Name, AgentSortKey::LastContact, AgentSortKey::Updates] {
+        for reverse in [false, true] {
+            lines.add("agents", &store.agents(&AgentQuery { sort, reverse, ..AgentQuery::default() }).await?);
+        }
+    }
+    Ok(())
+}
+
+/// Filters that between them use every part.
+fn filters() -> Result<Vec<UpdateFilter>, QueryError> {
+    let all = || UpdateFilter { status: StatusFilter::Any, ..UpdateFilter::default() };
+    Ok(vec![
+        UpdateFilter::default(),
+        all(),
+        UpdateFilter { agent: Some(enrolment(0).agent), ..all() },
+        UpdateFilter { severity: Some(Severity::Critical), ..UpdateFilter::default() },
+        UpdateFilter { security: Some(true), search: Some(Search::new("LIB")?), ..all() },
+    ])
+}
+
+async fn batches(store: &dyn Store, agent: AgentId, lines: &mut Lines) -> Result<(), Failure> {
+    for with_rejections in [false, true] {
+        let mut query = BatchQuery { agent: Some(agent), with_rejections, ..BatchQuery::default() };
+        loop {
+            let page = store.batches(&query).await?;
+            if page.items.is_empty() {
+                break;
+            }
+            for row in &page.items {
+                lines.add("batch", row);
+                lines.add("by id", &store.batch(agent, row.record.receipt.batch).await?);
+                lines.add_all("rejected", &store.rejections(agent, row.record.receipt.batch).await?);
+            }
+            query.page = PageNumber::new(query.page.get() + 1).map_err(|error| Failure::new(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The memory store as a harness: what the kit itself is tested with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryHarness;
+
+#[async_trait::async_trait]
+impl Harness for MemoryHarness {
+    async fn fresh(&self) -> Arc<dyn Store> {
+        Arc::new(MemoryStore::new())
+    }
+
+    async fn reopen(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        store
+    }
+}

@@ -1,0 +1,121 @@
+//! Loading: what a unit of work must see, read inside its write transaction.
+
+use crate::{
+    catalog::{Catalog, OfferRefs},
+    error::Failure,
+    rows::{self, report_columns},
+    stored::get,
+};
+use redflag_core::{
+    ids::{EventId, ReportId},
+    names::PackageKey,
+    report::StoredReport,
+    state::PackageState,
+    work::{ChosenEventId, Loaded, Needs, StateNeeds},
+};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::HashMap;
+
+/// Loads what `needs` names, with the agent's ref when it is enrolled.
+pub(crate) fn load(connection: &Connection, catalog: &mut Catalog, needs: &Needs) -> Result<(Option<i64>, Loaded), Failure> {
+    let Some((agent_ref, head)) = rows::head(connection, needs.agent)? else { return Ok((None, Loaded::default())) };
+    let mut reader = Reader { connection, catalog, agent_ref };
+    let batch = needs.batch.map(|batch| rows::find_batch(connection, agent_ref, needs.agent, batch)).transpose()?.flatten();
+    let report = needs.report.map(|report| reader.report(report)).transpose()?.flatten();
+    let states = reader.states(&needs.states)?;
+    let events = reader.chosen_ids(&needs.events)?;
+    Ok((Some(agent_ref), Loaded { head: Some(head), states, batch, report, events }))
+}
+
+struct Reader<'a> {
+    connection: &'a Connection,
+    catalog: &'a mut Catalog,
+    agent_ref: i64,
+}
+
+impl Reader<'_> {
+    fn report(&self, report: ReportId) -> Result<Option<StoredReport>, Failure> {
+        let mut select = self.connection.prepare_cached(concat!(
+            "SELECT ",
+            report_columns!(),
+            " FROM reports AS r WHERE r.agent_ref = ?1 AND r.report_id = ?2"
+        ))?;
+        select.query_row(params![self.agent_ref, report.as_uuid().as_bytes()], |row| Ok(rows::report(row))).optional()?.transpose()
+    }
+
+    fn states(&mut self, needs: &StateNeeds) -> Result<HashMap<PackageKey, PackageState>, Failure> {
+        let mut states = HashMap::new();
+        match needs {
+            StateNeeds::None => {}
+            StateNeeds::Packages(packages) => {
+                let mut select = self.connection.prepare_cached(STATE)?;
+                for package in packages {
+                    let Some(package_ref) = self.catalog.find_package(self.connection, package)? else { continue };
+                    let mut found = select.query([self.agent_ref, package_ref])?;
+                    if let Some(row) = found.next()? {
+                        states.insert(package.clone(), self.state(row, package.clone())?);
+                    }
+                }
+            }
+            StateNeeds::Managers(managers) => {
+                let mut select = self.connection.prepare_cached(STATES)?;
+                let mut found = select.query([self.agent_ref])?;
+                while let Some(row) = found.next()? {
+                    let package = self.catalog.package(self.connection, get(row, 0)?)?;
+                    if managers.contains(&package.manager) {
+                        states.insert(package.clone(), self.state(row, package)?);
+                    }
+                }
+            }
+        }
+        Ok(states)
+    }
+
+    fn state(&mut self, row: &Row<'_>, package: PackageKey) -> Result<PackageState, Failure> {
+        let refs = OfferRefs { candidate: get(row, 1)?, installed: get(row, 2)?, availability: get(row, 3)?, reason: get(row, 4)? };
+        let (standing, package_ignore) = PackageState::read_detail_json(get::<Option<String>>(row, 8)?.as_deref())
+            .map_err(|error| Failure::corrupt(format!("the detail of the state of {package}: {error}")))?;
+        Ok(PackageState {
+            package,
+            offer: self.catalog.offer(self.connection, refs)?,
+            standing,
+            package_ignore,
+            revision: get(row, 5)?,
+            discovered_at: get(row, 6)?,
+            changed_at: get(row, 7)?,
+        })
+    }
+
+    fn chosen_ids(&self, events: &[EventId]) -> Result<HashMap<EventId, ChosenEventId>, Failure> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT k.sequence, k.digest, b.batch_id, e.batch_index
+             FROM chosen_event_ids AS k
+             JOIN update_events AS e ON e.agent_ref = k.agent_ref AND e.sequence = k.sequence
+             JOIN update_batches AS b ON b.agent_ref = e.agent_ref AND b.number = e.batch_number
+             WHERE k.agent_ref = ?1 AND k.event_id = ?2",
+        )?;
+        let mut chosen = HashMap::new();
+        for event in events {
+            let mut found = select.query(params![self.agent_ref, event.as_uuid().as_bytes()])?;
+            if let Some(row) = found.next()? {
+                let known =
+                    ChosenEventId { event: *event, sequence: get(row, 0)?, digest: get(row, 1)?, batch: get(row, 2)?, index: get(row, 3)? };
+                chosen.insert(*event, known);
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+macro_rules! select_states {
+    ($rest:literal) => {
+        concat!(
+            "SELECT package_ref, candidate_ref, installed_ref, availability, reason_ref, revision, discovered_at, changed_at, detail
+             FROM current_package_state WHERE agent_ref = ?1 ",
+            $rest
+        )
+    };
+}
+
+const STATE: &str = select_states!("AND package_ref = ?2");
+const STATES: &str = select_states!("ORDER BY package_ref");

@@ -1,0 +1,133 @@
+//! Reading the log: events, batches, rejections, reports and version history.
+
+use crate::{
+    error::Failure,
+    rows::{self, batch_columns, report_columns, select_events},
+    sql::Statement,
+    stored::{get, package_key},
+};
+use redflag_core::{
+    batch::RejectedItem,
+    event::RecordedEvent,
+    ids::{AgentId, BatchId, UpdateId},
+    query::{BatchPage, BatchQuery, BatchRow},
+    rejection::{Rejection, RejectionCode},
+    report::StoredReport,
+    state::VersionChange,
+};
+use rusqlite::{Connection, Params, Row, params};
+
+/// The rows of a statement, each read by `read`.
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    read: impl Fn(&Row<'_>) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut select = connection.prepare_cached(sql)?;
+    let mut found = select.query(parameters)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push(read(row)?);
+    }
+    Ok(rows)
+}
+
+/// The refs of an update, when both its agent and its package are known.
+pub(crate) fn refs(connection: &Connection, id: &UpdateId) -> Result<Option<(i64, i64)>, Failure> {
+    Ok(rows::agent_ref(connection, id.agent)?.zip(rows::package_ref(connection, &id.package)?))
+}
+
+pub(crate) const EVENTS: &str = select_events!("WHERE e.agent_ref = ?1 AND e.package_ref = ?2 ORDER BY e.sequence");
+pub(crate) const REPLAY: &str = select_events!("WHERE e.agent_ref = ?1 AND e.sequence > ?2 ORDER BY e.sequence LIMIT ?3");
+
+pub(crate) fn events(connection: &Connection, id: &UpdateId) -> Result<Vec<RecordedEvent>, Failure> {
+    let Some((agent_ref, package_ref)) = refs(connection, id)? else { return Ok(Vec::new()) };
+    all(connection, EVENTS, [agent_ref, package_ref], |row| rows::event(row, id.agent))
+}
+
+pub(crate) fn replay(connection: &Connection, agent: AgentId, after: u64, limit: u32) -> Result<Vec<RecordedEvent>, Failure> {
+    let Some(agent_ref) = rows::agent_ref(connection, agent)? else { return Ok(Vec::new()) };
+    // No sequence is beyond 63 bits.
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    all(connection, REPLAY, params![agent_ref, after, limit], |row| rows::event(row, agent))
+}
+
+pub(crate) const HISTORY: &str = "
+    SELECT p.manager, p.name, p.arch, h.from_version, h.to_version, h.outcome, h.command_id, h.reason, h.at, h.sequence
+    FROM update_version_history AS h
+    JOIN packages AS p ON p.package_ref = h.package_ref
+    WHERE h.agent_ref = ?1 AND h.package_ref = ?2
+    ORDER BY h.sequence";
+
+pub(crate) fn history(connection: &Connection, id: &UpdateId) -> Result<Vec<VersionChange>, Failure> {
+    let Some((agent_ref, package_ref)) = refs(connection, id)? else { return Ok(Vec::new()) };
+    all(connection, HISTORY, [agent_ref, package_ref], |row| {
+        Ok(VersionChange {
+            package: package_key(row, 0)?,
+            from_version: get(row, 3)?,
+            to_version: get(row, 4)?,
+            outcome: get(row, 5)?,
+            command: get(row, 6)?,
+            reason: get(row, 7)?,
+            at: get(row, 8)?,
+            sequence: get(row, 9)?,
+        })
+    })
+}
+
+pub(crate) fn rejections(connection: &Connection, agent: AgentId, batch: BatchId) -> Result<Vec<RejectedItem>, Failure> {
+    let sql = "
+        SELECT j.batch_index, j.code, j.field, j.message, j.excerpt, j.name IS NOT NULL, j.manager, j.name, COALESCE(j.arch, '')
+        FROM agents AS a
+        CROSS JOIN update_batches AS b ON b.agent_ref = a.agent_ref AND b.batch_id = ?2
+        CROSS JOIN rejections AS j ON j.agent_ref = b.agent_ref AND j.batch_number = b.number
+        WHERE a.agent_id = ?1
+        ORDER BY j.batch_index";
+    all(connection, sql, params![agent.as_uuid().as_bytes(), batch.as_uuid().as_bytes()], |row| {
+        let code: String = get(row, 1)?;
+        let code: RejectionCode = serde_json::from_value(code.into()).map_err(|error| Failure::corrupt(format!("a rejection: {error}")))?;
+        Ok(RejectedItem {
+            batch,
+            index: get(row, 0)?,
+            rejection: Rejection { code, field: get(row, 2)?, message: get(row, 3)? },
+            package: if get(row, 5)? { Some(package_key(row, 6)?) } else { None },
+            excerpt: get(row, 4)?,
+        })
+    })
+}
+
+pub(crate) fn reports(connection: &Connection, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, Failure> {
+    let Some(agent_ref) = rows::agent_ref(connection, agent)? else { return Ok(Vec::new()) };
+    let sql = concat!("SELECT ", report_columns!(), " FROM reports AS r WHERE r.agent_ref = ?1 ORDER BY r.report_ref DESC LIMIT ?2");
+    all(connection, sql, params![agent_ref, limit], rows::report)
+}
+
+/// A page of batches, newest first.
+pub(crate) fn batches(connection: &Connection, query: &BatchQuery) -> Result<BatchPage, Failure> {
+    let mut count = Statement::new("SELECT COUNT(*) FROM update_batches AS b WHERE TRUE");
+    narrow(&mut count, query);
+    let total = connection.prepare_cached(count.sql())?.query_one(count.parameters(), |row| Ok(get(row, 0)))??;
+    let mut page = Statement::new(concat!(
+        "SELECT a.agent_id, a.name, ",
+        batch_columns!(),
+        " FROM update_batches AS b CROSS JOIN agents AS a ON a.agent_ref = b.agent_ref WHERE TRUE"
+    ));
+    narrow(&mut page, query);
+    page.push(" ORDER BY b.received_at DESC, a.agent_id DESC, b.number DESC");
+    page.push(" LIMIT ").bind(query.size.get()).push(" OFFSET ").bind(query.page.offset(query.size));
+    let items = all(connection, page.sql(), page.parameters(), |row| {
+        Ok(BatchRow { agent_name: get(row, 1)?, record: rows::batch(row, 2, get(row, 0)?)? })
+    })?;
+    Ok(BatchPage { items, total })
+}
+
+fn narrow(statement: &mut Statement, query: &BatchQuery) {
+    if let Some(agent) = query.agent {
+        let agent = agent.as_uuid().as_bytes().to_vec();
+        statement.push(" AND b.agent_ref = (SELECT agent_ref FROM agents WHERE agent_id = ").bind(agent).push(")");
+    }
+    if query.with_rejections {
+        statement.push(" AND b.rejected > 0");
+    }
+}

@@ -1,0 +1,334 @@
+//! Writing: [`Changes`] into rows, without looking inside.
+//!
+//! Every row is one step of a prepared statement, in the order of its table's key: on SQLite nothing is faster.
+
+use crate::{
+    catalog::{Catalog, OfferRefs},
+    error::Failure,
+    rows::source_columns,
+    stored::{arch, json},
+};
+use redflag_core::{
+    agent::AgentHead,
+    batch::{BatchRecord, RejectedItem},
+    counters::CounterChanges,
+    event::{EventKind, RecordedEvent, Source},
+    ids::{BatchId, CommandId},
+    names::{PackageKey, Text, Version},
+    offer::{Candidate, Offer},
+    report::StoredReport,
+    state::{PackageState, VersionChange},
+    work::{Changes, ChosenEventId},
+};
+use rusqlite::{Connection, params};
+use std::{collections::HashMap, sync::Arc};
+
+/// Writes `changes` of the agent known as `known`, or of a new one.
+pub(crate) fn persist(
+    connection: &Connection,
+    catalog: &mut Catalog,
+    known: Option<(i64, &AgentHead)>,
+    changes: &Changes,
+) -> Result<(), Failure> {
+    let agent_ref = match (known, &changes.head) {
+        (Some((agent_ref, before)), Some(after)) => {
+            update_head(connection, agent_ref, before, after)?;
+            agent_ref
+        }
+        (Some((agent_ref, _)), None) => agent_ref,
+        (None, Some(head)) => insert_head(connection, head)?,
+        // Core decides nothing about an agent that it was not shown.
+        (None, None) => return Ok(()),
+    };
+    let mut writer = Writer { connection, catalog, agent_ref, offers: HashMap::new() };
+    writer.batches(&changes.batches)?;
+    writer.events(&changes.events, &changes.batches)?;
+    writer.chosen_ids(&changes.chosen_ids)?;
+    writer.states(&changes.states)?;
+    writer.history(&changes.history)?;
+    writer.rejections(&changes.rejections, &changes.batches)?;
+    writer.counters(&changes.counters)?;
+    changes.report.as_ref().map_or(Ok(()), |report| writer.report(report))
+}
+
+fn insert_head(connection: &Connection, head: &AgentHead) -> Result<i64, Failure> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO agents (agent_id, name, public_key, enrolled_at, tags, host, last_contact_at, last_report, scopes, events, batches)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
+    Ok(insert.insert(params![
+        head.agent.as_uuid().as_bytes(),
+        head.name.as_str(),
+        head.public_key,
+        head.enrolled_at.as_micros(),
+        json(&head.tags),
+        json(&head.host),
+        head.last_contact_at.map(|at| at.as_micros()),
+        head.last_report.as_ref().map(json),
+        json(&head.scopes),
+        head.events,
+        head.batches,
+    ])?)
+}
+
+/// Columns that stand in an index are written only when they changed: an unchanged report touches one page.
+fn update_head(connection: &Connection, agent_ref: i64, before: &AgentHead, after: &AgentHead) -> Result<(), Failure> {
+    if before.name != after.name {
+        let mut rename = connection.prepare_cached("UPDATE agents SET name = ?2 WHERE agent_ref = ?1")?;
+        rename.execute(params![agent_ref, after.name.as_str()])?;
+    }
+    let mut update = connection.prepare_cached(
+        "UPDATE agents SET public_key = ?2, enrolled_at = ?3, tags = ?4, host = ?5, last_contact_at = ?6, last_report = ?7,
+             scopes = ?8, events = ?9, batches = ?10
+         WHERE agent_ref = ?1",
+    )?;
+    update.execute(params![
+        agent_ref,
+        after.public_key,
+        after.enrolled_at.as_micros(),
+        json(&after.tags),
+        json(&after.host),
+        after.last_contact_at.map(|at| at.as_micros()),
+        after.last_report.as_ref().map(json),
+        json(&after.scopes),
+        after.events,
+        after.batches,
+    ])?;
+    Ok(())
+}
+
+struct Writer<'a> {
+    connection: &'a Connection,
+    catalog: &'a mut Catalog,
+    agent_ref: i64,
+    /// Candidates seen in this unit of work, by address: events and states share theirs, and comparing one is dear.
+    offers: HashMap<*const Candidate, i64>,
+}
+
+impl Writer<'_> {
+    fn offer(&mut self, offer: &Offer) -> Result<OfferRefs, Failure> {
+        let address = Arc::as_ptr(&offer.candidate);
+        let known = self.offers.get(&address).copied();
+        let refs = self.catalog.offer_refs(self.connection, offer, known)?;
+        self.offers.insert(address, refs.candidate);
+        Ok(refs)
+    }
+
+    fn package(&mut self, package: &PackageKey) -> Result<i64, Failure> {
+        self.catalog.package_ref(self.connection, package)
+    }
+
+    fn batches(&self, batches: &[BatchRecord]) -> Result<(), Failure> {
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO update_batches
+             (agent_ref, number, batch_id, actor, source, report_id, digest, received_at, first_ordinal,
+              submitted, accepted, duplicate, rejected, exceptions)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?;
+        let mut ordinal = 0_u64;
+        for BatchRecord { actor, source, digest, receipt } in batches {
+            let (source, report_id) = source_columns(source);
+            insert.execute(params![
+                self.agent_ref,
+                receipt.number,
+                receipt.batch.as_uuid().as_bytes(),
+                json(actor),
+                source,
+                report_id,
+                digest.as_bytes(),
+                receipt.received_at.as_micros(),
+                ordinal,
+                receipt.submitted,
+                receipt.accepted,
+                receipt.duplicate,
+                receipt.rejected,
+                (!receipt.exceptions.is_empty()).then(|| json(&receipt.exceptions)),
+            ])?;
+            ordinal += u64::from(receipt.submitted);
+        }
+        Ok(())
+    }
+
+    fn events(&mut self, events: &[RecordedEvent], batches: &[BatchRecord]) -> Result<(), Failure> {
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO update_events
+             (agent_ref, sequence, package_ref, revision, batch_number, batch_index, kind,
+              candidate_ref, installed_ref, availability, reason_ref, observed_at, detail, event_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?;
+        let mut numbers = BatchNumbers::new(batches);
+        for RecordedEvent { event, sequence, revision, batch, index, source, .. } in events {
+            let offer = event.kind.offer().map(|offer| self.offer(offer)).transpose()?;
+            let package_ref = self.package(&event.package)?;
+            insert.execute(params![
+                self.agent_ref,
+                sequence,
+                package_ref,
+                revision,
+                numbers.of(*batch)?,
+                index,
+                event.kind.word().map(|word| word.code()),
+                offer.map(|refs| refs.candidate),
+                offer.and_then(|refs| refs.installed),
+                offer.map(|refs| refs.availability),
+                offer.and_then(|refs| refs.reason),
+                event.observed_at.map(|at| at.as_micros()),
+                offer.is_none().then(|| EventKind::to_json(&event.kind)),
+                (*source == Source::Submitted).then(|| event.id.as_uuid().into_bytes()),
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn chosen_ids(&self, chosen: &[ChosenEventId]) -> Result<(), Failure> {
+        let mut insert = self
+            .connection
+            .prepare_cached("INSERT INTO chosen_event_ids (agent_ref, event_id, sequence, digest) VALUES (?1, ?2, ?3, ?4)")?;
+        for ChosenEventId { event, sequence, digest, .. } in chosen {
+            insert.execute(params![self.agent_ref, event.as_uuid().as_bytes(), sequence, digest.as_bytes()])?;
+        }
+        Ok(())
+    }
+
+    fn states(&mut self, states: &[PackageState]) -> Result<(), Failure> {
+        let mut upsert = self.connection.prepare_cached(
+            "INSERT INTO current_package_state
+             (agent_ref, package_ref, status, severity, availability, candidate_ref, installed_ref, reason_ref,
+              revision, discovered_at, changed_at, detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             ON CONFLICT (agent_ref, package_ref) DO UPDATE SET
+                 status = excluded.status, severity = excluded.severity, availability = excluded.availability,
+                 candidate_ref = excluded.candidate_ref, installed_ref = excluded.installed_ref, reason_ref = excluded.reason_ref,
+                 revision = excluded.revision, discovered_at = excluded.discovered_at, changed_at = excluded.changed_at,
+                 detail = excluded.detail",
+        )?;
+        let mut rows = Vec::with_capacity(states.len());
+        for state in states {
+            rows.push((self.package(&state.package)?, self.offer(&state.offer)?, state));
+        }
+        rows.sort_unstable_by_key(|(package_ref, ..)| *package_ref);
+        for (package_ref, offer, state) in rows {
+            upsert.execute(params![
+                self.agent_ref,
+                package_ref,
+                state.status().code(),
+                state.offer.candidate.severity.code(),
+                offer.availability,
+                offer.candidate,
+                offer.installed,
+                offer.reason,
+                state.revision,
+                state.discovered_at.as_micros(),
+                state.changed_at.as_micros(),
+                state.detail_json(),
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn history(&mut self, history: &[VersionChange]) -> Result<(), Failure> {
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO update_version_history
+             (agent_ref, package_ref, sequence, from_version, to_version, outcome, command_id, reason, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?;
+        for change in history {
+            let package_ref = self.package(&change.package)?;
+            insert.execute(params![
+                self.agent_ref,
+                package_ref,
+                change.sequence,
+                change.from_version.as_ref().map(Version::as_str),
+                change.to_version.as_str(),
+                change.outcome.code(),
+                change.command.map(|command: CommandId| command.as_uuid().into_bytes()),
+                change.reason.as_ref().map(Text::as_str),
+                change.at.as_micros(),
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn rejections(&self, rejections: &[RejectedItem], batches: &[BatchRecord]) -> Result<(), Failure> {
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO rejections (agent_ref, batch_number, batch_index, code, field, message, manager, name, arch, excerpt)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?;
+        let mut numbers = BatchNumbers::new(batches);
+        for RejectedItem { batch, index, rejection, package, excerpt } in rejections {
+            insert.execute(params![
+                self.agent_ref,
+                numbers.of(*batch)?,
+                index,
+                rejection.code.as_str(),
+                rejection.field,
+                rejection.message,
+                package.as_ref().map(|package| package.manager.as_str()),
+                package.as_ref().map(|package| package.name.as_str()),
+                package.as_ref().map(arch),
+                excerpt,
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn counters(&self, counters: &CounterChanges) -> Result<(), Failure> {
+        let mut add = self.connection.prepare_cached(
+            "UPDATE update_counters SET count = count + ?7
+             WHERE agent_ref = ?1 AND manager = ?2 AND status = ?3 AND severity = ?4 AND security = ?5 AND availability = ?6",
+        )?;
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO update_counters (agent_ref, manager, status, severity, security, availability, count)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        for (key, difference) in counters.iter() {
+            let values = params![
+                self.agent_ref,
+                key.manager.as_str(),
+                key.status.code(),
+                key.severity.code(),
+                key.security,
+                key.availability.code(),
+                difference,
+            ];
+            if add.execute(values)? == 0 {
+                insert.execute(values)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, report: &StoredReport) -> Result<(), Failure> {
+        let mut insert = self.connection.prepare_cached(
+            "INSERT INTO reports (agent_ref, report_id, digest, sequence, received_at, answer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        insert.execute(params![
+            self.agent_ref,
+            report.report_id.as_uuid().as_bytes(),
+            report.digest.as_bytes(),
+            report.sequence,
+            report.received_at.as_micros(),
+            json(&report.answer),
+        ])?;
+        Ok(())
+    }
+}
+
+/// Numbers of new batches by id; rows come batch by batch, so the last one found is nearly always the one asked for.
+struct BatchNumbers<'a> {
+    batches: &'a [BatchRecord],
+    at: usize,
+}
+
+impl<'a> BatchNumbers<'a> {
+    const fn new(batches: &'a [BatchRecord]) -> Self {
+        Self { batches, at: 0 }
+    }
+
+    fn of(&mut self, id: BatchId) -> Result<u64, Failure> {
+        let later = self.batches.get(self.at..).unwrap_or_default();
+        let ahead = later.iter().position(|record| record.receipt.batch == id);
+        self.at += ahead.ok_or_else(|| Failure::corrupt(format!("rows of batch {id}, which is not written with them")))?;
+        Ok(self.batches[self.at].receipt.number)
+    }
+}

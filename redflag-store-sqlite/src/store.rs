@@ -1,0 +1,240 @@
+//! The store: one file, one writer, a few readers, and the four ports over them.
+
+use crate::{
+    agents,
+    error::Failure,
+    lists, log,
+    readers::Readers,
+    records, rows,
+    schema::{self, Place},
+    transaction,
+    writer::WriterThread,
+};
+use async_trait::async_trait;
+use redflag_core::{
+    agent::AgentHead,
+    batch::{BatchRecord, RejectedItem},
+    event::RecordedEvent,
+    ids::{AgentId, BatchId, UpdateId},
+    query::{AgentPage, AgentQuery, BatchPage, BatchQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
+    report::StoredReport,
+    state::VersionChange,
+    store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError},
+    work::{Answer, UnitOfWork},
+};
+use rusqlite::{Connection, OpenFlags};
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// How a [`SqliteStore`] opens its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// When a commit is on the disk.
+    pub synchronous: Synchronous,
+    /// Connections that read, at least 1. Reads beyond them wait; writes never wait for reads.
+    pub readers: u32,
+    /// How long to wait for another process that writes the same file before answering that the database is not available.
+    pub busy_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { synchronous: Synchronous::Full, readers: 4, busy_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// When a commit is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Before it is acknowledged: it survives a power cut.
+    Full,
+    /// At the next checkpoint: it survives the end of the process; a power cut may take the newest commits, never a part of one.
+    Normal,
+}
+
+/// A fleet in one SQLite file. Cloning is cheap and shares the connections.
+///
+/// Every method must be called within a tokio runtime and may be cancelled by dropping its future: what had not begun is not
+/// run, what had begun runs to its end unobserved. Dropping the last clone waits for the unit of work under way and closes the
+/// file.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// None for a database in memory, which only the writer's connection sees.
+    readers: Option<Readers>,
+    writer: WriterThread,
+    guarantees: Guarantees,
+}
+
+impl SqliteStore {
+    /// Opens the fleet at `path`, creates the file if there is none, and brings its schema to this version.
+    ///
+    /// Blocks for as long as the disk does; within a runtime, call it through `spawn_blocking` if that matters.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is no database of RedFlag, has a newer schema, or a setting that durability needs cannot
+    /// be made.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
+        let Options { synchronous, readers, busy_timeout } = options;
+        let mut writer = Connection::open(&path).map_err(Failure::from)?;
+        schema::configure(&writer, Place::File, synchronous, busy_timeout)?;
+        schema::migrate(&mut writer)?;
+        let reader = || -> Result<Connection, StoreError> {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&path, flags).map_err(Failure::from)?;
+            schema::configure_reader(&connection, busy_timeout)?;
+            Ok(connection)
+        };
+        let readers = (0..readers.max(1)).map(|_| reader()).collect::<Result<Vec<_>, _>>()?;
+        let durable_on_ack = match synchronous {
+            Synchronous::Full => Durability::Power,
+            Synchronous::Normal => Durability::Process,
+        };
+        Self::start(writer, Some(Readers::new(readers)), durable_on_ack)
+    }
+
+    /// A fleet in memory, for tests: nothing survives its end.
+    ///
+    /// # Errors
+    /// When SQLite cannot get the memory it needs.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let mut writer = Connection::open_in_memory().map_err(Failure::from)?;
+        let Options { synchronous, busy_timeout, .. } = Options::default();
+        schema::configure(&writer, Place::Memory, synchronous, busy_timeout)?;
+        schema::migrate(&mut writer)?;
+        Self::start(writer, None, Durability::None)
+    }
+
+    fn start(writer: Connection, readers: Option<Readers>, durable_on_ack: Durability) -> Result<Self, StoreError> {
+        let inner = Inner { readers, writer: WriterThread::start(writer)?, guarantees: Guarantees { durable_on_ack } };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Runs `work` on one moment of the database.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match &self.inner.readers {
+            Some(readers) => readers.read(work).await,
+            None => self.inner.writer.call(move |writer| transaction::read(&mut writer.connection, work)).await,
+        }
+    }
+
+    /// Runs `change` in one write transaction.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.writer.call(move |writer| writer.change(change)).await
+    }
+}
+
+#[async_trait]
+impl BatchStore for SqliteStore {
+    async fn run(&self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
+        let work = work.clone();
+        self.inner.writer.call(move |writer| writer.run(&work, mode)).await
+    }
+
+    async fn batch(&self, agent: AgentId, batch: BatchId) -> Result<Option<BatchRecord>, StoreError> {
+        self.read(move |connection| match rows::agent_ref(connection, agent)? {
+            Some(agent_ref) => rows::find_batch(connection, agent_ref, agent, batch),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    async fn rejections(&self, agent: AgentId, batch: BatchId) -> Result<Vec<RejectedItem>, StoreError> {
+        self.read(move |connection| log::rejections(connection, agent, batch)).await
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        self.inner.guarantees
+    }
+}
+
+#[async_trait]
+impl StateStore for SqliteStore {
+    async fn update(&self, id: &UpdateId) -> Result<Option<UpdateRow>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| match log::refs(connection, &id)? {
+            Some((agent_ref, package_ref)) => rows::update(connection, agent_ref, package_ref),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    async fn updates(&self, query: &UpdateQuery) -> Result<UpdatePage, StoreError> {
+        let after = query.after()?;
+        let query = query.clone();
+        self.read(move |connection| lists::page(connection, &query, after.as_ref())).await
+    }
+
+    async fn stats(&self, filter: &UpdateFilter) -> Result<UpdateStats, StoreError> {
+        let filter = filter.clone();
+        self.read(move |connection| lists::stats(connection, &filter)).await
+    }
+
+    async fn history(&self, id: &UpdateId) -> Result<Vec<VersionChange>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| log::history(connection, &id)).await
+    }
+
+    async fn agent(&self, agent: AgentId) -> Result<Option<AgentHead>, StoreError> {
+        self.read(move |connection| Ok(rows::head(connection, agent)?.map(|(_, head)| head))).await
+    }
+
+    async fn agents(&self, query: &AgentQuery) -> Result<AgentPage, StoreError> {
+        let query = query.clone();
+        self.read(move |connection| agents::page(connection, &query)).await
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn events(&self, id: &UpdateId) -> Result<Vec<RecordedEvent>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| log::events(connection, &id)).await
+    }
+
+    async fn replay(&self, agent: AgentId, after: u64, limit: u32) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.read(move |connection| log::replay(connection, agent, after, limit)).await
+    }
+
+    async fn batches(&self, query: &BatchQuery) -> Result<BatchPage, StoreError> {
+        let query = query.clone();
+        self.read(move |connection| log::batches(connection, &query)).await
+    }
+
+    async fn reports(&self, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
+        self.read(move |connection| log::reports(connection, agent, limit)).await
+    }
+}
+
+#[async_trait]
+impl RecordStore for SqliteStore {
+    async fn get(&self, namespace: &str, key: &str) -> Result<Option<Record>, StoreError> {
+        let (namespace, key) = (namespace.to_owned(), key.to_owned());
+        self.read(move |connection| records::find(connection, &namespace, &key)).await
+    }
+
+    async fn put(&self, namespace: &str, key: &str, value: &str, expected: Expected) -> Result<Option<u64>, StoreError> {
+        records::check(value)?;
+        let (namespace, key, value) = (namespace.to_owned(), key.to_owned(), value.to_owned());
+        self.change(move |connection| records::put(connection, &namespace, &key, &value, expected)).await
+    }
+
+    async fn delete(&self, namespace: &str, key: &str, revision: u64) -> Result<bool, StoreError> {
+        let (namespace, key) = (namespace.to_owned(), key.to_owned());
+        self.change(move |connection| records::delete(connection, &namespace, &key, revision)).await
+    }
+
+    async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Record)>, StoreError> {
+        let (namespace, after) = (namespace.to_owned(), after.map(str::to_owned));
+        self.read(move |connection| records::list(connection, &namespace, after.as_deref(), limit)).await
+    }
+}

@@ -1,0 +1,113 @@
+//! The writer: one connection on its own thread, fed by a bounded queue.
+//!
+//! A job whose caller went away before it began is not run; one that began runs to its end. Dropping the last handle ends the
+//! thread after the jobs already taken.
+
+use crate::{catalog::Catalog, error::Failure, load::load, persist::persist, transaction};
+use redflag_core::{
+    store::{Mode, StoreError, StoreErrorKind},
+    work::{Answer, UnitOfWork},
+};
+use rusqlite::Connection;
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread::JoinHandle,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Jobs that wait before callers have to.
+const QUEUE_JOBS: usize = 256;
+
+type Job = Box<dyn FnOnce(&mut Writer) + Send>;
+
+/// The writing connection with what it remembers.
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    catalog: Catalog,
+}
+
+impl Writer {
+    /// One unit of work in one transaction.
+    pub(crate) fn run(&mut self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
+        let Self { connection, catalog } = self;
+        let result = transaction::write(connection, mode, |connection| {
+            let (agent_ref, loaded) = load(connection, catalog, &work.needs())?;
+            let decided = work.decide(&loaded).map_err(StoreError::from)?;
+            persist(connection, catalog, agent_ref.zip(loaded.head.as_ref()), &decided.changes)?;
+            Ok(decided.answer)
+        });
+        if mode == Mode::Commit && result.is_ok() {
+            catalog.committed();
+        } else {
+            catalog.rolled_back();
+        }
+        result
+    }
+
+    /// Small changes that touch no catalog.
+    pub(crate) fn change<T>(&mut self, change: impl FnOnce(&Connection) -> Result<T, Failure>) -> Result<T, StoreError> {
+        transaction::write(&mut self.connection, Mode::Commit, change)
+    }
+}
+
+/// A handle on the writer's thread.
+pub(crate) struct WriterThread {
+    /// None only while dropping.
+    queue: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WriterThread {
+    pub(crate) fn start(connection: Connection) -> Result<Self, StoreError> {
+        let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE_JOBS);
+        let mut writer = Writer { connection, catalog: Catalog::new() };
+        let work = move || {
+            while let Some(job) = jobs.blocking_recv() {
+                // A panic is a defect, but one that must not take the fleet's only writer with it: the transaction was rolled back
+                // while unwinding, and what the catalog remembers of it is forgotten.
+                if catch_unwind(AssertUnwindSafe(|| job(&mut writer))).is_err() {
+                    tracing::error!("a unit of work panicked; it was rolled back");
+                    writer.catalog.rolled_back();
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("redflag-sqlite-writer".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| StoreError::caused(StoreErrorKind::Unavailable, error))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Runs `job` on the writer's thread and waits for its result.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, result) = oneshot::channel();
+        let job: Job = Box::new(move |writer| {
+            if !reply.is_closed() {
+                // A caller that went away meanwhile finds out by asking again (clause B8).
+                let _gone = reply.send(job(writer));
+            }
+        });
+        let ended = || StoreError::caused(StoreErrorKind::Unavailable, "the writer's thread has ended");
+        self.queue.as_ref().ok_or_else(ended)?.send(job).await.map_err(|_| ended())?;
+        result.await.map_err(|_| StoreError::caused(StoreErrorKind::OutcomeUnknown, "the unit of work panicked"))?
+    }
+}
+
+impl Drop for WriterThread {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer's thread panicked");
+        }
+    }
+}
+
+impl fmt::Debug for WriterThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriterThread").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,33 @@
+//! The conformance kit on files and in memory, and its differential test at any volume.
+//!
+//! `REDFLAG_CASES` sets how many histories are compared (40 when unset), `REDFLAG_SEED` the first seed (0 when unset); a failure
+//! names the seed to give back.
+
+#[path = "common/mod.rs"]
+mod common;
+
+mod on_files {
+    redflag_core::conformance_tests!(crate::common::Files::default());
+}
+
+mod in_memory {
+    redflag_core::conformance_tests!(crate::common::InMemory);
+}
+
+use redflag_core::conformance::{Shape, compare_with_memory};
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value:?}")))
+}
+
+#[tokio::test]
+async fn random_histories_read_like_the_memory_store() {
+    let first = setting("REDFLAG_SEED", 0);
+    for seed in first..first + setting("REDFLAG_CASES", 40) {
+        if let Err(difference) = compare_with_memory(&common::InMemory, seed, Shape::default(), None).await {
+            panic!(
+                "{difference}\nreplay: REDFLAG_SEED={seed} REDFLAG_CASES=1 cargo test -p redflag-store-sqlite --test conformance random"
+            );
+        }
+    }
+}

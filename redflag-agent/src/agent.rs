@@ -42,7 +42,7 @@ pub struct Agent {
 }
 
 /// What came of [`Agent::report`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ReportSummary {
     /// The report.
     pub report_id: ReportId,
@@ -55,7 +55,8 @@ pub struct ReportSummary {
 }
 
 /// What came of sending reports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Delivery {
     /// The server has taken everything.
     Delivered(Counts),
@@ -317,7 +318,8 @@ impl Agent {
     ) -> Result<(Vec<Manager>, Option<String>)> {
         let mut last = (Vec::new(), None);
         while let Some((report, behind)) = delivery::next(&self.outbox)? {
-            let mut link = Link { server: &self.server, identity: &self.identity, counters: &mut self.counters };
+            let mut next_counter = || self.counters.next_signature();
+            let mut link = Link { server: &self.server, identity: &self.identity, next_counter: &mut next_counter };
             match delivery::send(&mut link, &report, behind, retries, progress).await? {
                 Verdict::Taken(answer) => {
                     self.acknowledge(&report, &answer)?;

@@ -5,7 +5,6 @@
 
 use crate::{
     clock,
-    counters::Counters,
     error::{Error, Result},
     identity::Identity,
     outbox::{Outbox, Waiting},
@@ -97,12 +96,13 @@ pub(crate) async fn send(
 pub(crate) struct Link<'a> {
     pub(crate) server: &'a Server,
     pub(crate) identity: &'a Identity,
-    pub(crate) counters: &'a mut Counters,
+    /// Gives a larger number at every call.
+    pub(crate) next_counter: &'a mut (dyn FnMut() -> Result<u64> + Send),
 }
 
 impl Link<'_> {
     async fn send_once(&mut self, report: &Waiting) -> Result<ReportAnswerBody> {
-        let counter = self.counters.next_signature()?;
+        let counter = (self.next_counter)()?;
         post(self.server, self.identity, counter, report).await
     }
 }

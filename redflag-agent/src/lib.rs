@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod clock;
+pub mod command_line;
 pub mod counters;
 pub mod delivery;
 pub mod durable;
@@ -12,12 +13,15 @@ pub mod host;
 pub mod identity;
 pub mod ledger;
 pub mod outbox;
+pub mod output;
 pub mod progress;
 pub mod report;
 pub mod scan;
 pub mod scan_command;
 pub mod server;
+pub mod simulation;
 pub mod status;
+pub mod status_command;
 
 pub use agent::{Agent, Counts, Delivery, ReportSummary, RunOptions};
 pub use delivery::Retries;
@@ -27,3 +31,4 @@ pub use home::AgentHome;
 pub use identity::Identity;
 pub use progress::{Progress, Silent, Stage};
 pub use server::{PlainHttp, ServerUrl};
+pub use simulation::{Simulation, SimulationOptions, SimulationSummary};

@@ -1,0 +1,305 @@
+//! The command line of `redflag-agent`: its words, its help, and what each command does with the library.
+
+use crate::{
+    agent::{Agent, Counts, Delivery, ReportSummary, RunOptions},
+    enrolment::{EnrolOptions, enrol},
+    error::Error,
+    home::{AgentHome, DEFAULT_STATE_DIR},
+    identity::Identity,
+    output::{TerminalProgress, print},
+    scan,
+    scan_command::{self, ScanArguments},
+    server::PlainHttp,
+    simulation::{Simulation, SimulationOptions},
+    status_command::{self, StatusArguments},
+};
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Exit code of a report that is safe but not delivered: EX_TEMPFAIL of sysexits.h.
+pub const EXIT_WAITING: u8 = 75;
+/// Exit code of a server that does not accept the agent: EX_NOPERM of sysexits.h.
+pub const EXIT_UNAUTHORIZED: u8 = 77;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   failed; the message says why and what to do
+  2   the command line is not understood
+  75  the report is kept, the server does not answer (`report`)
+  77  the server does not accept this agent or token
+
+Logs go to standard error; RUST_LOG=debug shows more.";
+
+/// Finds the updates of this host and reports them to a RedFlag server
+#[derive(Debug, Parser)]
+#[command(name = "redflag-agent", version, after_help = EXIT_CODES)]
+pub struct CommandLine {
+    /// Where the agent keeps its key, identity and outbox
+    #[arg(long, global = true, env = "REDFLAG_AGENT_STATE_DIR", default_value = DEFAULT_STATE_DIR, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make this host an agent of a server
+    #[command(after_help = "\
+Examples:
+  redflag-agent enrol --server https://redflag.example --token rf_…
+  redflag-agent enrol --server http://127.0.0.1:8080 --token rf_… --name web-01
+
+After a lost answer run the same command again: id and key stay the same.")]
+    Enrol(EnrolArguments),
+    /// Scan now, report once, and end
+    #[command(after_help = "\
+Examples:
+  redflag-agent report
+  redflag-agent report --json | jq .delivery
+
+A report the server does not answer for is kept and sent with the next one (exit code 75).")]
+    Report(ReportArguments),
+    /// Scan and report at every interval, until stopped
+    #[command(after_help = "\
+Examples:
+  redflag-agent run
+  redflag-agent run --interval-minutes 60
+
+Ends cleanly at SIGTERM and SIGINT. Ends with code 77 when the server no longer accepts this agent.")]
+    Run(RunArguments),
+    /// Show who this agent is, what it last did and what waits
+    #[command(after_help = "\
+Examples:
+  redflag-agent status
+  redflag-agent status --json")]
+    Status(StatusArguments),
+    /// Show what the scanners find, without reporting it
+    #[command(after_help = "\
+Examples:
+  redflag-agent scan
+  redflag-agent scan --manager apt --json")]
+    Scan(ScanArguments),
+    /// Enrol and report a fleet of invented hosts
+    #[command(after_help = "\
+Examples:
+  redflag-agent simulate --server http://127.0.0.1:8080 --token rf_… --agents 20
+  redflag-agent simulate --server http://127.0.0.1:8080 --token rf_… --agents 500 --rounds 3 --seed 7
+
+Simulated agents are tagged `simulated`. The token needs a seat for each of them.")]
+    Simulate(SimulateArguments),
+}
+
+#[derive(Args, Debug)]
+struct EnrolArguments {
+    /// The server's address
+    #[arg(long, env = "REDFLAG_SERVER", value_name = "URL")]
+    server: String,
+    /// The enrolment token an operator made
+    #[arg(long, env = "REDFLAG_TOKEN", hide_env_values = true)]
+    token: String,
+    /// The name to be shown, instead of the host's own
+    #[arg(long)]
+    name: Option<String>,
+    /// Mark the agent with this word (may be repeated)
+    #[arg(long = "tag", value_name = "WORD")]
+    tags: Vec<String>,
+    #[command(flatten)]
+    transport: TransportArguments,
+}
+
+#[derive(Args, Debug)]
+struct TransportArguments {
+    /// Allow plain HTTP to other hosts: the network can then read the reports
+    #[arg(long)]
+    allow_plain_http: bool,
+}
+
+impl TransportArguments {
+    const fn plain_http(&self) -> PlainHttp {
+        if self.allow_plain_http { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly }
+    }
+}
+
+#[derive(Args, Debug)]
+struct ReportArguments {
+    /// Print one JSON document instead of lines for people
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct RunArguments {
+    /// Minutes from one scan to the next, give or take a tenth
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=10_080))]
+    interval_minutes: u64,
+}
+
+#[derive(Args, Debug)]
+struct SimulateArguments {
+    /// The server's address
+    #[arg(long, env = "REDFLAG_SERVER", value_name = "URL")]
+    server: String,
+    /// An enrolment token with a seat for every agent
+    #[arg(long, env = "REDFLAG_TOKEN", hide_env_values = true)]
+    token: String,
+    /// How many agents
+    #[arg(long, default_value_t = 10)]
+    agents: u32,
+    /// What the hosts are made from; the same seed makes the same fleet
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Updates of the first host
+    #[arg(long, default_value_t = 3_772)]
+    first_updates: u32,
+    /// Rounds of change after the first reports
+    #[arg(long, default_value_t = 0)]
+    rounds: u32,
+    /// Agents that work at the same time
+    #[arg(long, default_value_t = 8)]
+    concurrency: u32,
+    /// Print one JSON document instead of lines for people
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    transport: TransportArguments,
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// With a message for people; see [`exit_code`] for the code.
+pub async fn run(line: &CommandLine) -> Result<ExitCode> {
+    match &line.command {
+        Command::Enrol(arguments) => enrol_command(&line.state_dir, arguments).await,
+        Command::Report(arguments) => report_command(&line.state_dir, arguments).await,
+        Command::Run(arguments) => run_command(&line.state_dir, arguments).await,
+        Command::Status(arguments) => status_command::run(&line.state_dir, arguments),
+        Command::Scan(arguments) => scan_command::run(arguments).await,
+        Command::Simulate(arguments) => simulate_command(arguments).await,
+    }
+}
+
+/// The exit code that stands for an error.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref() {
+        Some(Error::Unauthorized { .. }) => ExitCode::from(EXIT_UNAUTHORIZED),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+async fn enrol_command(state_dir: &PathBuf, arguments: &EnrolArguments) -> Result<ExitCode> {
+    let home = AgentHome::open(state_dir)?;
+    let options = EnrolOptions {
+        server: arguments.server.clone(),
+        token: arguments.token.clone(),
+        name: arguments.name.clone(),
+        tags: arguments.tags.clone(),
+        plain_http: arguments.transport.plain_http(),
+    };
+    let identity = enrol(&home, &options)
+        .await
+        .context("could not enrol; once the cause is gone run the same command again, or ask an operator for a new token")?;
+    let Identity { agent, name, server, .. } = &identity;
+    print(&format!("enrolled as {name} ({agent}) at {server}"))?;
+    print(&format!("key fingerprint: {}", identity.fingerprint()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn report_command(state_dir: &PathBuf, arguments: &ReportArguments) -> Result<ExitCode> {
+    let mut agent = Agent::open(AgentHome::existing(state_dir)?, scan::scanners())?;
+    let mut progress = TerminalProgress::new();
+    let summary = agent.report(&mut progress).await?;
+    drop(progress);
+    if arguments.json {
+        print(&serde_json::to_string_pretty(&summary)?)?;
+    } else {
+        print_summary(&summary)?;
+    }
+    Ok(match summary.delivery {
+        Delivery::Delivered(_) => ExitCode::SUCCESS,
+        Delivery::Waiting { .. } => ExitCode::from(EXIT_WAITING),
+        Delivery::SetAside { .. } => ExitCode::FAILURE,
+    })
+}
+
+fn print_summary(summary: &ReportSummary) -> Result<()> {
+    if summary.scopes.is_empty() {
+        print("no package manager was found on this host")?;
+    }
+    for scope in &summary.scopes {
+        let because = scope.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
+        let (manager, result, updates, installable) = (&scope.manager, scope.result, scope.updates, scope.installable);
+        print(&format!("{manager}: {updates} updates, {installable} installable now; scan {result}{because}"))?;
+    }
+    match &summary.delivery {
+        Delivery::Delivered(counts) => {
+            let Counts { reports, batches, events, recorded, unchanged, rejected, .. } = counts;
+            print(&format!(
+                "delivered {reports} reports: {events} events in {batches} batches; {recorded} facts recorded, {unchanged} unchanged, {rejected} rejected"
+            ))?;
+        }
+        Delivery::Waiting { reason, depth } => print(&format!("kept, {} reports wait: {reason}", depth.reports))?,
+        Delivery::SetAside { reason } => print(&format!("set aside in the quarantine: {reason}"))?,
+    }
+    Ok(())
+}
+
+async fn run_command(state_dir: &PathBuf, arguments: &RunArguments) -> Result<ExitCode> {
+    let mut agent = Agent::open(AgentHome::existing(state_dir)?, scan::scanners())?;
+    let options = RunOptions { interval: Duration::from_mins(arguments.interval_minutes) };
+    let identity = agent.identity();
+    tracing::info!(agent = %identity.agent, server = %identity.server, interval_minutes = arguments.interval_minutes, "started");
+    agent.run(&options, shutdown_at_signal()?).await.context("the agent has stopped")?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shutdown_at_signal() -> Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        token.cancel();
+    });
+    Ok(shutdown)
+}
+
+async fn simulate_command(arguments: &SimulateArguments) -> Result<ExitCode> {
+    let options = SimulationOptions {
+        server: arguments.server.clone(),
+        token: arguments.token.clone(),
+        agents: arguments.agents,
+        seed: arguments.seed,
+        first_updates: arguments.first_updates,
+        rounds: arguments.rounds,
+        concurrency: arguments.concurrency,
+        plain_http: arguments.transport.plain_http(),
+    };
+    let (mut progress, started) = (TerminalProgress::new(), Instant::now());
+    let summary = Simulation::new(options).run(&mut progress).await.context("the simulation has stopped")?;
+    drop(progress);
+    if arguments.json {
+        print(&serde_json::to_string_pretty(&summary)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    print(&format!("{} agents enrolled, {} report, in {seconds:.1} s", summary.agents, summary.reporting))?;
+    print(&format!("{} reports of {} bytes: {} events in {} batches", summary.reports, summary.bytes, summary.events, summary.batches))?;
+    print(&format!("facts: {} recorded, {} unchanged, {} rejected", summary.recorded, summary.unchanged, summary.rejected))?;
+    print(&format!("{} updates are open; {} scans failed, {} were partial", summary.updates, summary.failed_scans, summary.partial_scans))?;
+    Ok(ExitCode::SUCCESS)
+}

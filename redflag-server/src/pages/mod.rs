@@ -1,26 +1,52 @@
-//! Pages for people (to be filled in): the routes of the pages, and the sign-in page that `crate::sign_in` shows.
+//! Pages for people: server-rendered, complete without JavaScript, nothing fetched from elsewhere.
+//!
+//! Handlers are thin: a URL becomes a query of core, what comes back becomes a view, a template prints it. No page runs a query
+//! per row. Everything agents send passes the escaper of [`inert`], which templates cannot forget.
 
-use crate::access::PolicyRouter;
-use axum::{
-    http::StatusCode,
-    response::{Html, IntoResponse, Response},
+mod activity;
+mod agent;
+mod agent_row;
+mod agents;
+mod batch_row;
+mod batches;
+mod frame;
+mod life;
+mod list;
+mod overview;
+mod problem;
+mod roll;
+mod sign_in;
+mod text;
+mod update;
+mod update_row;
+mod updates;
+
+pub(crate) mod assets;
+pub(crate) mod inert;
+
+pub(crate) use sign_in::sign_in_page;
+
+use crate::{
+    access::{Policy, PolicyRouter, Role},
+    app::App,
 };
 
 /// Registers the pages; every one with its policy.
 pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
-    router
+    let viewer = Policy::Operator(Role::Viewer);
+    let router = router
+        .get("/", viewer, overview::show)
+        .get("/updates", viewer, updates::list)
+        .get("/updates/{id}", viewer, update::show)
+        .post("/updates/{id}/decision", Policy::Operator(Role::Approver), update::decide)
+        .get("/agents", viewer, agents::list)
+        .get("/agents/{id}", viewer, agent::show)
+        .get("/batches", viewer, batches::list)
+        .get("/batches/{agent}/{batch}", viewer, batches::show);
+    assets::routes(router)
 }
 
-/// The sign-in page: with `token` one button that posts it to `/sign-in` (field `token`), without it how to get a link;
-/// `problem` says why the last try failed. It must be rendered without a session.
-pub(crate) fn sign_in_page(status: StatusCode, token: Option<&str>, problem: Option<&str>) -> Response {
-    // Only characters of our own secrets get into the page.
-    let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-    let button = token.map_or(String::new(), |token| {
-        format!(
-            r#"<form method="post" action="/sign-in"><input type="hidden" name="token" value="{token}"><button>Sign in</button></form>"#
-        )
-    });
-    let problem = problem.unwrap_or_default();
-    (status, Html(format!("<!doctype html><title>Sign in</title><p>{problem}</p>{button}"))).into_response()
+/// How clients reach the server, for the commands shown to whoever enrols a host.
+fn server_url(app: &App) -> String {
+    app.settings.public_url.clone().unwrap_or_else(|| format!("http://{}", app.settings.listen))
 }

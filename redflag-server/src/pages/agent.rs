@@ -1,0 +1,152 @@
+//! One agent: its host, what each manager's last scan said, what waits, and what it reported.
+
+use super::{
+    agent_row::{AgentView, Clock},
+    batch_row::{BatchView, batch_href},
+    frame::{Answer, Frame, Place, page},
+    text::When,
+    update_row::UpdateView,
+};
+use crate::{
+    access::Operator,
+    app::AppState,
+    listing::{Listing as _, no_parameters},
+    problem::Problem,
+};
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    http::Uri,
+};
+use redflag_core::{
+    agent::{AgentHead, ScopeHead},
+    ids::{AgentId, BatchId, Digest},
+    names::Manager,
+    query::{AgentRow, BatchQuery, PageSize, UpdateFilter, UpdateQuery},
+    report::{ReportStatus, StoredReport},
+    time::Timestamp,
+    words::ScanResult,
+};
+
+/// Rows of the short lists on the page.
+const ROWS: u32 = 10;
+
+#[derive(Template)]
+#[template(path = "agent.html")]
+struct AgentPage {
+    frame: Frame,
+    row: AgentView,
+    facts: Vec<(&'static str, String)>,
+    enrolled: When,
+    key: String,
+    scopes: Vec<ScopeView>,
+    updates: Vec<UpdateView>,
+    reports: Vec<ReportView>,
+    batches: Vec<BatchView>,
+    batches_total: u64,
+    batches_href: String,
+}
+
+struct ScopeView {
+    manager: Manager,
+    result: ScanResult,
+    troubles: Vec<String>,
+    received: When,
+    complete: Option<When>,
+    metadata: Option<When>,
+    offers: u64,
+}
+
+struct ReportView {
+    sequence: u64,
+    /// Its first batch, if it wrote one.
+    href: Option<String>,
+    status: ReportStatus,
+    notes: Vec<String>,
+    recorded: u64,
+    unchanged: u64,
+    rejected: u64,
+    events: u64,
+    received: When,
+}
+
+/// `GET /agents/{id}`.
+pub(super) async fn show(State(app): State<AppState>, operator: Operator, Path(id): Path<String>, uri: Uri) -> Answer {
+    no_parameters(&uri)?;
+    let unknown = || Problem::not_found("no agent has this address");
+    let agent: AgentId = id.parse().map_err(|_| unknown())?;
+    let store = app.fleet.store();
+    let head = store.agent(agent).await?.ok_or_else(unknown)?;
+    let size = PageSize::new(ROWS)?;
+    let filter = UpdateFilter { agent: Some(agent), ..UpdateFilter::default() };
+    let open = store.updates(&UpdateQuery { filter, size, ..UpdateQuery::default() }).await?;
+    let of_agent = BatchQuery { agent: Some(agent), ..BatchQuery::default() };
+    let batches = store.batches(&BatchQuery { size, ..of_agent.clone() }).await?;
+    let reports = store.reports(agent, ROWS).await?;
+    let clock = Clock::of(&app);
+    let row = AgentRow { head, open: open.stats };
+    page(&AgentPage {
+        frame: Frame::within(Place::Agents, &operator),
+        row: AgentView::new(&row, clock),
+        facts: facts(&row.head),
+        enrolled: When::seen_from(clock.now, row.head.enrolled_at),
+        key: Digest::of("redflag key fingerprint", &[&row.head.public_key]).to_string()[..16].to_owned(),
+        scopes: row.head.scopes.iter().map(|(manager, scope)| scope_view(manager, scope, clock.now)).collect(),
+        updates: open.items.iter().map(|row| UpdateView::new(row, clock.now)).collect(),
+        reports: reports.iter().map(|report| report_view(agent, report, clock.now)).collect(),
+        batches: batches.items.iter().map(|row| BatchView::new(&row.agent_name, &row.record, clock.now)).collect(),
+        batches_total: batches.total,
+        batches_href: of_agent.href("/batches"),
+    })
+}
+
+/// What the agent says of its host, each fact once; what it does not say is left out, and a host's name only where it is not
+/// the agent's.
+fn facts(head: &AgentHead) -> Vec<(&'static str, String)> {
+    let host = &head.host;
+    let hostname = host.hostname.as_ref().filter(|hostname| **hostname != head.name);
+    let told =
+        [("Host name", hostname), ("System", host.os.as_ref()), ("Kernel", host.kernel.as_ref()), ("Architecture", host.arch.as_ref())];
+    let mut facts: Vec<_> = told.into_iter().filter_map(|(title, fact)| fact.map(|fact| (title, fact.to_string()))).collect();
+    facts.extend(host.agent_version.as_ref().map(|version| ("Agent version", version.to_string())));
+    if !head.tags.is_empty() {
+        let tags: Vec<_> = head.tags.iter().map(ToString::to_string).collect();
+        facts.push(("Tags", tags.join(", ")));
+    }
+    facts
+}
+
+fn scope_view(manager: &Manager, scope: &ScopeHead, now: Timestamp) -> ScopeView {
+    let when = |at| When::seen_from(now, at);
+    let quarantine = scope.quarantined_at.map(|at| format!("an implausible empty scan waits to be confirmed, {}", when(at).ago));
+    let error = scope.error.as_ref().map(ToString::to_string);
+    let refresh = scope.refresh_error.as_ref().map(|error| format!("metadata was not refreshed: {error}"));
+    ScopeView {
+        manager: manager.clone(),
+        result: scope.result,
+        troubles: [quarantine, error, refresh].into_iter().flatten().collect(),
+        received: when(scope.received_at),
+        complete: scope.complete_at.map(when),
+        metadata: scope.metadata_at.map(when),
+        offers: scope.offers,
+    }
+}
+
+fn report_view(agent: AgentId, report: &StoredReport, now: Timestamp) -> ReportView {
+    let answer = &report.answer;
+    let (recorded, unchanged, rejected) = answer.outcomes.counts();
+    let list = |managers: &[Manager]| managers.iter().map(Manager::as_str).collect::<Vec<_>>().join(", ");
+    let full = (!answer.full_required.is_empty()).then(|| format!("packages asked for again: {}", list(&answer.full_required)));
+    let quarantined = (!answer.quarantined.is_empty()).then(|| format!("held back as implausible: {}", list(&answer.quarantined)));
+    ReportView {
+        sequence: report.sequence,
+        href: (answer.batches > 0).then(|| batch_href(agent, BatchId::of_report(agent, report.report_id, 0))),
+        status: answer.status,
+        notes: [full, quarantined].into_iter().flatten().collect(),
+        recorded,
+        unchanged,
+        rejected,
+        events: answer.events.into(),
+        received: When::seen_from(now, report.received_at),
+    }
+}

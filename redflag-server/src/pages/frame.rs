@@ -1,0 +1,86 @@
+//! What surrounds every page: where one is, who is signed in, and how a template becomes an answer.
+
+use super::problem::PageProblem;
+use crate::{access::Operator, problem::Problem};
+use askama::Template;
+use axum::{
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+};
+
+/// A place of the main navigation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The fleet at a glance.
+    Overview,
+    /// The list of updates.
+    Updates,
+    /// The list of agents.
+    Agents,
+    /// The list of batches.
+    Batches,
+}
+
+impl Place {
+    /// Every place, in the order shown.
+    pub(crate) const ALL: &'static [Self] = &[Self::Overview, Self::Updates, Self::Agents, Self::Batches];
+
+    /// Its URL.
+    pub(crate) const fn href(self) -> &'static str {
+        match self {
+            Self::Overview => "/",
+            Self::Updates => "/updates",
+            Self::Agents => "/agents",
+            Self::Batches => "/batches",
+        }
+    }
+
+    /// Its name.
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Updates => "Updates",
+            Self::Agents => "Agents",
+            Self::Batches => "Batches",
+        }
+    }
+}
+
+/// What surrounds a page.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// The place the page belongs to.
+    pub(crate) place: Place,
+    /// Whether the page is the place itself, and not something within it.
+    pub(crate) exact: bool,
+    /// Who is signed in.
+    pub(crate) operator: String,
+    /// The session's CSRF token, for forms.
+    pub(crate) csrf: String,
+}
+
+impl Frame {
+    /// The frame of a place's own page.
+    pub(crate) fn of(place: Place, operator: &Operator) -> Self {
+        Self { place, exact: true, operator: operator.name.to_string(), csrf: operator.csrf.clone() }
+    }
+
+    /// The frame of a page within a place.
+    pub(crate) fn within(place: Place, operator: &Operator) -> Self {
+        Self { exact: false, ..Self::of(place, operator) }
+    }
+}
+
+/// A page, or the page that says why there is none.
+pub(crate) type Answer = Result<Response, PageProblem>;
+
+/// The page that `template` renders.
+pub(crate) fn page(template: &impl Template) -> Answer {
+    page_with(StatusCode::OK, template)
+}
+
+/// The page that `template` renders, with `status`.
+pub(crate) fn page_with(status: StatusCode, template: &impl Template) -> Answer {
+    let html = template.render().map_err(|error| Problem::internal(&error))?;
+    Ok((status, Html(html)).into_response())
+}

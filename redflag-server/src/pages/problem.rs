@@ -1,0 +1,62 @@
+//! Problems as pages: what is wrong, and what to do next.
+
+use crate::problem::Problem;
+use askama::Template;
+use axum::{
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response},
+};
+
+/// A problem that is answered with a page.
+#[derive(Clone, Debug)]
+pub(crate) struct PageProblem(Problem);
+
+impl<P: Into<Problem>> From<P> for PageProblem {
+    fn from(problem: P) -> Self {
+        Self(problem.into())
+    }
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    title: &'static str,
+    detail: String,
+    advice: &'static str,
+    back: &'static str,
+    back_title: &'static str,
+}
+
+impl IntoResponse for PageProblem {
+    fn into_response(self) -> Response {
+        let status = self.0.status();
+        let (title, advice) = words(status);
+        let detail = match self.0.named() {
+            Some(parameter) => format!("The parameter {parameter}: {}.", self.0.detail()),
+            None => sentence(self.0.detail()),
+        };
+        let page = ProblemPage { title, detail, advice, back: "/", back_title: "Go to the overview" };
+        match page.render() {
+            Ok(html) if status == StatusCode::SERVICE_UNAVAILABLE => (status, [(header::RETRY_AFTER, "5")], Html(html)).into_response(),
+            Ok(html) => (status, Html(html)).into_response(),
+            Err(_) => self.0.into_response(),
+        }
+    }
+}
+
+fn words(status: StatusCode) -> (&'static str, &'static str) {
+    match status {
+        StatusCode::BAD_REQUEST => ("This address cannot be read", "Correct it in the address bar, or start again from the list."),
+        StatusCode::NOT_FOUND => ("Nothing here", "It may have been removed, or the address is wrong."),
+        StatusCode::FORBIDDEN => ("Not allowed", "Ask an administrator for a role that may do this, or sign in again."),
+        StatusCode::CONFLICT => ("Not done", "Something changed in the meantime: look at it again, then decide."),
+        StatusCode::SERVICE_UNAVAILABLE => ("The database does not answer", "Nothing is lost. Try again in a few seconds."),
+        _ => ("Something went wrong", "The server's log says more."),
+    }
+}
+
+fn sentence(fragment: &str) -> String {
+    let mut characters = fragment.chars();
+    let first = characters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+    format!("{first}{}.", characters.as_str())
+}

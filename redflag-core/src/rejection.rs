@@ -2,6 +2,7 @@
 //!
 //! A rejection is data, not an `Err`: it never stops the rest of its batch.
 
+use crate::limits;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -107,8 +108,26 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection of `field`.
     pub fn new(code: RejectionCode, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, field: field.into(), message: message.into() }
+        Self { code, field: field.into(), message: inert(message.into()) }
     }
+}
+
+/// The message with control characters escaped, cut to [`limits::TEXT_BYTES_MAX`]: outside texts also reach messages through
+/// the errors of parsers, and what no database would store must not stand in the reason of a rejection (clause B13).
+fn inert(message: String) -> String {
+    if message.len() <= limits::TEXT_BYTES_MAX && !message.contains(char::is_control) {
+        return message;
+    }
+    let cut = &message[..message.floor_char_boundary(limits::TEXT_BYTES_MAX)];
+    let mut kept = String::with_capacity(cut.len());
+    for c in cut.chars() {
+        if c.is_control() { kept.extend(c.escape_default()) } else { kept.push(c) }
+    }
+    if kept.len() > limits::TEXT_BYTES_MAX || cut.len() < message.len() {
+        kept.truncate(kept.floor_char_boundary(limits::TEXT_BYTES_MAX - '…'.len_utf8()));
+        kept.push('…');
+    }
+    kept
 }
 
 /// `value` quoted, with control and invisible characters escaped, cut to what a message can carry.

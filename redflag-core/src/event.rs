@@ -9,7 +9,8 @@ use crate::{
     time::Timestamp,
     words::{IgnoreScope, WithdrawalReason},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::value::RawValue;
 
 /// What happened to a package key.
 ///
@@ -262,7 +263,7 @@ pub struct EventInput {
 }
 
 /// What happened, unchecked. Decisions and commands have their own units of work and do not come this way.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum ChangeInput {
     /// An update is offered where none was open.
@@ -289,6 +290,86 @@ pub enum ChangeInput {
         /// The version installed.
         version: String,
     },
+}
+
+/// Read by hand: serde's tagged enums buffer their content, and the raw text of metadata, which is checked as it stands, would
+/// be lost.
+impl<'de> Deserialize<'de> for ChangeInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Withdrawn {
+            package_name: String,
+            #[serde(default)]
+            arch: Option<String>,
+            reason: String,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct InstalledObserved {
+            package_name: String,
+            #[serde(default)]
+            arch: Option<String>,
+            version: String,
+        }
+        fn read<'a, T: Deserialize<'a>, E: de::Error>(body: &'a str) -> Result<T, E> {
+            serde_json::from_str(body).map_err(E::custom)
+        }
+        let Tagged { kind, body } = Tagged::deserialize(deserializer)?;
+        match kind.as_str() {
+            "discovered" => Ok(Self::Discovered(read(&body)?)),
+            "revised" => Ok(Self::Revised(read(&body)?)),
+            "withdrawn" => {
+                let Withdrawn { package_name, arch, reason } = read(&body)?;
+                Ok(Self::Withdrawn { package_name, arch, reason })
+            }
+            "installed-observed" => {
+                let InstalledObserved { package_name, arch, version } = read(&body)?;
+                Ok(Self::InstalledObserved { package_name, arch, version })
+            }
+            other => Err(de::Error::unknown_variant(other, &["discovered", "revised", "withdrawn", "installed-observed"])),
+        }
+    }
+}
+
+/// A JSON object taken apart: the text of its `kind`, and the object without it, untouched.
+struct Tagged {
+    kind: String,
+    body: String,
+}
+
+impl<'de> Deserialize<'de> for Tagged {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> de::Visitor<'de> for Fields {
+            type Value = Tagged;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object with a kind")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Tagged, A::Error> {
+                let (mut kind, mut body) = (None, String::from("{"));
+                while let Some(field) = map.next_key::<String>()? {
+                    if field == "kind" {
+                        if kind.replace(map.next_value()?).is_some() {
+                            return Err(de::Error::duplicate_field("kind"));
+                        }
+                        continue;
+                    }
+                    let value: Box<RawValue> = map.next_value()?;
+                    let separator = if body.len() > 1 { "," } else { "" };
+                    let field = serde_json::to_string(&field).map_err(de::Error::custom)?;
+                    body.extend([separator, &field, ":", value.get()]);
+                }
+                body.push('}');
+                Ok(Tagged { kind: kind.ok_or_else(|| de::Error::missing_field("kind"))?, body })
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 /// Checks an event (clause B13: what passes, every backend can store).

@@ -33,6 +33,10 @@ impl Metadata {
             let code = problem.take().unwrap_or(RejectionCode::Malformed);
             Rejection::new(code, "metadata", error.to_string())
         })?;
+        Self::canonical(&value)
+    }
+
+    fn canonical(value: &Value) -> Result<Self, Rejection> {
         if !value.is_object() {
             return Err(Rejection::new(RejectionCode::Malformed, "metadata", "must be a JSON object"));
         }
@@ -66,8 +70,10 @@ impl Serialize for Metadata {
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Self::parse(raw.get()).map_err(de::Error::custom)
+        // Not through a raw value: inside a tagged enum serde hands over buffered content, which has no text any more.
+        let problem = RefCell::new(None);
+        let value = deserializer.deserialize_any(Strict { depth: 0, problem: &problem })?;
+        Self::canonical(&value).map_err(de::Error::custom)
     }
 }
 

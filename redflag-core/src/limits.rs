@@ -42,7 +42,7 @@ pub const PAGE_SIZE_MAX: u32 = 500;
 pub const PAGE_SIZE_DEFAULT: u32 = 50;
 /// Most bytes of a search text.
 pub const SEARCH_BYTES_MAX: usize = 128;
-/// Most bytes of a cursor.
-pub const CURSOR_BYTES_MAX: usize = 2_048;
+/// Most bytes of a cursor: room for the longest names of an agent and a package with every character escaped.
+pub const CURSOR_BYTES_MAX: usize = 12 * 1024;
 /// Most bytes of one record of a `RecordStore`.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;

@@ -274,11 +274,15 @@ pub fn diff(states: &HashMap<PackageKey, PackageState>, scope: &Scope, quarantin
         }
     }
     let mut gone_installed: BTreeMap<&PackageKey, (usize, &Option<Version>)> = BTreeMap::new();
+    let mut contradicted: HashSet<&PackageKey> = HashSet::new();
     for (fact, entry) in (offers.len()..).zip(gone) {
         match entry {
             Fact::Valid(package, _) if seen.contains_key(package) => diff.conflict(fact, package),
             Fact::Valid(package, installed) => {
-                gone_installed.entry(package).or_insert((fact, installed));
+                if gone_installed.entry(package).or_insert((fact, installed)).1 != installed {
+                    contradicted.insert(package);
+                    diff.conflict(fact, package);
+                }
             }
             Fact::Invalid { package, rejection, excerpt } => diff.reject(fact, package.clone(), rejection.clone(), excerpt.clone()),
         }
@@ -294,6 +298,7 @@ pub fn diff(states: &HashMap<PackageKey, PackageState>, scope: &Scope, quarantin
             Fact::Invalid { package, .. } => package.as_ref(),
             Fact::Valid(..) => None,
         }))
+        .chain(contradicted)
         .collect();
     let mut absent: Vec<&PackageState> = states
         .values()
@@ -392,7 +397,8 @@ impl RecordReport {
     }
 
     fn sequence(&self, head: &AgentHead) -> u64 {
-        self.report.sequence.unwrap_or_else(|| head.last_report.map_or(0, |last| last.sequence) + 1)
+        let next = || head.last_report.map_or(1, |last| (last.sequence + 1).min(i64::MAX.unsigned_abs()));
+        self.report.sequence.unwrap_or_else(next)
     }
 
     fn stored(&self, head: &AgentHead, answer: &ReportAnswer) -> StoredReport {
@@ -451,7 +457,9 @@ impl RecordReport {
         let sequence = self.sequence(head);
         let mut changes = planner.finish(|head| {
             head.scopes = scopes;
-            head.host.clone_from(&self.report.host);
+            if self.report.host != HostFacts::default() {
+                head.host.clone_from(&self.report.host);
+            }
             head.last_contact_at = Some(self.received_at);
             head.last_report =
                 Some(LastReport { report_id: self.report.report_id, digest: self.report.digest, sequence, received_at: self.received_at });

@@ -19,7 +19,7 @@ use redflag_core::{
     words::{AvailabilityKind, VersionOrder},
 };
 use sources::Sources;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 /// Most packages named on one command line, well below the kernel's limit on the length of arguments.
 const NAMES_PER_COMMAND: usize = 5_000;
@@ -29,24 +29,25 @@ const REASONS_ASKED_MAX: usize = 10;
 /// Scans Debian's apt.
 #[derive(Clone, Debug, Default)]
 pub struct Apt {
-    options: Vec<String>,
+    configuration: Option<PathBuf>,
 }
 
 impl Apt {
     /// The apt of this host, or the one `APT_CONFIG` describes.
     #[must_use]
     pub const fn new() -> Self {
-        Self { options: Vec::new() }
+        Self { configuration: None }
     }
 
-    /// The apt of this host with further configuration, each like `Dir::State::lists=/tmp/lists`.
+    /// The apt that a configuration file describes; it is used as if `APT_CONFIG` named it.
     #[must_use]
-    pub fn with_options<S: AsRef<str>>(options: impl IntoIterator<Item = S>) -> Self {
-        Self { options: options.into_iter().map(|option| format!("-o{}", option.as_ref())).collect() }
+    pub fn with_configuration(file: impl Into<PathBuf>) -> Self {
+        Self { configuration: Some(file.into()) }
     }
 
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        Command::new(program).with(&self.options).with(arguments)
+        let file = self.configuration.clone().map(Into::into).or_else(|| std::env::var_os("APT_CONFIG"));
+        Command::new(program).with(arguments).with_environment(file.map(|file| ("APT_CONFIG", file)))
     }
 
     /// Asks one question about many packages, in as few commands as the kernel allows.

@@ -1,7 +1,7 @@
 //! Running one command of a package manager: fixed environment, bounded time, bounded output, nothing left behind.
 //!
 //! A command runs in its own process group without standard input, in the C.UTF-8 locale and in UTC, with none of the caller's
-//! environment but `APT_CONFIG`. Whatever ends the wait early (time limit, output limit, the caller dropping the future) kills
+//! environment. Whatever ends the wait early (time limit, output limit, the caller dropping the future) kills
 //! the whole group.
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -31,6 +31,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub(super) struct Command {
     program: OsString,
     arguments: Vec<OsString>,
+    environment: Vec<(&'static str, OsString)>,
     time_max: Duration,
     output_bytes_max: usize,
 }
@@ -57,8 +58,6 @@ pub(super) enum CommandError {
     Time { program: String, time_max: Duration },
     #[error("{program} wrote more than {bytes_max} bytes")]
     OutputTooLong { program: String, bytes_max: usize },
-    #[error("{program} wrote bytes that are not UTF-8")]
-    NotUtf8 { program: String },
     #[error("{program} was ended by signal {signal}")]
     Signal { program: String, signal: i32 },
     #[error("{program} ended with exit code {code}: {message}")]
@@ -67,12 +66,24 @@ pub(super) enum CommandError {
 
 impl Command {
     pub(super) fn new(program: impl Into<OsString>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), time_max: COMMAND_TIME_MAX, output_bytes_max: OUTPUT_BYTES_MAX }
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            time_max: COMMAND_TIME_MAX,
+            output_bytes_max: OUTPUT_BYTES_MAX,
+        }
     }
 
     /// Adds arguments that every run gets, before its own.
     pub(super) fn with<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds variables to the fixed environment.
+    pub(super) fn with_environment(mut self, variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
+        self.environment.extend(variables);
         self
     }
 
@@ -119,7 +130,8 @@ impl Command {
             return Err(CommandError::OutputTooLong { program: program(), bytes_max: self.output_bytes_max });
         };
         let status = group.0.wait().await.map_err(|source| CommandError::Read { program: program(), source })?;
-        let stdout = String::from_utf8(stdout).map_err(|_| CommandError::NotUtf8 { program: program() })?;
+        // Bytes that are no text can stand in a description; in a name or version the grammar refuses their replacement.
+        let stdout = String::from_utf8(stdout).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         let code = exit_code(status).map_err(|signal| CommandError::Signal { program: program(), signal })?;
         Ok(Output { code, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
     }
@@ -130,7 +142,7 @@ impl Command {
             .args(&self.arguments)
             .env_clear()
             .envs([("PATH", PATH), ("LC_ALL", "C.UTF-8"), ("LANGUAGE", "C"), ("TZ", "UTC"), ("TERM", "dumb"), ("HOME", "/nonexistent")])
-            .envs(std::env::var_os("APT_CONFIG").map(|value| ("APT_CONFIG", value)))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::null())

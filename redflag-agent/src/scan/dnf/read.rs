@@ -1,0 +1,248 @@
+//! Reading what dnf prints. Pure: every reader takes text and judges every line of it.
+//!
+//! A line that should hold a fact and cannot be read becomes a gap, a sentence that makes the scan partial. Readers never guess
+//! and never panic, whatever the text holds.
+
+use redflag_core::{
+    names::{DNF, Manager, PackageKey, Version},
+    time::Timestamp,
+};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What [`offered`] reads. dnf 4 adds a line end of its own, dnf 5 does not; empty lines mean nothing.
+pub(super) const OFFERED_FORMAT: &str =
+    "%{name}\\t%{epoch}\\t%{version}\\t%{release}\\t%{arch}\\t%{repoid}\\t%{downloadsize}\\t%{summary}\\n";
+/// What [`installed`] reads.
+pub(super) const INSTALLED_FORMAT: &str = "%{name}\\t%{epoch}\\t%{version}\\t%{release}\\t%{arch}\\n";
+
+/// Every installed version of every package; some, such as kernels, are installed side by side.
+pub(super) type Installed = BTreeMap<PackageKey, Vec<Version>>;
+
+/// One upgrade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Offered {
+    pub(super) version: Version,
+    pub(super) repository: String,
+    pub(super) size_bytes: Option<u64>,
+    pub(super) summary: Option<String>,
+}
+
+/// Reads `dnf repoquery --upgrades --qf` [`OFFERED_FORMAT`].
+pub(super) fn offered(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Offered> {
+    let mut packages = HashMap::new();
+    whole_lines("dnf repoquery --upgrades", text, gaps);
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let fields: Vec<&str> = line.splitn(8, '\t').collect();
+        let &[name, epoch, number, release, arch, repository, size, summary] = fields.as_slice() else {
+            gaps.push(format!("dnf repoquery --upgrades: unreadable line {line:?}"));
+            continue;
+        };
+        if repository.is_empty() {
+            gaps.push(format!("dnf repoquery --upgrades: no repository in {line:?}"));
+            continue;
+        }
+        match package(name, arch).and_then(|package| Ok((package, version(epoch, number, release)?))) {
+            Ok((package, version)) => {
+                let summary = Some(summary.to_owned()).filter(|summary| !summary.is_empty());
+                let offered = Offered { version, repository: repository.to_owned(), size_bytes: size.parse().ok(), summary };
+                if packages.insert(package, offered).is_some() {
+                    gaps.push(format!("dnf repoquery --upgrades: {name}.{arch} twice"));
+                }
+            }
+            Err(error) => gaps.push(format!("dnf repoquery --upgrades: {error}")),
+        }
+    }
+    packages
+}
+
+/// Reads `dnf repoquery --installed --qf` [`INSTALLED_FORMAT`].
+pub(super) fn installed(text: &str, gaps: &mut Vec<String>) -> Installed {
+    let mut packages = Installed::new();
+    whole_lines("dnf repoquery --installed", text, gaps);
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let &[name, epoch, number, release, arch] = fields.as_slice() else {
+            gaps.push(format!("dnf repoquery --installed: unreadable line {line:?}"));
+            continue;
+        };
+        if name == "gpg-pubkey" {
+            // Not a package: rpm keeps its trusted keys so.
+            continue;
+        }
+        match package(name, arch).and_then(|package| Ok((package, version(epoch, number, release)?))) {
+            Ok((package, version)) => packages.entry(package).or_default().push(version),
+            Err(error) => gaps.push(format!("dnf repoquery --installed: {error}")),
+        }
+    }
+    packages
+}
+
+/// What `dnf check-update` shows.
+#[derive(Debug, Default)]
+pub(super) struct Checked(HashSet<(PackageKey, Version)>);
+
+/// Reads `dnf check-update`: `NAME.ARCH [EPOCH:]VERSION-RELEASE REPOSITORY`, up to the list of obsoleted packages.
+pub(super) fn checked(text: &str, gaps: &mut Vec<String>) -> Checked {
+    let mut checked = Checked::default();
+    whole_lines("dnf check-update", text, gaps);
+    for line in text.lines().take_while(|line| !line.starts_with("Obsoleting Packages")) {
+        // Notes such as "Security: kernel-core-… is the currently running version" stand between the lists.
+        if line.trim().is_empty() || line.starts_with("Security: ") {
+            continue;
+        }
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let parsed = match fields.as_slice() {
+            &[name, number, _repository] => name.rsplit_once('.').map(|(name, arch)| {
+                let version = Version::parse_for(&manager(), "available_version", without_zero_epoch(number));
+                Ok((package(name, arch)?, version.map_err(|rejection| rejection.message)?))
+            }),
+            _ => None,
+        };
+        match parsed {
+            Some(Ok(update)) => drop(checked.0.insert(update)),
+            Some(Err::<_, String>(error)) => gaps.push(format!("dnf check-update: {error}")),
+            None => gaps.push(format!("dnf check-update: unreadable line {line:?}")),
+        }
+    }
+    checked
+}
+
+impl Checked {
+    /// Whether this very version is shown.
+    pub(super) fn shows(&self, package: &PackageKey, version: &Version) -> bool {
+        self.0.contains(&(package.clone(), version.clone()))
+    }
+
+    /// Whether every upgrade is shown.
+    pub(super) fn shows_all(&self, offered: &HashMap<PackageKey, Offered>) -> bool {
+        offered.iter().all(|(package, offered)| self.shows(package, &offered.version))
+    }
+
+    /// What is shown here and missing among the upgrades: one of the two lists was cut, or the repositories changed in between.
+    pub(super) fn not_offered(&self, offered: &HashMap<PackageKey, Offered>) -> Option<String> {
+        let known = |(package, version): &&(PackageKey, Version)| offered.get(package).is_some_and(|offered| offered.version == *version);
+        let missing = self.0.iter().filter(|update| !known(update)).count();
+        (missing > 0).then(|| format!("dnf check-update shows {missing} updates that dnf repoquery --upgrades does not"))
+    }
+}
+
+/// The enabled repositories.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Repositories {
+    pub(super) enabled: usize,
+    /// When the one that was not refreshed for longest was.
+    pub(super) refreshed_at: Option<Timestamp>,
+}
+
+/// Reads `dnf repoinfo`: `Repo-id : …` begins a repository, `Repo-expire : … (last: Mon Nov 23 15:25:07 2026)` dates it.
+pub(super) fn repositories(text: &str) -> Repositories {
+    let mut repositories = Repositories::default();
+    for (field, value) in text.lines().filter_map(|line| line.split_once(':')) {
+        match field.trim().to_ascii_lowercase().replace(' ', "-").as_str() {
+            "repo-id" => repositories.enabled += 1,
+            "repo-expire" => {
+                let last = value.split_once("(last: ").and_then(|(_, last)| asctime(last.trim_end_matches(')')));
+                repositories.refreshed_at = match (repositories.refreshed_at, last) {
+                    (Some(known), Some(last)) => Some(known.min(last)),
+                    (known, last) => known.or(last),
+                };
+            }
+            _ => {}
+        }
+    }
+    repositories
+}
+
+/// Reads `Mon Nov 23 15:25:07 2026`, in UTC because that is the zone dnf is run in.
+fn asctime(text: &str) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let &[_, month, day, time, year] = fields.as_slice() else { return None };
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    format!("{year}-{month:02}-{day:0>2}T{time}Z").parse().ok()
+}
+
+/// What an upgrade of everything would leave out.
+#[derive(Debug, Default)]
+pub(super) struct Resolution {
+    /// Name, architecture and version of what is skipped.
+    skipped: HashSet<(String, String, String)>,
+    problems: Vec<String>,
+}
+
+/// Reads a declined `dnf upgrade`: the packages under "Skipping packages with …", and the problems behind them.
+pub(super) fn resolution(stdout: &str, stderr: &str, gaps: &mut Vec<String>) -> Resolution {
+    let both = || stdout.lines().chain(stderr.lines());
+    if !both().any(|line| ["Dependencies resolved.", "Nothing to do."].contains(&line.trim())) {
+        gaps.push("what dnf would skip is unknown: it did not resolve an upgrade".into());
+    }
+    let mut skipped = HashSet::new();
+    let mut lines = stdout.lines();
+    while lines.any(|line| line.starts_with("Skipping packages with")) {
+        // Long names break the columns over several lines, so that only the order of the words counts.
+        let words: Vec<&str> = lines.by_ref().take_while(|line| line.starts_with(' ')).flat_map(str::split_whitespace).collect();
+        skipped.extend(words.windows(3).map(|words| (words[0].to_owned(), words[1].to_owned(), words[2].to_owned())));
+    }
+    let problems = both().map(str::trim).filter_map(|line| line.strip_prefix("- ")).map(str::to_owned).collect();
+    Resolution { skipped, problems }
+}
+
+impl Resolution {
+    /// Whether this very version is skipped.
+    pub(super) fn skips(&self, package: &PackageKey, version: &Version) -> bool {
+        let arch = package.arch.as_ref().map_or("", |arch| arch.as_str());
+        self.skipped.contains(&(package.name.to_string(), arch.to_owned(), version.to_string()))
+    }
+
+    /// The problem that names the package, with the old version or the new one.
+    pub(super) fn problem(&self, package: &PackageKey, current: Option<&Version>, candidate: &Version) -> Option<&str> {
+        let arch = package.arch.as_ref().map_or("", |arch| arch.as_str());
+        let nevra = |version: &Version| format!("{}-{version}.{arch}", package.name);
+        let names = [Some(nevra(candidate)), current.map(nevra)];
+        let named = |problem: &&String| names.iter().flatten().any(|name| problem.split(' ').any(|word| word == name));
+        self.problems.iter().find(named).map(String::as_str)
+    }
+}
+
+/// Whether a line of `dnf versionlock list`, such as `lab-locked-0:1.0-1.*`, names the package.
+pub(super) fn lock_names(lock: &str, name: &str) -> bool {
+    let lock = lock.trim().trim_start_matches('!');
+    lock.strip_prefix(name)
+        .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(|rest| !rest.contains("-") || evr(rest)))
+}
+
+/// Whether the text is `[EPOCH:]VERSION-RELEASE…` and not the rest of a longer name.
+fn evr(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit()) && text.matches('-').count() == 1
+}
+
+fn manager() -> Manager {
+    Manager::parse(DNF).expect("the word is a manager's")
+}
+
+fn package(name: &str, arch: &str) -> Result<PackageKey, String> {
+    PackageKey::parse(DNF, name, Some(arch)).map_err(|rejection| rejection.message)
+}
+
+/// `[epoch:]version-release`, the epoch left out when it is 0.
+fn version(epoch: &str, number: &str, release: &str) -> Result<Version, String> {
+    if number.is_empty() || release.is_empty() {
+        return Err(format!("no version in {epoch:?}:{number:?}-{release:?}"));
+    }
+    let text = match epoch {
+        "" | "0" | "(none)" => format!("{number}-{release}"),
+        epoch => format!("{epoch}:{number}-{release}"),
+    };
+    Version::parse_for(&manager(), "version", &text).map_err(|rejection| rejection.message)
+}
+
+fn without_zero_epoch(version: &str) -> &str {
+    version.strip_prefix("0:").unwrap_or(version)
+}
+
+/// Output that does not end with its last line was cut.
+fn whole_lines(command: &str, text: &str, gaps: &mut Vec<String>) {
+    if !text.is_empty() && !text.ends_with('\n') {
+        gaps.push(format!("{command}: the last line was cut"));
+    }
+}

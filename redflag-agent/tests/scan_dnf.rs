@@ -1,0 +1,150 @@
+//! The dnf scanner against a real dnf, pointed at repositories made for the test.
+
+mod scan_lab;
+
+use redflag_agent::scan::{Dnf, Scan, Scanner};
+use redflag_core::{names::PackageKey, words::ScanResult};
+use scan_lab::{brief, build, directory, installable, reason, require};
+use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+
+const TOOLS: &[(&str, &str)] = &[("dnf", "dnf"), ("rpmbuild", "rpm"), ("createrepo_c", "createrepo-c"), ("python3", "python3")];
+
+fn dnf(lab: &Path) -> Dnf {
+    Dnf::with_command(lab.join("dnf.sh"), [])
+}
+
+fn rename(from: &Path, to: &str) {
+    fs::rename(from, from.with_file_name(to)).unwrap_or_else(|error| panic!("renaming {}: {error}", from.display()));
+}
+
+fn key(name: &str) -> PackageKey {
+    PackageKey::parse("dnf", name, Some("noarch")).unwrap()
+}
+
+fn problem(scan: &Scan) -> &str {
+    scan.error.as_ref().map_or("", |error| error.as_str())
+}
+
+#[tokio::test]
+async fn exactly_3488_updates_are_reported_each_with_its_version_repository_and_arch() {
+    require(TOOLS);
+    let directory = directory();
+    let lab = directory.path();
+    build("dnf-big.py", &[lab.to_str().unwrap(), "3488"]);
+    let dnf = dnf(lab);
+
+    let started = Instant::now();
+    let scan = dnf.scan().await;
+    println!("scan of {} updates in {:?}", scan.offers.len(), started.elapsed());
+    assert_eq!((scan.result, &scan.error), (ScanResult::Complete, &None));
+    let age = scan.scanned_at.as_micros() - scan.metadata_at.expect("the age of the metadata is known").as_micros();
+    assert!(age.abs() < 60_000_000, "metadata refreshed at {:?}, scanned at {}", scan.metadata_at, scan.scanned_at);
+
+    let plain = |evr: &str| evr.strip_prefix("0:").unwrap_or(evr).to_owned();
+    let expected: BTreeMap<PackageKey, (String, String, String)> = fs::read_to_string(lab.join("expected.tsv"))
+        .unwrap()
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            (key(fields[0]), (plain(fields[1]), plain(fields[2]), "lab".to_owned()))
+        })
+        .collect();
+    assert_eq!(expected.len(), 3_488);
+    let found: BTreeMap<PackageKey, (String, String, String)> = scan
+        .offers
+        .iter()
+        .map(|(package, offer)| {
+            let candidate = &offer.candidate;
+            let installed = offer.installed.as_ref().expect("an upgrade replaces an installed version");
+            let origin = candidate.origin.as_ref().expect("every upgrade has a repository");
+            (package.clone(), (installed.to_string(), candidate.version.to_string(), origin.to_string()))
+        })
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!(scan.installable(), 3_488);
+    assert_eq!(scan.installed.len(), 3_488);
+
+    // The repository is gone and its metadata has expired: with or without leave to skip it, that is not "no updates".
+    rename(&lab.join("repo"), "repo-away");
+    let repository = format!("[lab]\nname=Lab updates\nbaseurl=file://{}/repo\nenabled=1\nmetadata_expire=0\n", lab.display());
+    fs::write(lab.join("yum.repos.d/lab.repo"), repository + "skip_if_unavailable=1\n").unwrap();
+    let scan = dnf.scan().await;
+    assert_eq!(scan.result, ScanResult::Partial, "{:?}", scan.error);
+    assert!(problem(&scan).contains("repo 'lab'"), "{:?}", scan.error);
+    assert_eq!(scan.refresh_error, scan.error);
+    assert_eq!((scan.offers.len(), scan.installable()), (3_488, 3_488), "what the cache knows is still shown");
+    fs::remove_dir_all(lab.join("root/var/cache/dnf")).unwrap();
+    let scan = dnf.scan().await;
+    assert_eq!(scan.result, ScanResult::Failed, "{:?}", scan.error);
+    assert!(problem(&scan).contains("repo 'lab'"), "{:?}", scan.error);
+    assert!(scan.offers.is_empty());
+}
+
+#[tokio::test]
+async fn obsoletes_locks_epochs_and_broken_dependencies_are_told_apart() {
+    require(TOOLS);
+    require(&[("dnf-3", "dnf-plugins-core")]);
+    let directory = directory();
+    let lab = directory.path();
+    build("dnf-lab.sh", &[lab.to_str().unwrap()]);
+    let dnf = dnf(lab);
+    assert!(dnf.present().await);
+
+    let scan = dnf.scan().await;
+    assert_eq!((scan.result, &scan.error), (ScanResult::Complete, &None));
+    let found: Vec<String> = scan.offers.iter().map(|(package, offer)| format!("{} {}", package.name, brief(offer))).collect();
+    assert_eq!(
+        found,
+        [
+            "lab-app 1.0-1 -> 2.0-1 installable",
+            "lab-broken 1.0-1 -> 2.0-1 installable",
+            "lab-brokendep 1.0-1 -> 2.0-1 kept-back",
+            "lab-enh 1.0-1 -> 1.1-1 installable",
+            "lab-epoch 1.0-1 -> 1:0.9~rc1-1 installable",
+            "lab-lib 1.0-1 -> 1.0-2 installable",
+            "lab-locked 1.0-1 -> 2.0-1 held",
+            "lab-newdeps 1.0-1 -> 2.0-1 installable",
+            "lab-noadv 1.0-1 -> 1.1-1 installable",
+        ],
+        "neither the obsoleted lab-old nor lab-new and lab-newdep, which would come new, are updates"
+    );
+    assert!(reason(&scan.offers[&key("lab-locked")]).contains("versionlock lab-locked-"), "{:?}", scan.offers[&key("lab-locked")]);
+    let broken = &scan.offers[&key("lab-brokendep")];
+    assert!(reason(broken).contains("nothing provides nosuch-capability"), "{broken:?}");
+    assert_eq!(scan.installed[&key("lab-old")].as_str(), "1.0-1");
+
+    // A second repository lives while the first is dead: what lives is reported, and the scan says what is missing.
+    let second = format!("[second]\nname=Second\nbaseurl=file://{}/repo\nenabled=1\nmetadata_expire=0\n", lab.display());
+    fs::write(lab.join("yum.repos.d/second.repo"), second).unwrap();
+    fs::write(
+        lab.join("yum.repos.d/lab.repo"),
+        "[lab]\nname=Lab updates\nbaseurl=file:///nonexistent/repo\nenabled=1\nskip_if_unavailable=1\nmetadata_expire=0\n",
+    )
+    .unwrap();
+    let scan = dnf.scan().await;
+    assert_eq!(scan.result, ScanResult::Partial, "{:?}", scan.error);
+    assert!(problem(&scan).contains("repo 'lab'"), "{:?}", scan.error);
+    assert_eq!(scan.offers.len(), 9);
+    assert!(scan.offers.values().all(|offer| offer.candidate.origin.as_ref().is_some_and(|origin| origin.as_str() == "second")));
+    assert_eq!(scan.offers.values().filter(|offer| installable(offer)).count(), 7);
+
+    // No repository at all is no answer either.
+    for repository in ["lab.repo", "second.repo"] {
+        fs::remove_file(lab.join("yum.repos.d").join(repository)).unwrap();
+    }
+    let scan = dnf.scan().await;
+    assert_ne!(scan.result, ScanResult::Complete, "{:?}", scan.error);
+    assert!(scan.offers.is_empty());
+}
+
+#[tokio::test]
+async fn a_dnf_that_is_not_there_or_fails_is_a_failed_scan() {
+    let missing = Dnf::with_command("/nonexistent/dnf", []);
+    assert!(!missing.present().await);
+    let scan = missing.scan().await;
+    assert_eq!(scan.result, ScanResult::Failed);
+    assert!(problem(&scan).starts_with("starting dnf"), "{:?}", scan.error);
+    let scan = Dnf::with_command("/bin/false", []).scan().await;
+    assert_eq!(scan.result, ScanResult::Failed);
+    assert!(problem(&scan).contains("exit code 1"), "{:?}", scan.error);
+}

@@ -1,7 +1,10 @@
 //! The `redflag-agent` binary: sets up logs, runs the command, turns the outcome into an exit code.
 
 use clap::Parser as _;
-use redflag_agent::command_line::{CommandLine, exit_code, run};
+use redflag_agent::{
+    command_line::{CommandLine, exit_code, run},
+    output::print_error,
+};
 use std::{
     io::{self, IsTerminal as _},
     process::ExitCode,
@@ -16,7 +19,7 @@ async fn main() -> ExitCode {
     match run(&line).await {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{error:#}");
+            print_error(&error);
             exit_code(&error)
         }
     }

@@ -18,6 +18,12 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Writes an error with its causes to standard error. Whether logs are wanted plays no part.
+pub fn print_error(error: &anyhow::Error) {
+    // With standard error gone there is nobody left to tell.
+    drop(writeln!(io::stderr().lock(), "error: {error:#}"));
+}
+
 /// Progress as a line that changes on a terminal, and nothing where standard error is no terminal.
 #[derive(Debug)]
 pub struct TerminalProgress {

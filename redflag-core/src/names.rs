@@ -113,6 +113,7 @@ fn bounded(field: &str, text: &str, bytes_max: usize) -> Result<(), Rejection> {
 fn graphic_ascii(field: &str, text: &str) -> Result<(), Rejection> {
     match text.chars().find(|c| !c.is_ascii_graphic()) {
         None => Ok(()),
+        Some(' ') => Err(Rejection::new(RejectionCode::NameGrammar, field, format!("a space in {}", quoted(text)))),
         Some(c) if c.is_ascii_control() => {
             Err(Rejection::new(RejectionCode::ControlCharacter, field, format!("control character in {}", quoted(text))))
         }

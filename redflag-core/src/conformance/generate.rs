@@ -151,24 +151,25 @@ const AVAILABILITIES: &[Option<&str>] = &[None, None, None, None, Some("held"), 
 /// `count` offers of a manager as scanners of `apt`, `dnf` and `docker` report them, every key once. Names repeat with another
 /// architecture (multilib pairs).
 pub fn offers(rng: &mut Rng, manager: &str, count: usize) -> Vec<OfferInput> {
+    (0..count).map(|number| offer(rng, manager, number)).collect()
+}
+
+/// Offer number `number` of a manager: the same key every time, another offer every time.
+pub fn offer(rng: &mut Rng, manager: &str, number: usize) -> OfferInput {
     let (names, arches): (&[&str], &[Option<&str>]) = match manager {
         DNF => (RPM_NAMES, &[Some("x86_64"), Some("i686"), Some("noarch")]),
         DOCKER => (IMAGE_NAMES, &[None]),
         _ => (DEB_NAMES, &[Some("amd64"), Some("i386")]),
     };
-    let combinations = names.len() * arches.len();
-    let offer = |number: usize| {
-        let round = number / combinations;
-        let name = names[number % names.len()];
-        let package_name = match (round, manager) {
-            (0, _) => name.to_owned(),
-            (_, DOCKER) => format!("{name}-{round}"),
-            _ => format!("{name}{round}"),
-        };
-        let arch = arches[number % combinations / names.len()];
-        OfferInput { package_name, arch: arch.map(str::to_owned), ..offer_of(rng, manager) }
+    // The names of one round come with every architecture before the next round makes new names of them.
+    let arch = arches[number % arches.len()];
+    let (round, name) = (number / arches.len() / names.len(), names[number / arches.len() % names.len()]);
+    let package_name = match (round, manager) {
+        (0, _) => name.to_owned(),
+        (_, DOCKER) => format!("{name}-{round}"),
+        _ => format!("{name}{round}"),
     };
-    (0..count).map(offer).collect()
+    OfferInput { package_name, arch: arch.map(str::to_owned), ..offer_of(rng, manager) }
 }
 
 /// An offer's versions and the rest, without its key.

@@ -3,14 +3,15 @@
 //! A history keeps a model of its hosts only to make reports and decisions that mean something; it knows nothing of outcomes.
 
 use super::generate::{
-    Rng, agent, at, batch_id, checked, discovered, enrolment, event_id, hostile_offer, invalid_fact, manager, offers, report_id, report_of,
+    Rng, agent, at, batch_id, checked, discovered, enrolment, event_id, hostile_offer, invalid_fact, manager, offer, report_id, report_of,
     scope_of, text,
 };
 use crate::{
+    agent::HostFacts,
     batch::Batch,
     event::{Actor, ChangeInput, EventInput},
     names::{APT, DNF, DOCKER, PackageKey, Version},
-    offer::{Offer, OfferInput},
+    offer::Offer,
     report::{Fact, Report, Scope, ScopeContent, scope_digest},
     words::{IgnoreScope, ScanResult},
     work::{Decide, Decision, RecordReport, SubmitBatch, UnitOfWork, Withheld},
@@ -47,7 +48,7 @@ pub fn history(seed: u64, shape: Shape) -> Vec<UnitOfWork> {
         let host = maker.rng.below(hosts.len());
         let work = match maker.rng.below(100) {
             0..45 => maker.report(&mut hosts[host]),
-            45..65 => maker.batch(&hosts[host]),
+            45..65 => maker.batch(&mut hosts[host]),
             65..85 => maker.decide(&hosts[host]),
             85..95 => maker.again(&works),
             _ => maker.other_content(&works),
@@ -61,12 +62,13 @@ struct Host {
     number: u32,
     sequence: u64,
     offers: BTreeMap<&'static str, BTreeMap<PackageKey, Offer>>,
+    submitted: Vec<EventInput>,
     reported: BTreeMap<&'static str, BTreeMap<PackageKey, Offer>>,
 }
 
 impl Host {
     fn new(number: u32) -> Self {
-        Self { number, sequence: 0, offers: BTreeMap::new(), reported: BTreeMap::new() }
+        Self { number, sequence: 0, offers: BTreeMap::new(), submitted: Vec::new(), reported: BTreeMap::new() }
     }
 }
 
@@ -89,20 +91,18 @@ impl Maker {
         at(self.clock)
     }
 
-    fn pool(&mut self, word: &str) -> Vec<OfferInput> {
-        let count = self.packages;
-        offers(&mut self.rng, word, count)
-    }
-
     /// Some packages get or change an offer, some lose theirs.
     fn live_on(&mut self, host: &mut Host, word: &'static str) {
-        for input in self.pool(word) {
-            let (package, offer) = checked(word, &[input]).remove(0);
-            let known = host.offers.entry(word).or_default();
-            match self.rng.below(10) {
-                0 | 1 => drop(known.insert(package, offer)),
-                2 => drop(known.remove(&package)),
-                _ => {}
+        let known = host.offers.entry(word).or_default();
+        for number in 0..self.packages {
+            let change = self.rng.below(10);
+            if change < 3 {
+                let (package, offer) = checked(word, &[offer(&mut self.rng, word, number)]).remove(0);
+                if change == 2 {
+                    known.remove(&package)
+                } else {
+                    known.insert(package, offer)
+                };
             }
         }
         if self.rng.chance(4) {
@@ -123,6 +123,9 @@ impl Maker {
         let sequence = if late { host.sequence.saturating_sub(3) } else { host.sequence };
         let mut report = report_of(report_id(self.number()), sequence, scopes);
         report.sequence = if self.rng.chance(5) { None } else { report.sequence };
+        if self.rng.chance(10) {
+            report.host = HostFacts::default();
+        }
         self.record(host.number, report)
     }
 
@@ -188,26 +191,37 @@ impl Maker {
                 _ => {}
             }
         }
-        if self.rng.chance(20) {
+        if let Some(Fact::Valid(package, installed)) = gone.first().cloned() {
+            match self.rng.below(4) {
+                0 => gone.push(Fact::Valid(package, installed)),
+                1 => gone.push(Fact::Valid(package, installed.xor(Version::parse("0").ok()))),
+                _ => {}
+            }
+        }
+        if self.rng.chance(10) {
             gone.push(invalid_fact(None));
         }
     }
 
-    fn batch(&mut self, host: &Host) -> UnitOfWork {
+    fn batch(&mut self, host: &mut Host) -> UnitOfWork {
         let count = *self.rng.pick(&[0, 1, 2, 3, 5, 9]);
-        let events = (0..count).map(|_| self.event(host)).collect();
+        let events: Vec<_> = (0..count).map(|_| self.event(host)).collect();
+        host.submitted.extend(events.iter().cloned());
         let actor = if self.rng.chance(50) { Actor::Agent } else { Actor::System(text("import")) };
         let batch = Batch::new(agent(host.number), batch_id(self.number()), actor, events).expect("within the limit");
         UnitOfWork::SubmitBatch(SubmitBatch { batch, received_at: self.now(), withheld: Withheld::default() })
     }
 
-    fn event(&mut self, host: &Host) -> EventInput {
+    fn event(&mut self, host: &mut Host) -> EventInput {
+        if self.rng.chance(15) && !host.submitted.is_empty() {
+            return self.rng.pick(&host.submitted).clone();
+        }
         let word = *self.rng.pick(MANAGERS);
         let fresh = event_id(self.number());
         // Ids of earlier events come back now and then, with the same or with other content.
         let id = if self.rng.chance(12) { event_id(self.rng.next() % self.numbers.max(1)) } else { fresh };
-        let pool = self.pool(word);
-        let offer = self.rng.pick(&pool).clone();
+        let number = self.rng.below(self.packages);
+        let offer = offer(&mut self.rng, word, number);
         let (package_name, arch) = (offer.package_name.clone(), offer.arch.clone());
         let version = offer.available_version.clone();
         let change = match self.rng.below(10) {

@@ -33,7 +33,8 @@ pub fn router(app: &AppState) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(always(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(always(header::REFERRER_POLICY, "no-referrer"))
+        // Not `no-referrer`: browsers then send `Origin: null` with forms, and the guard could not tell them from another site's.
+        .layer(always(header::REFERRER_POLICY, "same-origin"))
         .layer(unless_set(header::CACHE_CONTROL, "no-store"))
         .layer(TraceLayer::new_for_http())
 }
@@ -49,8 +50,9 @@ fn routes(app: &AppState) -> PolicyRouter {
     pages::routes(sign_in::routes(api::routes(router)))
 }
 
-async fn unknown_path(uri: Uri) -> Problem {
-    Problem::not_found(format!("nothing at {}", redflag_core::rejection::quoted(uri.path())))
+async fn unknown_path(uri: Uri) -> Response {
+    let problem = Problem::not_found(format!("nothing at {}", redflag_core::rejection::quoted(uri.path())));
+    if uri.path().starts_with("/api/") { problem.into_response() } else { pages::problem_page(problem) }
 }
 
 async fn wrong_method() -> Problem {

@@ -5,7 +5,7 @@ use super::{
     policy::{Policy, RouteEntry, Surface},
     signature,
 };
-use crate::{app::AppState, problem::Problem};
+use crate::{app::AppState, pages, problem::Problem};
 use axum::{
     body::{Body, Bytes},
     extract::Request,
@@ -25,6 +25,7 @@ pub(super) async fn guard(app: AppState, entry: Arc<RouteEntry>, request: Reques
     match admit(&app, &entry, request).await {
         Ok(request) => next.run(request).await,
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED && sent_to_sign_in(&entry) => Redirect::to("/sign-in").into_response(),
+        Err(problem) if entry.surface() == Surface::Page => pages::problem_page(problem),
         Err(problem) => problem.into_response(),
     }
 }

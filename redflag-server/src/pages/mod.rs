@@ -24,6 +24,7 @@ mod updates;
 pub(crate) mod assets;
 pub(crate) mod inert;
 
+pub(crate) use problem::problem_page;
 pub(crate) use sign_in::sign_in_page;
 
 use crate::{

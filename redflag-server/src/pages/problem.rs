@@ -17,6 +17,11 @@ impl<P: Into<Problem>> From<P> for PageProblem {
     }
 }
 
+/// `problem` as a page, for what is refused before a page's handler runs.
+pub(crate) fn problem_page(problem: Problem) -> Response {
+    PageProblem(problem).into_response()
+}
+
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage {

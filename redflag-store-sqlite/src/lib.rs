@@ -7,6 +7,8 @@ mod lists;
 mod load;
 mod log;
 mod persist;
+#[cfg(test)]
+mod plans;
 mod readers;
 mod records;
 mod rows;

@@ -116,7 +116,7 @@ impl Walk {
     }
 }
 
-fn key_statement(query: &UpdateQuery, after: Option<&Position>, offset: u64) -> Statement {
+pub(crate) fn key_statement(query: &UpdateQuery, after: Option<&Position>, offset: u64) -> Statement {
     let walk = Walk::of(query);
     let order = walk.order(query.sort.key);
     let mut statement = Statement::new("SELECT s.agent_ref, s.package_ref FROM ");

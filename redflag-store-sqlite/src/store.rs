@@ -238,3 +238,48 @@ impl RecordStore for SqliteStore {
         self.read(move |connection| records::list(connection, &namespace, after.as_deref(), limit)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redflag_core::{
+        Fleet,
+        conformance::generate::{Rng, agent, at, checked, enrolment, offers, report_id, report_of, scope_of},
+        store::StoreErrorKind,
+    };
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_and_heals_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(directory.path().join("fleet.db"), Options::default()).unwrap();
+        let fleet = Fleet::new(store.clone());
+        fleet.enrol(enrolment(0)).await.unwrap();
+        let offers = checked("apt", &offers(&mut Rng::new(1), "apt", 2_000));
+        let report = report_of(report_id(1), 1, vec![scope_of("apt", at(1), &offers, &[])]);
+        let limit = |pages: u32| {
+            store.inner.writer.call(move |writer| {
+                let result = writer.connection.pragma_update(None, "max_page_count", pages);
+                result.map_err(|error| Failure::from(error).into())
+            })
+        };
+        limit(1).await.unwrap();
+        let error = fleet.record_report(agent(0), report.clone(), at(2)).await.unwrap_err();
+        assert_eq!(error.kind(), &StoreErrorKind::Unavailable, "{error:?}");
+        assert_eq!(store.agent(agent(0)).await.unwrap().unwrap().events, 0);
+        assert_eq!(store.replay(agent(0), 0, 1).await.unwrap(), []);
+        limit(u32::MAX - 1).await.unwrap();
+        assert_eq!(fleet.record_report(agent(0), report, at(3)).await.unwrap().events, 2_000);
+        assert_eq!(store.stats(&UpdateFilter::default()).await.unwrap().total, 2_000);
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_unit_of_work_is_rolled_back_and_the_next_one_runs() {
+        let store = SqliteStore::in_memory().unwrap();
+        let broken = store.change(|connection| -> Result<(), Failure> {
+            records::put(connection, "n", "k", "v", Expected::Absent)?;
+            panic!("a defect, as this test needs one")
+        });
+        assert_eq!(broken.await.unwrap_err().kind(), &StoreErrorKind::OutcomeUnknown);
+        assert_eq!(store.put("n", "k", "v", Expected::Absent).await.unwrap(), Some(1));
+    }
+}

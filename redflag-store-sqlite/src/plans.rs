@@ -1,0 +1,60 @@
+//! How SQLite answers the reads that must stay fast however much is stored (clause Q4): by search, never by scan.
+
+use crate::{lists, log, rows, schema};
+use redflag_core::{
+    conformance::generate::agent,
+    query::{Sort, SortKey, UpdateFilter, UpdateQuery},
+};
+use rusqlite::Connection;
+
+fn empty_fleet() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    connection
+}
+
+/// The steps of the plan, one a line.
+fn plan(sql: &str) -> Vec<String> {
+    let connection = empty_fleet();
+    let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let nulls = vec![None::<i64>; explain.parameter_count()];
+    let steps = explain.query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3)).unwrap();
+    steps.map(Result::unwrap).collect()
+}
+
+#[test]
+fn reads_by_key_search_and_never_scan_nor_sort() {
+    for sql in [rows::UPDATE, rows::BATCH, log::EVENTS, log::HISTORY, log::REPLAY] {
+        for step in plan(sql) {
+            assert!(step.starts_with("SEARCH "), "{step:?} in the plan of: {sql}");
+        }
+    }
+}
+
+#[test]
+fn a_page_of_one_agent_reads_the_states_of_that_agent_alone() {
+    for key in [SortKey::Name, SortKey::Severity, SortKey::LastChange, SortKey::Agent] {
+        let filter = UpdateFilter { agent: Some(agent(1)), ..UpdateFilter::default() };
+        let query = UpdateQuery { filter, sort: Sort { key, reverse: false }, ..UpdateQuery::default() };
+        let steps = plan(lists::key_statement(&query, None, 0).sql());
+        assert!(steps[0].starts_with("SEARCH a USING") && steps[0].ends_with("(agent_id=?)"), "{steps:?}");
+        assert_eq!(steps[1], "SEARCH s USING PRIMARY KEY (agent_ref=?)");
+        assert_eq!(steps[2], "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)");
+    }
+}
+
+/// The first table is walked in the order asked for, so that the walk ends with the page; what is sorted is only what is equal
+/// in all but the last column.
+#[test]
+fn first_pages_of_the_fleet_end_with_the_page() {
+    for (key, tables) in [(SortKey::Name, "psa"), (SortKey::Severity, "vpsa"), (SortKey::Agent, "asp")] {
+        for reverse in [false, true] {
+            let query = UpdateQuery { sort: Sort { key, reverse }, ..UpdateQuery::default() };
+            let steps = plan(lists::key_statement(&query, None, 0).sql());
+            let walked: String = steps.iter().filter_map(|step| step.split(' ').nth(1)?.chars().next()).take(tables.len()).collect();
+            assert_eq!(walked, tables, "{steps:?}");
+            let sorted = steps.iter().filter(|step| step.starts_with("USE TEMP B-TREE")).collect::<Vec<_>>();
+            assert!(sorted.iter().all(|step| step.contains("LAST ")), "{key:?} {reverse}: {steps:?}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What a store promises of its file: settings in force, schema versions, append-only tables, words, errors, the end.
+
+#[path = "common/seeded.rs"]
+mod seeded;
+
+use redflag_core::{
+    Fleet,
+    conformance::generate::{agent, at, enrolment, report_id},
+    event::EventWord,
+    store::{BatchStore, Durability, EventStore, Expected, RecordStore, StateStore, StoreErrorKind},
+    words::{AvailabilityKind, Severity, Status, VersionOutcome},
+};
+use redflag_store_sqlite::{Options, SqliteStore, Synchronous};
+use rusqlite::Connection;
+use seeded::{first_report, offers};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("fleet.db");
+    (directory, path)
+}
+
+fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(path, Options::default()).expect("the store opens")
+}
+
+/// A store with one agent, which reported 20 updates.
+async fn filled(path: &Path) -> SqliteStore {
+    let store = open(path);
+    let fleet = Fleet::new(store.clone());
+    fleet.enrol(enrolment(0)).await.expect("the agent is enrolled");
+    let answer = fleet.record_report(agent(0), first_report(&offers(&[("apt", 20)])), at(1)).await.expect("the report is taken");
+    assert_eq!((answer.events, answer.report_id), (20, report_id(1)));
+    store
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_opening_again() {
+    let (_directory, path) = place();
+    let before = filled(&path).await.replay(agent(0), 0, 100).await.unwrap();
+    assert_eq!(before.len(), 20);
+    assert_eq!(open(&path).replay(agent(0), 0, 100).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn the_guarantee_is_that_of_the_settings_in_force() {
+    let (_directory, path) = place();
+    assert_eq!(open(&path).guarantees().durable_on_ack, Durability::Power);
+    let journal: String = Connection::open(&path).unwrap().pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(journal, "wal");
+    let normal = SqliteStore::open(&path, Options { synchronous: Synchronous::Normal, ..Options::default() }).unwrap();
+    assert_eq!(normal.guarantees().durable_on_ack, Durability::Process);
+    assert_eq!(SqliteStore::in_memory().unwrap().guarantees().durable_on_ack, Durability::None);
+}
+
+/// Clause D5: a place that cannot journal as durability needs is refused, not taken with a weaker promise.
+#[tokio::test]
+async fn settings_that_are_not_in_force_are_refused() {
+    let error = SqliteStore::open(":memory:", Options::default()).unwrap_err();
+    assert_eq!(error.kind(), &StoreErrorKind::Misconfigured);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let (_directory, path) = place();
+    drop(open(&path));
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let error = SqliteStore::open(&path, Options::default()).unwrap_err();
+    assert_eq!(error.kind(), &StoreErrorKind::SchemaTooNew);
+    let version: i64 = Connection::open(&path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 2);
+}
+
+#[tokio::test]
+async fn a_failing_migration_changes_nothing() {
+    let (_directory, path) = place();
+    // A file of somebody else, in which one of our tables cannot be made.
+    let foreign = Connection::open(&path).unwrap();
+    foreign.execute_batch("CREATE TABLE records (theirs TEXT); INSERT INTO records VALUES ('kept')").unwrap();
+    SqliteStore::open(&path, Options::default()).unwrap_err();
+    let tables: Vec<String> =
+        foreign.prepare("SELECT name FROM sqlite_schema").unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(tables, ["records"]);
+    assert_eq!(foreign.query_row("SELECT theirs FROM records", [], |row| row.get::<_, String>(0)).unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused() {
+    let (directory, path) = place();
+    std::fs::write(&path, "not a database, but long enough to be taken for the header of one ".repeat(20)).unwrap();
+    assert_eq!(SqliteStore::open(&path, Options::default()).unwrap_err().kind(), &StoreErrorKind::Corrupt);
+    let nowhere = directory.path().join("no/such/directory/fleet.db");
+    assert_eq!(SqliteStore::open(nowhere, Options::default()).unwrap_err().kind(), &StoreErrorKind::Unavailable);
+}
+
+/// Clause D1: by the database itself, whoever asks.
+#[tokio::test]
+async fn the_log_is_append_only() {
+    let (_directory, path) = place();
+    drop(filled(&path).await);
+    let connection = Connection::open(&path).unwrap();
+    let insert_others = "
+        INSERT INTO rejections VALUES (1, 1, 99, 'malformed', 'event', 'm', NULL, NULL, NULL, '');
+        INSERT INTO update_version_history VALUES (1, 1, 1, NULL, '2', 0, NULL, NULL, 0);
+        INSERT INTO chosen_event_ids VALUES (1, zeroblob(16), 1, zeroblob(32));";
+    connection.execute_batch(insert_others).unwrap();
+    for table in ["update_events", "update_batches", "rejections", "reports", "update_version_history", "chosen_event_ids"] {
+        let rows = || connection.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get::<_, u32>(0)).unwrap();
+        let before = rows();
+        assert!(before > 0, "{table} has rows to refuse changes of");
+        for change in [format!("UPDATE {table} SET agent_ref = agent_ref"), format!("DELETE FROM {table}")] {
+            let error = connection.execute(&change, []).unwrap_err().to_string();
+            assert!(error.contains(&format!("{table} is append-only")), "{change}: {error}");
+        }
+        assert_eq!(rows(), before);
+    }
+}
+
+/// Clause S8: what code can write, the schema takes; what it cannot, the schema refuses.
+#[test]
+fn the_schema_knows_exactly_the_words_of_core() {
+    let (_directory, path) = place();
+    drop(open(&path));
+    let connection = Connection::open(&path).unwrap();
+    let codes = |words: usize| -1..=i64::try_from(words).unwrap();
+    let check = |words: usize, insert: &str| {
+        for code in codes(words) {
+            let taken = connection.execute(insert, [code]).is_ok();
+            assert_eq!(taken, (0..i64::try_from(words).unwrap()).contains(&code), "code {code} in: {insert}");
+        }
+    };
+    let state = |columns: &str| format!("INSERT INTO current_package_state SELECT 1, ?1, {columns}, 1, NULL, NULL, 1, 0, 0, NULL");
+    check(Status::ALL.len(), &state("?1, 0, 0"));
+    connection.execute("DELETE FROM current_package_state", []).unwrap();
+    check(Severity::ALL.len(), &state("0, ?1, 0"));
+    connection.execute("DELETE FROM current_package_state", []).unwrap();
+    check(AvailabilityKind::ALL.len(), &state("0, 0, ?1"));
+    let counter = |columns: &str| format!("INSERT INTO update_counters SELECT 1, 'm' || ?1, {columns}, 1");
+    check(Status::ALL.len(), &counter("?1, 0, 0, 0"));
+    check(Severity::ALL.len(), &counter("9, ?1, 0, 0"));
+    check(AvailabilityKind::ALL.len(), &counter("8, 0, 0, ?1"));
+    check(EventWord::ALL.len(), "INSERT INTO update_events SELECT 1, ?1 + 10, 1, 1, 1, 1, ?1, NULL, NULL, NULL, NULL, NULL, '{}', NULL");
+    check(AvailabilityKind::ALL.len(), "INSERT INTO update_events SELECT 2, ?1 + 10, 1, 1, 1, 1, 0, 1, NULL, ?1, NULL, NULL, NULL, NULL");
+    check(VersionOutcome::ALL.len(), "INSERT INTO update_version_history SELECT 1, 1, ?1 + 10, NULL, '1', ?1, NULL, NULL, 0");
+    check(
+        Severity::ALL.len(),
+        "INSERT INTO candidates SELECT NULL, CAST(printf('%032d', ?1 + 10) AS BLOB), '1', NULL, ?1, NULL, 0, NULL, NULL, NULL, NULL, NULL",
+    );
+    let mut words = connection.prepare("SELECT severity, word FROM severities ORDER BY severity").unwrap();
+    let words: Vec<(u8, String)> = words.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    let expected: Vec<_> = Severity::ALL.iter().map(|severity| (severity.code(), severity.as_str().to_owned())).collect();
+    assert_eq!(words, expected);
+}
+
+#[tokio::test]
+async fn another_writer_is_waited_for_and_then_told() {
+    let (_directory, path) = place();
+    let store = SqliteStore::open(&path, Options { busy_timeout: std::time::Duration::from_millis(1), ..Options::default() }).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.put("n", "k", "v", Expected::Absent).await.unwrap_err();
+    assert_eq!(error.kind(), &StoreErrorKind::Unavailable);
+    assert_eq!(store.get("n", "k").await.unwrap(), None, "readers do not wait for a writer");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.put("n", "k", "v", Expected::Absent).await.unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn damage_is_told_and_not_passed_on() {
+    let (_directory, path) = place();
+    let store = filled(&path).await;
+    Connection::open(&path).unwrap().execute("UPDATE agents SET tags = '[\"\"]'", []).unwrap();
+    assert_eq!(store.agent(agent(0)).await.unwrap_err().kind(), &StoreErrorKind::Corrupt);
+}
+
+#[tokio::test]
+async fn a_dropped_future_leaves_the_store_healthy() {
+    use std::{future::poll_fn, pin::pin, task::Poll};
+    let (_directory, path) = place();
+    let store = filled(&path).await;
+    for round in 0..50_u64 {
+        let key = round.to_string();
+        let mut put = pin!(store.put("n", &key, "v", Expected::Absent));
+        let mut get = pin!(store.get("n", &key));
+        // Started, then dropped wherever they are.
+        poll_fn(|context| {
+            let _pending = (put.as_mut().poll(context), get.as_mut().poll(context));
+            Poll::Ready(())
+        })
+        .await;
+    }
+    assert_eq!(store.put("n", "after", "v", Expected::Absent).await.unwrap(), Some(1));
+    assert_eq!(store.get("n", "after").await.unwrap().unwrap().revision, 1);
+    assert_eq!(store.replay(agent(0), 0, 100).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn dropping_the_store_ends_its_thread_and_closes_the_file() {
+    let (_directory, path) = place();
+    drop(filled(&path).await);
+    // The last connection of a file takes the write-ahead log with it.
+    assert!(!path.with_extension("db-wal").exists());
+}

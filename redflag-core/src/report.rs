@@ -426,6 +426,7 @@ impl RecordReport {
         let mut scopes = head.scopes.clone();
         let mut outcomes = vec![FactOutcome::Unchanged; self.report.facts()];
         let mut items: Vec<(Option<usize>, Item)> = Vec::new();
+        let mut ends: Vec<(usize, &Manager)> = Vec::new();
         let mut facts_before = 0;
         for scope in &self.report.scopes {
             let known = scopes.get(&scope.manager);
@@ -445,11 +446,16 @@ impl RecordReport {
                 items.push((fact.map(|fact| fact + facts_before), self.item(item, scope, ordinal)));
             }
             scopes.insert(scope.manager.clone(), scope_head);
+            ends.push((items.len(), &scope.manager));
             facts_before += scope.facts();
         }
         let context = Context { actor: Actor::Agent, received_at: self.received_at };
         let mut planner = Planner::new(loaded, &self.withheld, head, context);
-        self.plan(&mut planner, items, &mut outcomes, &mut answer);
+        for rejected in self.plan(&mut planner, items, &mut outcomes, &mut answer) {
+            // Whatever was not taken must come again, so no digest may stand for it.
+            let of = ends.iter().find(|(end, _)| rejected < *end).and_then(|(_, manager)| scopes.get_mut(*manager));
+            of.into_iter().for_each(|scope| scope.digest = None);
+        }
         outcomes.into_iter().for_each(|outcome| answer.outcomes.push(outcome));
         if answer.batches > 0 {
             answer.status = ReportStatus::Recorded;
@@ -480,15 +486,25 @@ impl RecordReport {
         }
     }
 
-    /// Cuts the items into batches; where they are cut is unobservable in states and outcomes (clause B12).
-    fn plan(&self, planner: &mut Planner<'_>, items: Vec<(Option<usize>, Item)>, outcomes: &mut [FactOutcome], answer: &mut ReportAnswer) {
+    /// Cuts the items into batches; where they are cut is unobservable in states and outcomes (clause B12). Answers the places
+    /// of the rejected ones.
+    fn plan(
+        &self,
+        planner: &mut Planner<'_>,
+        items: Vec<(Option<usize>, Item)>,
+        outcomes: &mut [FactOutcome],
+        answer: &mut ReportAnswer,
+    ) -> Vec<usize> {
+        let mut rejected = Vec::new();
         let size = self.batch_events.clamp(1, limits::BATCH_EVENTS_MAX) as usize;
         let mut items = items.into_iter().peekable();
         while items.peek().is_some() {
             let (facts, batch): (Vec<_>, Vec<_>) = items.by_ref().take(size).unzip();
             let (agent, report_id) = (self.agent, self.report.report_id);
             let id = BatchId::of_report(agent, report_id, answer.batches);
+            let first = answer.batches as usize * size;
             let receipt = planner.batch(id, Source::Report { report_id }, self.report.digest, batch);
+            rejected.extend(receipt.rejections().map(|(index, _)| first + index as usize));
             answer.batches += 1;
             answer.events += receipt.accepted;
             let rejections: HashMap<u32, &Rejection> = receipt.rejections().collect();
@@ -499,6 +515,7 @@ impl RecordReport {
                 }
             }
         }
+        rejected
     }
 
     fn scope_head(&self, scope: &Scope, known: Option<&ScopeHead>, diff: &ScopeDiff) -> ScopeHead {

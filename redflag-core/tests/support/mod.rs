@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test binary uses its own part of this module")]
 
 pub(crate) mod naive;
+pub(crate) mod wrapped;
 
 use std::{
     pin::pin,

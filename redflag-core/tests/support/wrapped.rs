@@ -1,0 +1,137 @@
+//! A store over the memory store in which single methods can be made wrong, for faults and mutants.
+
+use async_trait::async_trait;
+use redflag_core::{
+    MemoryStore,
+    agent::AgentHead,
+    batch::{BatchRecord, RejectedItem},
+    event::RecordedEvent,
+    ids::{AgentId, BatchId, UpdateId},
+    query::{AgentPage, AgentQuery, BatchPage, BatchQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
+    report::StoredReport,
+    state::VersionChange,
+    store::{BatchStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError},
+    work::{Answer, UnitOfWork},
+};
+use std::fmt::Debug;
+
+type Answered<T> = Result<T, StoreError>;
+
+/// What a wrapper does otherwise; everything not named goes straight to the memory store.
+#[async_trait]
+pub(crate) trait Twist: Debug + Send + Sync {
+    async fn run(&self, memory: &MemoryStore, work: &UnitOfWork, mode: Mode) -> Answered<Answer> {
+        memory.run(work, mode).await
+    }
+    fn batch(&self, found: Option<BatchRecord>) -> Option<BatchRecord> {
+        found
+    }
+    fn rejections(&self, found: Vec<RejectedItem>) -> Vec<RejectedItem> {
+        found
+    }
+    fn updates(&self, found: UpdatePage, _query: &UpdateQuery) -> UpdatePage {
+        found
+    }
+    fn stats(&self, found: UpdateStats) -> UpdateStats {
+        found
+    }
+    fn log(&self, found: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+        found
+    }
+    fn batches(&self, found: BatchPage) -> BatchPage {
+        found
+    }
+    fn history(&self, found: Vec<VersionChange>) -> Vec<VersionChange> {
+        found
+    }
+    fn expected(&self, expected: Expected, _current: Option<u64>) -> Expected {
+        expected
+    }
+    /// Whether a reopened store has lost everything.
+    fn forgets(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Wrapped<T> {
+    pub(crate) memory: MemoryStore,
+    pub(crate) twist: T,
+}
+
+impl<T> Wrapped<T> {
+    pub(crate) fn new(twist: T) -> Self {
+        Self { memory: MemoryStore::new(), twist }
+    }
+}
+
+#[async_trait]
+impl<T: Twist> BatchStore for Wrapped<T> {
+    async fn run(&self, work: &UnitOfWork, mode: Mode) -> Answered<Answer> {
+        self.twist.run(&self.memory, work, mode).await
+    }
+    async fn batch(&self, agent: AgentId, batch: BatchId) -> Answered<Option<BatchRecord>> {
+        Ok(self.twist.batch(self.memory.batch(agent, batch).await?))
+    }
+    async fn rejections(&self, agent: AgentId, batch: BatchId) -> Answered<Vec<RejectedItem>> {
+        Ok(self.twist.rejections(self.memory.rejections(agent, batch).await?))
+    }
+    fn guarantees(&self) -> Guarantees {
+        self.memory.guarantees()
+    }
+}
+
+#[async_trait]
+impl<T: Twist> StateStore for Wrapped<T> {
+    async fn update(&self, id: &UpdateId) -> Answered<Option<UpdateRow>> {
+        self.memory.update(id).await
+    }
+    async fn updates(&self, query: &UpdateQuery) -> Answered<UpdatePage> {
+        Ok(self.twist.updates(self.memory.updates(query).await?, query))
+    }
+    async fn stats(&self, filter: &UpdateFilter) -> Answered<UpdateStats> {
+        Ok(self.twist.stats(self.memory.stats(filter).await?))
+    }
+    async fn history(&self, id: &UpdateId) -> Answered<Vec<VersionChange>> {
+        Ok(self.twist.history(self.memory.history(id).await?))
+    }
+    async fn agent(&self, agent: AgentId) -> Answered<Option<AgentHead>> {
+        self.memory.agent(agent).await
+    }
+    async fn agents(&self, query: &AgentQuery) -> Answered<AgentPage> {
+        self.memory.agents(query).await
+    }
+}
+
+#[async_trait]
+impl<T: Twist> EventStore for Wrapped<T> {
+    async fn events(&self, id: &UpdateId) -> Answered<Vec<RecordedEvent>> {
+        self.memory.events(id).await
+    }
+    async fn replay(&self, agent: AgentId, after: u64, limit: u32) -> Answered<Vec<RecordedEvent>> {
+        Ok(self.twist.log(self.memory.replay(agent, after, limit).await?))
+    }
+    async fn batches(&self, query: &BatchQuery) -> Answered<BatchPage> {
+        Ok(self.twist.batches(self.memory.batches(query).await?))
+    }
+    async fn reports(&self, agent: AgentId, limit: u32) -> Answered<Vec<StoredReport>> {
+        self.memory.reports(agent, limit).await
+    }
+}
+
+#[async_trait]
+impl<T: Twist> RecordStore for Wrapped<T> {
+    async fn get(&self, namespace: &str, key: &str) -> Answered<Option<Record>> {
+        self.memory.get(namespace, key).await
+    }
+    async fn put(&self, namespace: &str, key: &str, value: &str, expected: Expected) -> Answered<Option<u64>> {
+        let current = self.memory.get(namespace, key).await?.map(|record| record.revision);
+        self.memory.put(namespace, key, value, self.twist.expected(expected, current)).await
+    }
+    async fn delete(&self, namespace: &str, key: &str, revision: u64) -> Answered<bool> {
+        self.memory.delete(namespace, key, revision).await
+    }
+    async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Answered<Vec<(String, Record)>> {
+        self.memory.list(namespace, after, limit).await
+    }
+}

@@ -4,9 +4,14 @@ use crate::{
     access::{self, EnrolmentTokenOptions, Role},
     app::{App, AppState},
     router,
-    settings::{Settings, Transport},
+    settings::Settings,
 };
-use redflag_core::{Fleet, MemoryStore, names::Text, store::StoreError};
+use redflag_core::{
+    Fleet, MemoryStore,
+    names::Text,
+    store::{StoreError, StoreErrorKind},
+};
+use redflag_store_sqlite::{Options, SqliteStore};
 use std::{future::IntoFuture as _, io, net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +37,8 @@ pub enum ServerError {
     /// The database's name is of no known kind.
     #[error("unknown database {0:?}; known are: a path, sqlite:PATH, memory:")]
     UnknownDatabase(String),
-    /// The database cannot be opened or failed.
-    #[error("the database {database:?}")]
+    /// The database cannot be opened.
+    #[error("opening the database {database:?}")]
     Database {
         /// Its name.
         database: String,
@@ -50,17 +55,26 @@ pub enum ServerError {
 pub struct Server {
     app: AppState,
     listener: TcpListener,
-    address: SocketAddr,
 }
 
-/// Opens the fleet that [`Settings::database`] names.
+/// Opens the fleet that [`Settings::database`] names; a SQLite file that is not there is made.
 ///
 /// # Errors
 /// When the name is of no known kind or the database cannot be opened.
 pub async fn open_fleet(settings: &Settings) -> Result<Fleet, ServerError> {
-    match settings.database.split_once(':') {
-        Some(("memory", "")) => Ok(Fleet::new(MemoryStore::default())),
-        _ => Err(ServerError::UnknownDatabase(settings.database.clone())),
+    let database = settings.database.clone();
+    let path = match database.split_once(':') {
+        Some(("memory", "")) => return Ok(Fleet::new(MemoryStore::default())),
+        Some(("sqlite", path)) => path.to_owned(),
+        // A scheme of something else is no path, even though it could be a file's name.
+        Some((_, rest)) if rest.starts_with("//") => return Err(ServerError::UnknownDatabase(database)),
+        _ => database.clone(),
+    };
+    let opening = tokio::task::spawn_blocking(move || SqliteStore::open(path, Options::default()));
+    let opened = opening.await.map_err(|error| StoreError::caused(StoreErrorKind::Unavailable, error));
+    match opened.and_then(|opened| opened) {
+        Ok(store) => Ok(Fleet::new(store)),
+        Err(source) => Err(ServerError::Database { database, source }),
     }
 }
 
@@ -71,20 +85,20 @@ impl Server {
     /// When plain HTTP would leave this machine, or the address cannot be listened on.
     pub async fn bind(settings: Settings, fleet: Fleet) -> Result<Self, ServerError> {
         let address = settings.listen;
-        if settings.transport == Transport::PlainLoopback && !address.ip().is_loopback() {
-            return Err(ServerError::PlainHttp(address));
-        }
+        settings.check()?;
         let listen = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        Ok(Self { app: App::new(fleet, settings), listener, address })
+        // Port 0 became a real one; pages show the address.
+        let settings = Settings { listen: address, ..settings };
+        Ok(Self { app: App::new(fleet, settings), listener })
     }
 
     /// How clients reach it: the public URL if one is set, else the address listened on.
     #[must_use]
     pub fn url(&self) -> String {
         let settings = &self.app.settings;
-        settings.public_url.as_ref().map_or_else(|| format!("http://{}", self.address), |url| url.trim_end_matches('/').to_owned())
+        settings.public_url.as_ref().map_or_else(|| format!("http://{}", settings.listen), |url| url.trim_end_matches('/').to_owned())
     }
 
     /// What handlers share, for composing other things over the same fleet.

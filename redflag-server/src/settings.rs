@@ -1,5 +1,6 @@
 //! Settings of a server, with defaults that start on SQLite without set-up.
 
+use crate::server::ServerError;
 use redflag_core::limits;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -23,6 +24,19 @@ pub struct Settings {
     pub transport: Transport,
     /// Limits of one request.
     pub limits: RequestLimits,
+}
+
+impl Settings {
+    /// Whether the settings go together.
+    ///
+    /// # Errors
+    /// [`ServerError::PlainHttp`] when plain HTTP would leave this machine.
+    pub fn check(&self) -> Result<(), ServerError> {
+        match self.transport {
+            Transport::PlainLoopback if !self.listen.ip().is_loopback() => Err(ServerError::PlainHttp(self.listen)),
+            Transport::PlainLoopback | Transport::BehindTlsProxy => Ok(()),
+        }
+    }
 }
 
 /// Who encrypts what passes between server and clients.

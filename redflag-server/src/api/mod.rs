@@ -7,6 +7,7 @@ mod health;
 pub(crate) mod id;
 mod openapi;
 mod reports;
+mod session;
 mod updates;
 mod views;
 
@@ -36,6 +37,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/updates/{id}/withdraw-approval", APPROVER, decisions::withdraw_approval)
         .post("/api/v1/updates/{id}/ignore", APPROVER, decisions::ignore)
         .post("/api/v1/updates/{id}/reopen", APPROVER, decisions::reopen)
+        .get("/api/v1/session", VIEWER, session::show)
         .get("/api/v1/stats", VIEWER, updates::stats)
         .get("/api/v1/batches", VIEWER, batches::list)
         .get("/api/v1/batches/{agent_id}/{batch_id}", VIEWER, batches::one)

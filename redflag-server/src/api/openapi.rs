@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the handlers themselves.
 
-use super::{agents, batches, decisions, reports, updates};
+use super::{agents, batches, decisions, reports, session, updates};
 use crate::{listing, problem::Problem};
 use axum::{
     http::{Uri, header},
@@ -34,6 +34,7 @@ use utoipa::OpenApi;
         decisions::reopen,
         batches::list,
         batches::one,
+        session::show,
         document,
     )
 )]

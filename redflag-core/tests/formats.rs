@@ -1,0 +1,190 @@
+//! The formats others depend on, as they stand: a change here is a change of what is on the wire or in a database.
+
+use insta::assert_json_snapshot;
+use redflag_core::{
+    agent::HostFacts,
+    event::{Actor, EventKind, Source},
+    ids::{Digest, ReportId},
+    metadata::Metadata,
+    names::{PackageKey, Text, Version},
+    offer::{Availability, Candidate, Offer, OfferDigest, OfferInput},
+    rejection::{Rejection, RejectionCode},
+    report::{FactOutcome, FactOutcomes, ReportAnswer, ReportStatus, scope_digest},
+    state::{Approval, Dispatch, Ignore, PackageState, Standing},
+    time::Timestamp,
+    wire::{GoneInput, ReportAnswerBody, ReportBody, ScopeBody, read_report},
+    words::{AvailabilityKind, IgnoreScope, ScanResult, Severity, VersionOrder, WithdrawalReason},
+};
+use std::sync::Arc;
+
+fn text(text: &str) -> Text {
+    Text::parse(text).unwrap()
+}
+
+fn time() -> Timestamp {
+    "2026-11-23T10:00:00.5Z".parse().unwrap()
+}
+
+fn report() -> ReportId {
+    "00000000-0000-4000-8000-000000000001".parse().unwrap()
+}
+
+fn digest() -> OfferDigest {
+    OfferDigest(Digest::from_bytes([0xab; 32]))
+}
+
+fn package() -> PackageKey {
+    PackageKey::parse("apt", "bash", Some("amd64")).unwrap()
+}
+
+fn offer() -> Offer {
+    let candidate = Candidate {
+        origin: Some(text("bookworm-security")),
+        severity: Severity::Important,
+        severity_word: Some(text("high")),
+        security: true,
+        advisories: vec![text("DSA-1-1")],
+        cves: vec![text("CVE-2026-1000")],
+        size_bytes: Some(1_024),
+        description: Some(text("GNU Bourne Again SHell")),
+        metadata: Some(Metadata::parse(r#"{"section":"shells"}"#).unwrap()),
+        ..Candidate::new(Version::parse("5.2-2").unwrap())
+    };
+    let availability = Availability::because(AvailabilityKind::Held, text("apt-mark hold"));
+    Offer { installed: Some(Version::parse("5.2-1").unwrap()), candidate: Arc::new(candidate), availability }
+}
+
+fn body() -> ReportBody {
+    let apt = ScopeBody {
+        package_type: "apt".parse().unwrap(),
+        version_order: VersionOrder::Dpkg,
+        result: ScanResult::Complete,
+        error: None,
+        scanned_at: time(),
+        metadata_at: Some(time()),
+        refresh_error: None,
+        digest: None,
+        offers: Some(vec![OfferInput::from_offer(&package(), &offer())]),
+        gone: Some(vec![GoneInput { package_name: "curl".into(), arch: None, installed_version: Some("8-1".into()) }]),
+    };
+    let docker = ScopeBody {
+        package_type: "docker".parse().unwrap(),
+        version_order: VersionOrder::None,
+        result: ScanResult::Failed,
+        error: Some(text("no daemon")),
+        offers: None,
+        gone: None,
+        ..apt.clone()
+    };
+    let host = HostFacts { hostname: Some(text("web1")), ..HostFacts::default() };
+    ReportBody { schema: 1, report_id: report(), sequence: 7, sent_at: time(), host, scopes: vec![apt, docker] }
+}
+
+#[test]
+fn a_report() {
+    assert!(read_report(&serde_json::to_vec(&body()).unwrap()).is_ok());
+    assert_json_snapshot!(body());
+}
+
+#[test]
+fn the_answer_to_a_report() {
+    let mut outcomes = FactOutcomes::default();
+    outcomes.push(FactOutcome::Recorded);
+    outcomes.push(FactOutcome::Unchanged);
+    outcomes.push(FactOutcome::Rejected(Rejection::new(RejectionCode::Empty, "package_name", "must not be empty")));
+    let answer = ReportAnswer {
+        report_id: report(),
+        status: ReportStatus::Recorded,
+        full_required: vec!["dnf".parse().unwrap()],
+        quarantined: Vec::new(),
+        batches: 1,
+        events: 1,
+        outcomes,
+    };
+    assert_json_snapshot!("the_answer_on_the_wire", ReportAnswerBody::from(&answer));
+    assert_json_snapshot!("the_answer_as_stored", answer);
+}
+
+#[test]
+fn event_kinds() {
+    let command = "00000000-0000-4000-8000-00000000000c".parse().unwrap();
+    let (reason, version) = (text("disk full"), Version::parse("5.2-1").unwrap());
+    let kinds = [
+        EventKind::Discovered { offer: offer() },
+        EventKind::Revised { offer: offer() },
+        EventKind::Withdrawn { reason: WithdrawalReason::NoLongerOffered },
+        EventKind::InstalledObserved { version: version.clone() },
+        EventKind::Approved { offer_digest: digest(), comment: Some(text("go")) },
+        EventKind::ApprovalWithdrawn { comment: None },
+        EventKind::Ignored { offer_digest: digest(), scope: IgnoreScope::Package, until: Some(time()), reason: None },
+        EventKind::Reopened { comment: None },
+        EventKind::ReviewRequested { reason: reason.clone() },
+        EventKind::InstallQueued { command },
+        EventKind::InstallStarted { command },
+        EventKind::InstallSucceeded { command },
+        EventKind::InstallFailed { command, reason: reason.clone() },
+        EventKind::InstallExpired { command },
+        EventKind::RolledBack { command, version, reason },
+    ];
+    for kind in &kinds {
+        assert_eq!(EventKind::from_json(&kind.to_json()), *kind);
+    }
+    assert_json_snapshot!(kinds);
+}
+
+#[test]
+fn the_detail_of_states() {
+    let approval = Approval { offer_digest: digest(), actor: Actor::Operator(text("ada")), at: time(), comment: None };
+    let dispatch = Dispatch { command: "00000000-0000-4000-8000-00000000000c".parse().unwrap(), approval: approval.clone() };
+    let ignore =
+        Ignore { scope: IgnoreScope::Package, until: Some(time()), actor: Actor::System(text("policy")), at: time(), reason: None };
+    let standings = [
+        Standing::Pending,
+        Standing::Approved(approval.clone()),
+        Standing::Ignored(ignore.clone()),
+        Standing::NeedsReview { approval, reason: text("removes nano") },
+        Standing::Queued(dispatch.clone()),
+        Standing::Installing(dispatch.clone()),
+        Standing::Installed { version: Version::parse("5.2-2").unwrap(), command: Some(dispatch.command) },
+        Standing::Failed { dispatch: dispatch.clone(), reason: text("disk full") },
+        Standing::RolledBack { command: dispatch.command, version: Version::parse("5.2-1").unwrap(), reason: text("health check") },
+        Standing::Withdrawn { reason: WithdrawalReason::PackageRemoved },
+    ];
+    let details = standings.map(|standing| {
+        let package_ignore = (standing == Standing::Pending).then(|| ignore.clone());
+        let state = PackageState {
+            package: package(),
+            offer: offer(),
+            standing,
+            package_ignore,
+            revision: 1,
+            discovered_at: time(),
+            changed_at: time(),
+        };
+        let json = state.detail_json().unwrap();
+        assert_eq!(PackageState::read_detail_json(Some(&json)).unwrap(), (state.standing, state.package_ignore));
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()
+    });
+    assert_json_snapshot!(details);
+}
+
+#[test]
+fn digests_and_ids_that_both_sides_compute() {
+    let agent = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse().unwrap();
+    assert_json_snapshot!(serde_json::json!({
+        "offer": offer().digest(&package()),
+        "scope": scope_digest(&"apt".parse().unwrap(), [(&package(), &offer())]),
+        "empty_scope": scope_digest(&"apt".parse().unwrap(), []),
+        "event_of_report": redflag_core::ids::EventId::of_report(agent, report(), 0),
+        "batch_of_report": redflag_core::ids::BatchId::of_report(agent, report(), 0),
+        "update": redflag_core::ids::UpdateId { agent, package: package() },
+    }));
+}
+
+#[test]
+fn actors_and_sources() {
+    assert_json_snapshot!((
+        [Actor::Agent, Actor::Operator(text("ada")), Actor::System(text("retention"))],
+        [Source::Report { report_id: report() }, Source::Decision, Source::Submitted],
+    ));
+}

@@ -64,7 +64,7 @@ fn tell(group: &[BatchRow], now: Timestamp) -> Option<Activity> {
     let accepted = sum(|row| row.record.receipt.accepted);
     let words = match newest.record.source {
         Source::Report { .. } => "reported".to_owned(),
-        Source::Decision => format!("decided by {}", text::actor(&newest.record.actor)),
+        Source::Decision => format!("{} made", text::actor(&newest.record.actor)),
         Source::Submitted => format!("submitted by {}", text::actor(&newest.record.actor)),
     };
     let mut summary = match newest.record.source {

@@ -28,6 +28,8 @@ pub(crate) struct AgentView {
     pub(crate) reason: String,
     pub(crate) last_contact: Option<When>,
     pub(crate) scans: Vec<ScanView>,
+    /// Whether it ever reported; before that, nothing is known of its updates.
+    pub(crate) reported: bool,
     pub(crate) open: u64,
     pub(crate) updates_href: String,
     pub(crate) severities: Vec<Tally>,
@@ -96,6 +98,7 @@ impl AgentView {
                     word: scope.result,
                 })
                 .collect(),
+            reported: head.last_report.is_some(),
             open: open.total,
             severities: severities
                 .map(|(word, count)| Tally {

@@ -3,7 +3,6 @@
 use super::text::{self, When};
 use redflag_core::{
     batch::BatchRecord,
-    event::Source,
     ids::{AgentId, BatchId},
     names::Text,
     time::Timestamp,
@@ -42,11 +41,7 @@ impl BatchView {
             number: receipt.number,
             status,
             tone,
-            source: match record.source {
-                Source::Report { .. } => "report",
-                Source::Decision => "decision",
-                Source::Submitted => "submitted",
-            },
+            source: super::life::source(record.source),
             actor: text::actor(&record.actor),
             submitted: receipt.submitted.into(),
             accepted: receipt.accepted.into(),

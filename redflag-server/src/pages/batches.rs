@@ -24,6 +24,8 @@ use redflag_core::{
 };
 
 const PATH: &str = "/batches";
+/// Rejections and duplicates a page names.
+const NAMED_MAX: usize = 500;
 
 #[derive(Template)]
 #[template(path = "batches.html")]
@@ -99,7 +101,8 @@ pub(super) async fn show(
     let store = app.fleet.store();
     let head = store.agent(agent).await?.ok_or_else(unknown)?;
     let record = store.batch(agent, batch).await?.ok_or_else(unknown)?;
-    let rejections = store.rejections(agent, batch).await?;
+    let mut rejections = store.rejections(agent, batch).await?;
+    rejections.truncate(NAMED_MAX);
     let duplicates = record.receipt.exceptions.iter().filter_map(|(index, outcome)| match outcome {
         Outcome::Duplicate { batch, index: original } => {
             Some(Duplicate { index: *index, batch: *batch, href: batch_href(agent, *batch), original: *original })
@@ -116,7 +119,7 @@ pub(super) async fn show(
         },
         short_digest: digest[..16].to_owned(),
         digest,
-        duplicates: duplicates.collect(),
+        duplicates: duplicates.take(NAMED_MAX).collect(),
         rejections,
     })
 }

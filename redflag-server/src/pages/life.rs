@@ -22,8 +22,9 @@ pub(crate) struct Entry {
     pub(crate) detail: Option<String>,
     pub(crate) actor: String,
     pub(crate) at: When,
-    /// Where it comes from, in words, with the batch behind it.
-    pub(crate) source: String,
+    /// Where it comes from, in words, with the report's id and the batch behind it.
+    pub(crate) source: &'static str,
+    pub(crate) source_id: String,
     pub(crate) batch_href: String,
 }
 
@@ -53,7 +54,11 @@ pub(crate) fn timeline(id: &UpdateId, events: &[RecordedEvent], now: Timestamp) 
                 detail,
                 actor: text::actor(&recorded.actor),
                 at: When::seen_from(now, recorded.received_at),
-                source: source(&recorded.source),
+                source: source(recorded.source),
+                source_id: match recorded.source {
+                    Source::Report { report_id } => report_id.to_string(),
+                    Source::Decision | Source::Submitted => recorded.batch.to_string(),
+                },
                 batch_href: batch_href(id.agent, recorded.batch),
             }
         })
@@ -81,11 +86,11 @@ pub(crate) fn cause(command: Option<CommandId>) -> String {
 }
 
 /// Where events come from, in words.
-pub(crate) fn source(source: &Source) -> String {
+pub(crate) const fn source(source: Source) -> &'static str {
     match source {
-        Source::Report { report_id } => format!("report {report_id}"),
-        Source::Decision => "decision".to_owned(),
-        Source::Submitted => "submitted batch".to_owned(),
+        Source::Report { .. } => "report",
+        Source::Decision => "decision",
+        Source::Submitted => "submitted",
     }
 }
 

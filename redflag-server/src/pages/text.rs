@@ -27,6 +27,18 @@ pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
+/// A version short enough for a row: of a digest, its algorithm and its first twelve digits.
+pub(crate) fn version(text: impl std::fmt::Display) -> String {
+    const DIGITS: usize = 12;
+    let text = text.to_string();
+    match text.split_once(':') {
+        Some((algorithm, digits)) if digits.len() >= 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            format!("{algorithm}:{}…", &digits[..DIGITS])
+        }
+        _ => text,
+    }
+}
+
 /// A size in the largest unit that leaves at least 1.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -83,6 +95,12 @@ mod tests {
     fn numbers_are_grouped_from_the_right() {
         let shown: Vec<_> = [0, 12, 999, 1_000, 3_772, 50_000, 1_234_567].map(grouped).into();
         assert_eq!(shown, ["0", "12", "999", "1,000", "3,772", "50,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn only_digests_are_cut() {
+        assert_eq!(version(format!("sha256:{}", "0a".repeat(32))), "sha256:0a0a0a0a0a0a…");
+        assert_eq!(version("1:3.0.7-27.el9"), "1:3.0.7-27.el9");
     }
 
     #[test]

@@ -169,14 +169,14 @@ fn chips(query: &UpdateQuery, agent: Option<&AgentHead>) -> Vec<Chip> {
     let status = match filter.status {
         StatusFilter::Open => None,
         StatusFilter::Any => Some("any status".to_owned()),
-        StatusFilter::Is(status) => Some(spaced(status.as_str())),
+        StatusFilter::Is(status) => Some(format!("status {}", spaced(status.as_str()))),
     };
     chip(status, UpdateFilter { status: StatusFilter::Open, ..same() });
-    chip(filter.severity.map(|word| word.to_string()), UpdateFilter { severity: None, ..same() });
-    chip(filter.manager.as_ref().map(ToString::to_string), UpdateFilter { manager: None, ..same() });
+    chip(filter.severity.map(|word| format!("severity {word}")), UpdateFilter { severity: None, ..same() });
+    chip(filter.manager.as_ref().map(|manager| format!("manager {manager}")), UpdateFilter { manager: None, ..same() });
     let agent_name = filter.agent.map(|id| agent.map_or_else(|| id.to_string(), |head| head.name.to_string()));
     chip(agent_name.map(|name| format!("on {name}")), UpdateFilter { agent: None, ..same() });
-    chip(filter.availability.map(|word| spaced(word.as_str())), UpdateFilter { availability: None, ..same() });
+    chip(filter.availability.map(|word| format!("availability {}", spaced(word.as_str()))), UpdateFilter { availability: None, ..same() });
     let security = filter.security.map(|security| if security { "security" } else { "not security" }.to_owned());
     chip(security, UpdateFilter { security: None, ..same() });
     chip(filter.search.as_ref().map(|search| format!("“{}”", search.as_str())), UpdateFilter { search: None, ..same() });

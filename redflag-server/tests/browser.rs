@@ -1,0 +1,296 @@
+//! The pages in a real browser: what they show is what the API says, they work as people use them, and nothing an agent sends
+//! does anything.
+//!
+//! Screenshots of every page are left behind, in light and dark, wide and narrow; see `browser/chrome.rs` for where.
+
+#[path = "browser/chrome.rs"]
+mod chrome;
+#[path = "browser/host.rs"]
+mod host;
+
+use chrome::Chrome;
+use host::{HOSTILE, Host, IMAGES, LARGE, REJECTED};
+use serde_json::Value;
+
+/// A browser in front of a server.
+struct Desk {
+    host: Host,
+    chrome: Chrome,
+}
+
+impl Desk {
+    async fn at(host: Host) -> Self {
+        let desk = Self { host, chrome: Chrome::start().await };
+        desk.chrome.open(&desk.host.sign_in).await;
+        desk.chrome.follow("main form button").await;
+        assert_eq!(desk.chrome.place().await, "/", "signing in leads to the overview: {}", desk.chrome.text("body").await);
+        desk
+    }
+
+    async fn open(&self, path: &str) {
+        self.chrome.open(&format!("{}{path}", self.host.url)).await;
+    }
+
+    /// What the API answers to the same session.
+    async fn api(&self, path: &str) -> Value {
+        let cookie = self.chrome.driver.get_named_cookie("redflag_session").await.unwrap().value;
+        let request =
+            reqwest::Client::new().get(format!("{}/api/v1{path}", self.host.url)).header("cookie", format!("redflag_session={cookie}"));
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {answer:?}");
+        answer.json().await.unwrap()
+    }
+
+    /// The length of the list on the page.
+    async fn total(&self) -> u64 {
+        self.chrome.evaluate("return Number(document.getElementById('total').dataset.total)").await.as_u64().unwrap()
+    }
+
+    async fn rows(&self) -> u64 {
+        self.chrome.evaluate("return document.querySelectorAll('tr[data-row]').length").await.as_u64().unwrap()
+    }
+
+    /// Every page that has something to show.
+    async fn pages(&self) -> Vec<(&'static str, String)> {
+        let batch = self.api("/batches?with_rejections=true").await["batches"][0].clone();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let bash = text(&self.api("/updates?search=bash").await["updates"][0]["id"]);
+        let evil = text(&self.api("/updates?search=evil5").await["updates"][0]["id"]);
+        vec![
+            ("overview", "/".to_owned()),
+            ("updates", "/updates".to_owned()),
+            ("updates-filtered", format!("/updates?agent_id={}&severity=unknown&search=evil", self.host.hostile)),
+            ("updates-none", "/updates?search=nothing-like-this".to_owned()),
+            ("update", format!("/updates/{bash}")),
+            ("update-hostile", format!("/updates/{evil}")),
+            ("agents", "/agents".to_owned()),
+            ("agent-large", format!("/agents/{}", self.host.large)),
+            ("agent-hostile", format!("/agents/{}", self.host.hostile)),
+            ("agent-fresh", format!("/agents/{}", self.host.fresh)),
+            ("batches", "/batches".to_owned()),
+            ("batch", format!("/batches/{}/{}", text(&batch["agent_id"]), text(&batch["batch_id"]))),
+            ("problem-400", "/updates?severity=terrible".to_owned()),
+            ("problem-404", "/updates/nonsense".to_owned()),
+        ]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_number_of_the_overview_equals_the_list_behind_it() {
+    let desk = Desk::at(Host::populated().await).await;
+    let script = "return [...document.querySelectorAll('[data-number]')].map((link) => \
+        [link.dataset.number, link.getAttribute('href'), Number(link.querySelector('strong').textContent.replaceAll(',', ''))])";
+    let numbers: Vec<(String, String, u64)> = serde_json::from_value(desk.chrome.evaluate(script).await).unwrap();
+    assert!(numbers.len() > 15, "{numbers:?}");
+    let shown = |wanted: &str| numbers.iter().find(|(name, ..)| name == wanted).map(|(_, _, count)| *count);
+    let stats = desk.api("/updates").await["stats"].clone();
+    assert_eq!(shown("open"), stats["total"].as_u64());
+    assert_eq!(shown("installable"), stats["installable"].as_u64());
+    assert_eq!(shown("security"), stats["security"].as_u64());
+    assert_eq!(shown("manager-docker"), Some(IMAGES as u64));
+    assert_eq!((shown("agents-offline"), shown("agents-unknown")), (Some(2), Some(1)));
+    for (name, href, count) in &numbers {
+        desk.open(href).await;
+        assert_eq!(desk.total().await, *count, "{name} links to {href}, which must hold as many");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_filter_sort_and_page_by_their_url() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    desk.open(&format!("/updates?agent_id={}", desk.host.large)).await;
+    assert_eq!((desk.total().await, desk.rows().await), (LARGE as u64, 50));
+
+    chrome.follow(".sizes a[aria-label^='500']").await;
+    assert_eq!((chrome.place().await, desk.rows().await), (format!("/updates?agent_id={}&page_size=500", desk.host.large), 500));
+    chrome.follow("a[rel=next]").await;
+    assert!(chrome.place().await.ends_with("&page_size=500&page=2"), "{}", chrome.place().await);
+    let mut names: Vec<String> = Vec::new();
+    for page in 1..=LARGE.div_ceil(500) {
+        desk.open(&format!("/updates?agent_id={}&page_size=500&page={page}", desk.host.large)).await;
+        names.extend(chrome.texts("tr[data-row] th a").await);
+    }
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), LARGE, "walking all pages shows every update once");
+
+    desk.open("/updates?package_type=docker").await;
+    assert_eq!((desk.total().await, desk.rows().await), (IMAGES as u64, IMAGES as u64), "docker updates are rows like any other");
+    chrome.follow("thead th:first-child a").await;
+    assert_eq!(chrome.place().await, "/updates?package_type=docker&sort=name");
+    let ascending = chrome.texts("tr[data-row] th a").await;
+    assert_eq!(chrome.texts("th[aria-sort=ascending]").await, ["Package"]);
+    chrome.follow("thead th:first-child a").await;
+    assert_eq!(chrome.place().await, "/updates?package_type=docker&sort=-name");
+    let mut descending = chrome.texts("tr[data-row] th a").await;
+    descending.reverse();
+    assert_eq!(ascending, descending);
+
+    // A filter chosen in the form keeps what else is chosen; `/` is the way to the search.
+    desk.open("/updates?severity=critical&page_size=100").await;
+    let script = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '/'})); return document.activeElement.id";
+    assert_eq!(chrome.evaluate(script).await, "search");
+    let script = "document.documentElement.dataset.left = ''; document.getElementById('search').value = 'BASH'; \
+        document.querySelector('form.filters').requestSubmit()";
+    chrome.evaluate(script).await;
+    chrome.arrive("the search form").await;
+    assert!(chrome.place().await.contains("search=BASH"));
+    assert_eq!(chrome.texts("tr[data-row] th a").await, ["bash"]);
+    assert_eq!(chrome.texts(".sizes .here").await, ["100"]);
+    let api = desk.api("/updates?search=bash&severity=critical").await;
+    assert_eq!(desk.total().await, api["total"].as_u64().unwrap());
+
+    for (path, words) in [
+        ("/updates?severity=terrible", "unknown severity"),
+        ("/updates?page=0", "numbered from 1"),
+        ("/agents?status=gone", "unknown agent status"),
+        ("/batches?page_size=501", "1 to 500"),
+    ] {
+        desk.open(path).await;
+        let said = chrome.text("main").await;
+        assert!(said.contains(words), "{path}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_shows_who_approved_and_a_changed_offer_asks_again() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    desk.open("/updates?search=bash").await;
+    chrome.follow("tr[data-row] button[value=approve]").await;
+    assert_eq!(chrome.place().await, "/updates?search=bash", "the list is shown again");
+    assert_eq!(chrome.texts("tr[data-row] .approved").await, ["approved"]);
+    let row = chrome.text("tr[data-row]").await;
+    assert!(row.contains("by operator"), "{row}");
+    assert!(chrome.texts("tr[data-row] button").await.is_empty(), "what is approved needs no approval");
+
+    chrome.follow("tr[data-row] th a").await;
+    assert_eq!(chrome.texts("#status").await, ["approved"]);
+    let timeline = chrome.texts(".timeline .what").await;
+    assert_eq!(timeline, ["Approved", "Offered 5.2.15-2+deb12u1"], "newest first");
+    chrome.follow("button[value=withdraw-approval]").await;
+    assert_eq!(chrome.texts("#status").await, ["pending"]);
+
+    // The operator looks at one offer while another arrives.
+    desk.host.offer_newer_bash("5.2.15-2+deb12u2").await;
+    chrome.follow("button[value=approve]").await;
+    let alert = chrome.text("[role=alert]").await;
+    assert!(alert.contains("The offer changed since you looked"), "{alert}");
+    assert_eq!(chrome.texts("#status").await, ["pending"], "nothing was decided");
+    assert!(chrome.text(".offer").await.contains("5.2.15-2+deb12u2"), "the new offer is shown");
+    chrome.follow("button[value=approve]").await;
+    assert_eq!(chrome.texts("#status").await, ["approved"]);
+
+    desk.open("/updates?search=libpackage0001").await;
+    chrome.follow("tr[data-row] th a").await;
+    chrome.click("details summary").await;
+    chrome.follow("button[value=ignore]").await;
+    assert_eq!(chrome.texts("#status").await, ["ignored"]);
+    chrome.follow("button[value=reopen]").await;
+    assert_eq!(chrome.texts("#status").await, ["pending"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_agents_send_is_text_and_nothing_else() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    for (name, path) in desk.pages().await {
+        desk.open(&path).await;
+        let census = "return {pwned: typeof window.pwned, scripts: document.scripts.length, images: document.images.length, \
+            handlers: [...document.querySelectorAll('*')].filter((e) => [...e.attributes].some((a) => /^on|^style$/.test(a.name))).length, \
+            away: [...document.querySelectorAll('[href], [src], [action]')].map((e) => e.href?.baseVal ?? e.href ?? e.src ?? e.action) \
+                .filter((url) => !url.startsWith('#') && new URL(url, location).origin !== location.origin).length, \
+            fetched: performance.getEntriesByType('resource').filter((entry) => new URL(entry.name).origin !== location.origin).length}";
+        let expected = serde_json::json!({"pwned": "undefined", "scripts": 1, "images": 0, "handlers": 0, "away": 0, "fetched": 0});
+        assert_eq!(chrome.evaluate(census).await, expected, "{name}");
+        let ids =
+            "const ids = [...document.querySelectorAll('[id]')].map((e) => e.id); return ids.filter((id, at) => ids.indexOf(id) !== at)";
+        assert_eq!(chrome.evaluate(ids).await, serde_json::json!([]), "{name}: ids stand once");
+    }
+    // Refused pages are logged as failed loads; anything else would be a policy violation or a script's error.
+    let complaints: Vec<_> =
+        chrome.complaints().await.into_iter().filter(|complaint| !complaint.contains("Failed to load resource")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+
+    desk.open(&format!("/agents/{}", desk.host.hostile)).await;
+    assert_eq!(chrome.text("h1").await, HOSTILE[0], "the name is shown as it came");
+    desk.open(&format!("/updates?agent_id={}&search=evil5", desk.host.hostile)).await;
+    let row = chrome.text("tr[data-row]").await;
+    assert!(row.contains("invoice⟨U+202E⟩gpj.exe⟨U+001B⟩[31m⟨U+200B⟩"), "{row:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_shows_what_it_rejected_and_an_agent_each_fact_once() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    desk.open("/batches").await;
+    chrome.follow("input[name=with_rejections]").await;
+    assert!(chrome.place().await.contains("with_rejections=true"), "choosing applies");
+    assert_eq!(desk.total().await, 1);
+    chrome.follow("tr[data-row] a").await;
+    assert_eq!(chrome.texts("#rejected tbody tr").await.len(), REJECTED);
+    let rejected = chrome.text("#rejected").await;
+    for words in ["name_grammar", "package_name", "version_grammar", "<script>window.pwned=1</script>"] {
+        assert!(rejected.contains(words) || words == "version_grammar", "{words}: {rejected}");
+    }
+
+    for agent in [desk.host.large, desk.host.hostile, desk.host.fresh] {
+        desk.open(&format!("/agents/{agent}")).await;
+        let labels = chrome.texts("dl dt").await;
+        let mut once = labels.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(once.len(), labels.len(), "every label stands once: {labels:?}");
+    }
+    assert!(chrome.text("main").await.contains("has never reported"), "a new host is unknown, not up to date");
+    desk.open(&format!("/agents/{}", desk.host.large)).await;
+    assert!(chrome.text("#facts").await.contains("Last contact"));
+    assert!(!chrome.text("#facts").await.contains("never"), "an agent that reports has a last contact");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_fits_its_window_in_light_and_dark() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    desk.open("/updates?search=bash").await;
+    chrome.follow("tr[data-row] button[value=approve]").await;
+    let pages = desk.pages().await;
+    for (width, height, scheme, name) in [
+        (1_440, 900, "light", "wide-light"),
+        (1_440, 900, "dark", "wide-dark"),
+        (360, 780, "light", "narrow-light"),
+        (360, 780, "dark", "narrow-dark"),
+        (2_560, 1_440, "light", "huge-light"),
+    ] {
+        chrome.look(width, height, scheme).await;
+        for (page, path) in &pages {
+            desk.open(path).await;
+            let overflow = chrome.evaluate("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
+            chrome.shoot(&format!("{page}-{name}"), width, height.max(if width == 360 { 1_800 } else { height })).await;
+            assert_eq!(overflow, 0, "{page} at {width} pixels scrolls sideways");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_fleet_says_what_to_do_and_a_link_works_once() {
+    let desk = Desk::at(Host::empty().await).await;
+    let chrome = &desk.chrome;
+    assert!(chrome.text("main").await.contains("redflag-agent"), "the overview says how to enrol a host");
+    chrome.look(1_440, 900, "light").await;
+    chrome.shoot("overview-empty", 1_440, 900).await;
+    for path in ["/updates", "/agents", "/batches"] {
+        desk.open(path).await;
+        assert_eq!(chrome.texts(".empty h2").await.len(), 1, "{path}");
+    }
+    chrome.follow(".who form button").await;
+    assert_eq!(chrome.place().await, "/sign-in");
+    desk.open("/updates").await;
+    assert_eq!(chrome.place().await, "/sign-in", "without a session there is only the door");
+    chrome.open(&desk.host.sign_in).await;
+    chrome.shoot("sign-in", 1_440, 900).await;
+    chrome.follow("main form button").await;
+    assert!(chrome.text("main").await.contains("cannot be used any more"));
+    chrome.shoot("sign-in-used", 1_440, 900).await;
+}

@@ -22,9 +22,9 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Exit code of a report that is safe but not delivered: EX_TEMPFAIL of sysexits.h.
+/// Exit code of a report that is safe but not delivered: `EX_TEMPFAIL` of sysexits.h.
 pub const EXIT_WAITING: u8 = 75;
-/// Exit code of a server that does not accept the agent: EX_NOPERM of sysexits.h.
+/// Exit code of a server that does not accept the agent: `EX_NOPERM` of sysexits.h.
 pub const EXIT_UNAUTHORIZED: u8 = 77;
 
 const EXIT_CODES: &str = "\
@@ -255,9 +255,10 @@ fn print_summary(summary: &ReportSummary) -> Result<()> {
 async fn run_command(state_dir: &PathBuf, arguments: &RunArguments) -> Result<ExitCode> {
     let mut agent = Agent::open(AgentHome::existing(state_dir)?, scan::scanners())?;
     let options = RunOptions { interval: Duration::from_mins(arguments.interval_minutes) };
+    let shutdown = shutdown_at_signal()?;
     let identity = agent.identity();
     tracing::info!(agent = %identity.agent, server = %identity.server, interval_minutes = arguments.interval_minutes, "started");
-    agent.run(&options, shutdown_at_signal()?).await.context("the agent has stopped")?;
+    agent.run(&options, shutdown).await.context("the agent has stopped")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

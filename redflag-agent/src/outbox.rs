@@ -344,3 +344,92 @@ fn trim_quarantine(directory: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    fn home() -> (tempfile::TempDir, AgentHome) {
+        let directory = tempfile::tempdir().unwrap();
+        let home = AgentHome::open(directory.path().join("state")).unwrap();
+        (directory, home)
+    }
+
+    fn report(bytes: usize) -> Waiting {
+        Waiting { report_id: clock::new_report_id(), body: vec![b'x'; bytes] }
+    }
+
+    fn waiting(outbox: &Outbox) -> Vec<Waiting> {
+        outbox.waiting().collect::<Result<_>>().unwrap()
+    }
+
+    #[test]
+    fn reports_wait_in_order_across_restarts_until_they_are_removed() {
+        let (_directory, home) = home();
+        let reports = [report(3), report(4), report(5)];
+        let (mut outbox, _) = Outbox::open(&home).unwrap();
+        reports.iter().for_each(|report| outbox.push(report).unwrap());
+        outbox.remove(reports[1].report_id).unwrap();
+        drop(outbox);
+        let (outbox, found) = Outbox::open(&home).unwrap();
+        assert_eq!(waiting(&outbox), [reports[0].clone(), reports[2].clone()]);
+        assert_eq!((outbox.depth(), found), (Depth { reports: 2, bytes: 8 }, Vec::new()));
+        assert_eq!(Outbox::depth_of(&home).unwrap(), outbox.depth());
+    }
+
+    /// Every state a torn write can leave the file in, not a sample: what is good stays, what is not is kept aside, and the
+    /// outbox works on.
+    #[test]
+    fn every_truncation_of_the_file_leaves_an_exact_prefix_and_a_working_outbox() {
+        let (_directory, home) = home();
+        let reports = [report(3), report(9), report(1)];
+        let (mut outbox, _) = Outbox::open(&home).unwrap();
+        reports.iter().for_each(|report| outbox.push(report).unwrap());
+        let path = outbox.segments[0].path.clone();
+        drop(outbox);
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in 0..=bytes.len() {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let (mut outbox, _) = Outbox::open(&home).unwrap();
+            let recovered = waiting(&outbox);
+            assert!(reports.starts_with(&recovered), "cut at {cut}");
+            let late = report(2);
+            outbox.push(&late).unwrap();
+            drop(outbox);
+            let (outbox, found) = Outbox::open(&home).unwrap();
+            assert_eq!(found, Vec::<String>::new(), "cut at {cut}: damage is found once");
+            assert_eq!(waiting(&outbox), [recovered, vec![late]].concat(), "cut at {cut}");
+        }
+        assert!(quarantined(&home).unwrap().len() <= QUARANTINE_FILES_MAX);
+    }
+
+    #[test]
+    fn drained_segments_are_removed_and_nothing_comes_back() {
+        let (_directory, home) = home();
+        let (mut outbox, _) = Outbox::open(&home).unwrap();
+        let large = usize::try_from(SEGMENT_BYTES).unwrap();
+        let reports = [report(large), report(large), report(1)];
+        reports.iter().for_each(|report| outbox.push(report).unwrap());
+        assert_eq!(outbox.segments.len(), 3);
+        outbox.remove(reports[1].report_id).unwrap();
+        assert_eq!(outbox.segments.len(), 3, "the first segment still holds a report");
+        outbox.remove(reports[0].report_id).unwrap();
+        assert_eq!(outbox.segments.len(), 1);
+        drop(outbox);
+        assert_eq!(waiting(&Outbox::open(&home).unwrap().0), reports[2..]);
+    }
+
+    #[test]
+    fn the_outbox_says_when_it_is_full() {
+        let (_directory, home) = home();
+        let (mut outbox, _) = Outbox::open(&home).unwrap();
+        assert!(!outbox.overflows_with(limits::REPORT_BYTES_MAX));
+        (1..REPORTS_MAX).for_each(|_| outbox.push(&report(1)).unwrap());
+        assert!(!outbox.overflows_with(1) && outbox.overflows_with(usize::try_from(BYTES_MAX).unwrap()));
+        outbox.push(&report(1)).unwrap();
+        assert!(outbox.overflows_with(1));
+        outbox.supersede().unwrap();
+        assert_eq!(outbox.depth(), Depth::default());
+    }
+}

@@ -1,4 +1,4 @@
-//! A small seeded generator (SplitMix64), so that a simulated fleet is the same for the same seed on every machine.
+//! A small seeded generator (`SplitMix64`), so that a simulated fleet is the same for the same seed on every machine.
 
 /// Numbers that follow from a seed alone.
 #[derive(Clone, Debug)]

@@ -1,5 +1,8 @@
 //! The agent against a server of the test's own, over real connections.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may end the test")]
+
+mod commands;
 mod delivery;
 mod enrolment;
 mod reports;

@@ -289,7 +289,7 @@ mod tests {
     fn a_failed_scan_is_never_shown_as_no_updates() {
         let failed = scan("apt").failed("apt ended with exit code 100");
         assert_eq!(tables(std::slice::from_ref(&failed)).trim(), "apt: the scan failed: apt ended with exit code 100");
-        let document: serde_json::Value = serde_json::from_str(&json(&[failed.clone()]).unwrap()).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&json(std::slice::from_ref(&failed)).unwrap()).unwrap();
         assert_eq!(document["scans"][0]["result"], "failed");
         let code = |scans: &[Scan]| format!("{:?}", exit_code(scans));
         let partial = scan("dnf").with_gaps(&["a gap".into()]);

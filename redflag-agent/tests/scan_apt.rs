@@ -179,8 +179,9 @@ async fn a_broken_apt_is_a_failed_scan() {
 async fn unmet_dependencies_leave_the_updates_known_and_their_availability_unknown() {
     let lab = lab();
     let status = lab.path().join("root/var/lib/dpkg/status");
-    let text = fs::read_to_string(&status).unwrap();
-    fs::write(&status, text.replacen("Package: lab-current\n", "Package: lab-current\nDepends: lab-nowhere\n", 1)).unwrap();
+    let orphan = "\nPackage: lab-orphan\nStatus: install ok installed\nMaintainer: lab <lab@example.test>\nArchitecture: all\n\
+        Version: 1.0-1\nDepends: lab-nowhere\nDescription: needs what nobody offers\n";
+    fs::write(&status, fs::read_to_string(&status).unwrap() + orphan).unwrap();
     let scan = apt(lab.path()).scan().await;
     assert_eq!(scan.result, ScanResult::Partial);
     assert!(scan.error.as_ref().unwrap().as_str().contains("what can be installed is unknown"), "{:?}", scan.error);

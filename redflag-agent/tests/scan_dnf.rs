@@ -1,5 +1,6 @@
 //! The dnf scanner against a real dnf, pointed at repositories made for the test.
 
+#[expect(dead_code, reason = "the worlds are shared; this test needs only some of their tools")]
 mod scan_lab;
 
 use redflag_agent::scan::{Dnf, Scan, Scanner};
@@ -18,7 +19,7 @@ fn rename(from: &Path, to: &str) {
 }
 
 fn key(name: &str) -> PackageKey {
-    PackageKey::parse("dnf", name, Some("noarch")).unwrap()
+    PackageKey::parse("dnf", name, Some("noarch")).expect("a package key")
 }
 
 fn problem(scan: &Scan) -> &str {

@@ -194,3 +194,83 @@ pub(super) fn message_of(text: &str) -> String {
     let kept = if errors.is_empty() { &lines[lines.len().saturating_sub(LINES)..] } else { &errors[..] };
     kept.join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        Command::new("sh").with(["-c", script])
+    }
+
+    #[tokio::test]
+    async fn the_environment_is_fixed_and_nothing_of_the_callers_comes_through() {
+        let output = shell("env").with_environment([("APT_CONFIG", "x".into())]).run().await.unwrap();
+        let names: Vec<_> = output.stdout.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+        for name in names {
+            let ours = ["PATH", "LC_ALL", "LANGUAGE", "TZ", "TERM", "HOME", "APT_CONFIG"];
+            let shells = ["PWD", "OLDPWD", "SHLVL", "_"];
+            assert!(ours.contains(&name) || shells.contains(&name), "{name} came through");
+        }
+        assert!(output.stdout.contains("LC_ALL=C.UTF-8\n") && output.stdout.contains("APT_CONFIG=x\n"));
+    }
+
+    #[tokio::test]
+    async fn an_exit_code_that_is_not_expected_is_an_error_with_the_tools_own_words() {
+        let error = shell("echo noise >&2; echo 'E: it is broken' >&2; exit 100").run().await.unwrap_err().to_string();
+        assert!(error.ends_with("ended with exit code 100: E: it is broken"), "{error}");
+        assert_eq!(shell("exit 100").run_with_codes(&[0, 100]).await.unwrap().code, 100);
+        let error = shell("kill -9 $$").run().await.unwrap_err().to_string();
+        assert!(error.ends_with("was ended by signal 9"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn output_is_taken_up_to_its_limit_and_refused_beyond() {
+        let mut command = shell("printf 12345678");
+        command.output_bytes_max = 8;
+        assert_eq!(command.run().await.unwrap().stdout, "12345678");
+        command.output_bytes_max = 7;
+        assert!(matches!(command.run().await, Err(CommandError::OutputTooLong { .. })));
+        let endless = Command { output_bytes_max: 1 << 20, ..Command::new("yes") };
+        assert!(matches!(endless.run().await, Err(CommandError::OutputTooLong { .. })));
+    }
+
+    #[tokio::test]
+    async fn long_complaints_are_cut_and_never_block_the_writer() {
+        let output = shell("head -c 1000000 /dev/zero | tr '\\0' x >&2; echo done").run().await.unwrap();
+        assert_eq!((output.stdout.as_str(), output.stderr.len()), ("done\n", STDERR_BYTES_MAX));
+    }
+
+    #[tokio::test]
+    async fn a_command_may_not_take_longer_than_its_time() {
+        let mut command = shell("sleep 600");
+        command.time_max = Duration::from_millis(10);
+        let error = command.run().await.unwrap_err();
+        assert!(matches!(error, CommandError::Time { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn dropping_a_running_command_kills_its_children_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        // A child of the shell holds the pipe open; it is read to its end only when that child is gone.
+        let script = format!("(echo started; exec sleep 600) > {} & wait", pipe.display());
+        let running = tokio::spawn(async move { shell(&script).run().await });
+        let mut reader = tokio::task::spawn_blocking(move || std::fs::File::open(pipe)).await.unwrap().unwrap();
+        let read = |mut reader: std::fs::File, length: u64| {
+            tokio::task::spawn_blocking(move || {
+                let mut text = String::new();
+                std::io::Read::read_to_string(&mut std::io::Read::take(&mut reader, length), &mut text).unwrap();
+                (reader, text)
+            })
+        };
+        let text;
+        (reader, text) = read(reader, "started\n".len() as u64).await.unwrap();
+        assert_eq!(text, "started\n");
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+        let ended = tokio::time::timeout(Duration::from_secs(60), read(reader, u64::MAX)).await;
+        assert_eq!(ended.expect("the child outlived its parent").unwrap().1, "");
+    }
+}

@@ -350,3 +350,151 @@ fn whole_lines(command: &str, text: &str, gaps: &mut Vec<String>) {
         gaps.push(format!("{command}: the last line was cut"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HOST_LIST: &str = include_str!("../../../tests/fixtures/apt/host-list.txt");
+    const HOST_SIMULATION: &str = include_str!("../../../tests/fixtures/apt/host-simulation.txt");
+    const LAB_LIST: &str = include_str!("../../../tests/fixtures/apt/lab-list.txt");
+    const LAB_SIMULATION: &str = include_str!("../../../tests/fixtures/apt/lab-simulation.txt");
+
+    fn read_both(list_text: &str, simulation_text: &str) -> (Vec<Listed>, Simulation, Vec<String>) {
+        let mut gaps = Vec::new();
+        let listed = list(list_text, &mut gaps);
+        let simulation = simulation(simulation_text, &mut gaps);
+        gaps.extend(simulation.disagreements(&listed));
+        (listed, simulation, gaps)
+    }
+
+    #[test]
+    fn a_genuine_hosts_132_updates_are_read_and_both_answers_agree() {
+        let (listed, simulation, gaps) = read_both(HOST_LIST, HOST_SIMULATION);
+        assert_eq!((listed.len(), gaps), (132, Vec::new()));
+        assert!(listed.iter().all(|update| simulation.installs(update)));
+    }
+
+    #[test]
+    fn held_and_phased_updates_are_listed_and_not_installed_and_new_dependencies_are_no_updates() {
+        let (listed, simulation, gaps) = read_both(LAB_LIST, LAB_SIMULATION);
+        assert_eq!(gaps, Vec::<String>::new());
+        let left: Vec<_> = listed.iter().filter(|update| !simulation.installs(update)).map(|update| update.package.name.as_str()).collect();
+        assert_eq!((listed.len(), left), (6, vec!["lab-held", "lab-phased"]));
+        assert!(listed.iter().all(|update| update.package.name.as_str() != "lab-newdep"));
+    }
+
+    #[test]
+    fn foreign_architectures_and_trailing_brackets_are_read() {
+        let text = "Inst libc6:i386 [2.36-9] (2.36-9+deb12u13 Debian:12.12/oldstable, Debian-Security:12/oldstable-security [i386]) []\n\
+            Inst libc6 [2.36-9] (2.36-9+deb12u13 Debian:12.12/oldstable [amd64]) [libc6:i386 on libc6:amd64]\n\
+            Remv old-thing [1.0-1]\n2 upgraded, 0 newly installed, 1 to remove and 0 not upgraded.\n";
+        let mut gaps = Vec::new();
+        let simulation = simulation(text, &mut gaps);
+        let listed = |line| list(&format!("Listing...\n{line}\n"), &mut Vec::new()).remove(0);
+        assert!(simulation.installs(&listed("libc6/oldstable 2.36-9+deb12u13 i386 [upgradable from: 2.36-9]")));
+        assert!(simulation.installs(&listed("libc6/oldstable 2.36-9+deb12u13 amd64 [upgradable from: 2.36-9]")));
+        assert!(simulation.removes(&listed("old-thing/oldstable 2.0-1 amd64 [upgradable from: 1.0-1]")));
+        assert_eq!(gaps, Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unreadable_line_is_a_gap_that_quotes_it_and_the_others_are_kept() {
+        let text = LAB_LIST.replacen("lab-app/lab 2.0-1 all", "lab-app/lab 2.0-1", 1);
+        let mut gaps = Vec::new();
+        assert_eq!(list(&text, &mut gaps).len(), 5);
+        assert_eq!(gaps, ["apt list: unreadable line \"lab-app/lab 2.0-1 [upgradable from: 1.0-1]\""]);
+    }
+
+    #[test]
+    fn origins_are_label_and_suite_and_a_security_origin_wins() {
+        let files = include_str!("../../../tests/fixtures/apt/host-files.txt");
+        let tables = include_str!("../../../tests/fixtures/apt/host-policy.txt");
+        let origins = origins(files, tables);
+        let of = |name: &str, version: &str| origins.get(&(name.to_owned(), version.to_owned())).map(|origin| origin.text.as_str());
+        assert_eq!(of("bash", "5.2.15-2+b13"), Some("Debian:oldstable"));
+        assert_eq!(of("libc6", "2.36-9+deb12u7"), Some("Debian-Security:oldstable-security"));
+        assert_eq!(of("bash", "5.2.15-2+b8"), None, "what only dpkg knows has no origin");
+
+        let both = "Package files:\n 500 http://h/debian s/main amd64 Packages\n     release o=Debian,a=stable,n=trixie,l=Debian,c=main\n \
+            500 http://h/security s-sec/main amd64 Packages\n     release o=Debian,a=stable-security,l=Debian-Security\n \
+            500 http://vendor.example/apt ./ Packages\n     release c=\n     origin vendor.example\n \
+            500 https://x.example/deb any/main amd64 Packages\n     release o=Some, Inc.,n=any\nPinned packages:\n";
+        let tables = "a:\n  Installed: 1\n  Candidate: 2\n  Version table:\n     2 500\n        500 http://h/debian s/main amd64 Packages\n        \
+            500 http://h/security s-sec/main amd64 Packages\n     1.5 500\n        500 http://vendor.example/apt ./ Packages\n \
+            *** 1 100\n        500 https://x.example/deb any/main amd64 Packages\n        100 /var/lib/dpkg/status\n";
+        let origins = super::origins(both, tables);
+        let of = |version: &str| origins[&("a".to_owned(), version.to_owned())].clone();
+        assert_eq!(of("2"), Origin { text: "Debian-Security:stable-security".into(), security: true });
+        assert_eq!(of("1.5"), Origin { text: "vendor.example".into(), security: false });
+        assert_eq!(of("1"), Origin { text: "Some, Inc.:any".into(), security: false });
+    }
+
+    #[test]
+    fn records_give_size_summary_and_phase() {
+        let text = "Package: a\nArchitecture: all\nVersion: 1:2\nSize: 12\nPhased-Update-Percentage: 40\nDescription-en: A thing\n long\n\n\
+            Package: a\nArchitecture: all\nVersion: 1\nStatus: install ok installed\nDescription: installed, without a size\n\n";
+        let records = records(text);
+        assert_eq!(records.len(), 1);
+        let expected = Record { size_bytes: Some(12), summary: Some("A thing".into()), phased_percent: Some(40) };
+        assert_eq!(records[&("a".to_owned(), "all".to_owned(), "1:2".to_owned())], expected);
+    }
+
+    #[test]
+    fn removed_packages_that_left_their_configuration_are_not_installed() {
+        let text = "a1\tall\t1.0\tinstall\tinstalled\nb1\tamd64\t2.0\thold\tinstalled\nc1\tamd64\t3.0\tdeinstall\tconfig-files\n\
+            d1\tamd64\t4.0\tinstall\thalf-configured\n";
+        let mut gaps = Vec::new();
+        let packages = installed(text, &mut gaps);
+        assert_eq!((packages.len(), gaps), (3, Vec::new()));
+        let held: Vec<_> = packages.iter().filter(|(_, installed)| installed.held).map(|(package, _)| package.name.as_str()).collect();
+        assert_eq!(held, ["b1"]);
+    }
+
+    #[test]
+    fn the_obstacle_is_the_first_unmet_dependency() {
+        let text = "Some packages could not be installed. …\n\nThe following packages have unmet dependencies:\n \
+            lab-kept : Depends: lab-nowhere but it is not installable\n            Depends: other\n";
+        assert_eq!(obstacle(text).as_deref(), Some("lab-kept : Depends: lab-nowhere but it is not installable"));
+        assert_eq!(obstacle("Inst a (1 X [all])\n"), None);
+    }
+
+    proptest! {
+        /// Wherever either answer is cut, the scan is not complete; only the mere end of the simulation's work may be missing.
+        #[test]
+        fn cut_output_is_never_taken_for_all_of_it(cut_list in any::<bool>(), at in any::<prop::sample::Index>()) {
+            let whole = if cut_list { HOST_LIST } else { HOST_SIMULATION };
+            let cut = &whole[..at.index(whole.len())];
+            let (list_text, simulation_text) = if cut_list { (cut, HOST_SIMULATION) } else { (HOST_LIST, cut) };
+            let (listed, simulation, gaps) = read_both(list_text, simulation_text);
+            let everything = listed.len() == 132 && listed.iter().all(|update| simulation.installs(update));
+            prop_assert!(everything || !gaps.is_empty(), "cut at {} without a gap", cut.len());
+        }
+
+        #[test]
+        fn no_reader_panics_on_changed_output(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..20),
+            noise in ".{0,200}",
+        ) {
+            let tables = include_str!("../../../tests/fixtures/apt/host-policy.txt");
+            for whole in [HOST_LIST, HOST_SIMULATION, tables, noise.as_str()] {
+                let mut characters: Vec<char> = whole.chars().collect();
+                for (at, character) in &changes {
+                    if !characters.is_empty() {
+                        let at = at.index(characters.len());
+                        characters[at] = *character;
+                    }
+                }
+                let text: String = characters.into_iter().collect();
+                let mut gaps = Vec::new();
+                let listed = list(&text, &mut gaps);
+                simulation(&text, &mut gaps).disagreements(&listed);
+                installed(&text, &mut gaps);
+                origins(&text, &text);
+                records(&text);
+                obstacle(&text);
+            }
+        }
+    }
+}

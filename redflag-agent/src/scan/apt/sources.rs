@@ -140,3 +140,38 @@ fn http_date(text: &str) -> Option<Timestamp> {
     let (hour, rest) = time.split_once(':')?;
     format!("{year}-{month:02}-{day:0>2}T{hour:0>2}:{rest}Z").parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_configured_suite_is_named_with_what_its_lists_begin_with() {
+        let text = "'http://deb.debian.org/debian/dists/bookworm/InRelease' deb.debian.org_debian_dists_bookworm_InRelease 0 \n\
+            'http://deb.debian.org/debian/dists/bookworm/main/binary-amd64/Packages.xz' deb.debian.org_x_Packages 0 \n\
+            'file:/srv/flat/./InRelease' _srv_flat_._InRelease 0 \n";
+        let sources: Vec<_> = read_sources(text).into_iter().map(|source| (source.address, source.prefix)).collect();
+        let expected = [
+            ("http://deb.debian.org/debian/dists/bookworm".to_owned(), "deb.debian.org_debian_dists_bookworm_".to_owned()),
+            ("file:/srv/flat/.".to_owned(), "_srv_flat_._".to_owned()),
+        ];
+        assert_eq!(sources, expected);
+    }
+
+    #[test]
+    fn paths_are_unquoted_and_dates_are_read() {
+        let text = "LISTS='/var/lib/apt/lists/'\nSTATUS='/it'\\''s here'\n";
+        assert_eq!(shell_value(text, "LISTS").as_deref(), Some("/var/lib/apt/lists/"));
+        assert_eq!(shell_value(text, "STATUS").as_deref(), Some("/it's here"));
+        assert_eq!(shell_value(text, "NONE"), None);
+        assert_eq!(http_date("Sat, 8 Nov 2026 1:53:02 UTC").unwrap().to_string(), "2026-11-08T01:53:02Z");
+        assert_eq!(http_date("tomorrow"), None);
+    }
+
+    #[test]
+    fn a_release_of_an_empty_suite_names_no_packages() {
+        let empty = "SHA256:\n e3b0 0 main/binary-amd64/Packages\n 59869d 20 main/binary-amd64/Packages.gz\n";
+        assert!(!names_packages(empty));
+        assert!(names_packages(&empty.replace("e3b0 0 ", "e3b0 17 ")));
+    }
+}

@@ -246,3 +246,138 @@ fn whole_lines(command: &str, text: &str, gaps: &mut Vec<String>) {
         gaps.push(format!("{command}: the last line was cut"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CHECK: &str = include_str!("../../../tests/fixtures/dnf/lab-check-update.txt");
+    const UPGRADES: &str = include_str!("../../../tests/fixtures/dnf/lab-upgrades.txt");
+
+    fn key(name: &str) -> PackageKey {
+        package(name, "noarch").unwrap()
+    }
+
+    fn number(text: &str) -> Version {
+        Version::parse(text).unwrap()
+    }
+
+    #[test]
+    fn upgrades_have_exact_versions_and_repositories() {
+        let mut gaps = Vec::new();
+        let offered = offered(UPGRADES, &mut gaps);
+        assert_eq!((offered.len(), gaps), (9, Vec::new()));
+        let epoch = &offered[&key("lab-epoch")];
+        assert_eq!((epoch.version.as_str(), epoch.repository.as_str()), ("1:0.9~rc1-1", "lab"));
+        assert!(epoch.size_bytes.is_some_and(|size| size > 1_000));
+        assert_eq!(epoch.summary.as_deref(), Some("lab package lab-epoch"));
+    }
+
+    #[test]
+    fn obsoleted_packages_are_no_updates_and_what_only_one_list_shows_is_found() {
+        let mut gaps = Vec::new();
+        let (offered, checked) = (offered(UPGRADES, &mut gaps), checked(CHECK, &mut gaps));
+        assert_eq!((checked.0.len(), &gaps), (8, &Vec::new()));
+        assert!(!checked.shows(&key("lab-old"), &number("1.0-1")) && !checked.shows(&key("lab-new"), &number("1.0-1")));
+        assert!(!checked.shows(&key("lab-locked"), &number("2.0-1")) && !checked.shows_all(&offered));
+        assert_eq!(checked.not_offered(&offered), None);
+        let without = UPGRADES.replacen("lab-app\t", "lab-other\t", 1);
+        let offered = super::offered(&without, &mut gaps);
+        assert!(checked.not_offered(&offered).is_some_and(|gap| gap.contains("shows 1 updates")));
+    }
+
+    #[test]
+    fn skipped_packages_are_found_with_the_problem_behind_them_even_when_columns_break() {
+        let stdout = include_str!("../../../tests/fixtures/dnf/lab-resolution-stdout.txt");
+        let stderr = include_str!("../../../tests/fixtures/dnf/lab-resolution-stderr.txt");
+        let mut gaps = Vec::new();
+        for stdout in
+            [stdout.to_owned(), stdout.replace(" lab-brokendep          noarch", " lab-brokendep\n                        noarch")]
+        {
+            let resolution = resolution(&stdout, stderr, &mut gaps);
+            assert!(resolution.skips(&key("lab-brokendep"), &number("2.0-1")));
+            assert!(!resolution.skips(&key("lab-app"), &number("2.0-1")));
+            let problem = resolution.problem(&key("lab-brokendep"), Some(&number("1.0-1")), &number("2.0-1"));
+            assert_eq!(problem, Some("nothing provides nosuch-capability needed by lab-brokendep-2.0-1.noarch"));
+            assert_eq!(resolution.problem(&key("lab-app"), None, &number("2.0-1")), None);
+        }
+        assert_eq!(gaps, Vec::<String>::new());
+        resolution("", "Error: something else\n", &mut gaps);
+        assert_eq!(gaps.len(), 1);
+    }
+
+    #[test]
+    fn repositories_are_counted_and_the_least_fresh_one_dates_them() {
+        let text = include_str!("../../../tests/fixtures/dnf/lab-repoinfo.txt");
+        let second = text.replace("Nov 23 15:38:59", "Nov  3 05:38:59");
+        let repositories = repositories(&format!("{text}\n{second}"));
+        assert_eq!(repositories.enabled, 2);
+        assert_eq!(repositories.refreshed_at.unwrap().to_string(), "2026-11-03T05:38:59Z");
+        assert_eq!(super::repositories("Total packages: 0\n"), Repositories::default());
+    }
+
+    #[test]
+    fn a_lock_names_its_package_and_not_one_whose_name_begins_alike() {
+        for (lock, name, expected) in [
+            ("lab-locked-0:1.0-1.*", "lab-locked", true),
+            ("lab-locked-0:1.0-1.*", "lab", false),
+            ("lab-0:1.0-1.*", "lab-locked", false),
+            ("kernel-core-0:6.1-1.*", "kernel", false),
+            ("bash", "bash", true),
+            ("!bash-0:5-1.*", "bash", true),
+        ] {
+            assert_eq!(lock_names(lock, name), expected, "{lock} and {name}");
+        }
+    }
+
+    #[test]
+    fn keys_are_no_packages_and_kernels_stand_side_by_side() {
+        let text = "gpg-pubkey\t0\tabc\t1\t(none)\n\nkernel\t0\t6.1\t1\tx86_64\n\nkernel\t0\t6.2\t1\tx86_64\n";
+        let mut gaps = Vec::new();
+        let installed = installed(text, &mut gaps);
+        assert_eq!((installed.len(), gaps), (1, Vec::new()));
+        assert_eq!(installed.values().next().unwrap().len(), 2);
+    }
+
+    proptest! {
+        /// Cut within a line or between two: the lists tell, each of the other.
+        #[test]
+        fn cut_upgrades_are_never_taken_for_all_of_them(at in any::<prop::sample::Index>()) {
+            let cut = &UPGRADES[..at.index(UPGRADES.len())];
+            let mut gaps = Vec::new();
+            let (offered, checked) = (offered(cut, &mut gaps), checked(CHECK, &mut gaps));
+            gaps.extend(checked.not_offered(&offered));
+            // The locked one alone is in no other list.
+            let missing = ["lab-app", "lab-broken", "lab-brokendep", "lab-enh", "lab-epoch", "lab-lib", "lab-newdeps", "lab-noadv"]
+                .iter()
+                .filter(|name| !offered.contains_key(&key(name)))
+                .count();
+            prop_assert!(missing == 0 || !gaps.is_empty(), "cut at {} without a gap", cut.len());
+        }
+
+        #[test]
+        fn no_reader_panics_on_changed_output(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..20),
+            noise in ".{0,200}",
+        ) {
+            for whole in [CHECK, UPGRADES, noise.as_str()] {
+                let mut characters: Vec<char> = whole.chars().collect();
+                for (at, character) in &changes {
+                    if !characters.is_empty() {
+                        let at = at.index(characters.len());
+                        characters[at] = *character;
+                    }
+                }
+                let text: String = characters.into_iter().collect();
+                let mut gaps = Vec::new();
+                let offered = offered(&text, &mut gaps);
+                checked(&text, &mut gaps).not_offered(&offered);
+                installed(&text, &mut gaps);
+                repositories(&text);
+                resolution(&text, &text, &mut gaps);
+                lock_names(&text, &noise);
+            }
+        }
+    }
+}

@@ -10,8 +10,11 @@ use crate::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redflag_core::{ids::AgentId, names::Text, time::Timestamp};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 const PATH: &str = "api/v1/enrol";
+/// Clocks further apart than this are worth a warning: servers accept signatures for some minutes only.
+const CLOCKS_APART_MAX: Duration = Duration::from_mins(2);
 
 /// What enrolment needs.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +44,7 @@ struct Request<'a> {
 struct Answer {
     agent_id: AgentId,
     name: Text,
-    #[serde(rename = "server_time")]
-    _server_time: Timestamp,
+    server_time: Timestamp,
 }
 
 /// Enrols the host and returns its identity.
@@ -90,8 +92,16 @@ pub(crate) async fn register(identity: &mut Identity, options: &EnrolOptions) ->
     if answer.agent_id != identity.agent {
         return Err(server.unreachable(format!("it enrolled {} instead of {}", answer.agent_id, identity.agent), None));
     }
+    let now = clock::now();
+    let apart = now.since(answer.server_time).max(answer.server_time.since(now));
+    if apart > CLOCKS_APART_MAX {
+        tracing::warn!(
+            apart_seconds = apart.as_secs(),
+            "this host's clock and the server's differ; signed requests may be refused until they agree"
+        );
+    }
     identity.name = answer.name;
-    identity.enrolled_at = Some(clock::now());
+    identity.enrolled_at = Some(now);
     Ok(server)
 }
 

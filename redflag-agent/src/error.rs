@@ -56,7 +56,7 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// The server does not accept the agent's token or signature.
-    #[error("{server} does not accept this agent: {problem}")]
+    #[error("{server} does not accept this agent: {problem}; check the clock of this host, else enrol anew with another state directory")]
     Unauthorized {
         /// The server.
         server: String,

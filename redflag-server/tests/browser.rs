@@ -294,3 +294,33 @@ async fn an_empty_fleet_says_what_to_do_and_a_link_works_once() {
     assert!(chrome.text("main").await.contains("cannot be used any more"));
     chrome.shoot("sign-in-used", 1_440, 900).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_keyboard_reaches_everything() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    desk.open("/updates?package_type=docker").await;
+    let press = async |key: &str| {
+        let script = format!("document.dispatchEvent(new KeyboardEvent('keydown', {{key: {key:?}, bubbles: true}}))");
+        chrome.evaluate(&script).await;
+    };
+    let current = async || chrome.texts("tr.current th a").await;
+    let names = chrome.texts("tr[data-row] th a").await;
+    press("j").await;
+    assert_eq!(current().await, names[..1]);
+    press("j").await;
+    press("j").await;
+    press("k").await;
+    assert_eq!(current().await, names[1..2]);
+    let focused = chrome.evaluate("return document.activeElement.textContent").await;
+    assert_eq!(focused, names[1].as_str(), "Enter opens the row");
+    press("a").await;
+    assert_eq!(chrome.evaluate("return document.activeElement.value").await, "approve");
+    press("?").await;
+    assert_eq!(chrome.evaluate("return document.getElementById('help').open").await, true);
+    press("j").await;
+    assert_eq!(current().await, names[1..2], "keys rest while the help is open");
+    let labels = "return [...document.querySelectorAll('input:not([type=hidden]), select, button, a')].filter((element) => \
+        !(element.labels?.length || element.ariaLabel || element.textContent.trim())).map((element) => element.outerHTML)";
+    assert_eq!(chrome.evaluate(labels).await, serde_json::json!([]), "every control has a name");
+}

@@ -58,7 +58,7 @@ pub(super) async fn list(State(app): State<AppState>, operator: Operator, uri: U
     let now = app.now();
     page(&BatchesPage {
         frame: Frame::of(Place::Batches, &operator),
-        lead: if query.with_rejections { "with rejected events, newest first" } else { "newest first" },
+        lead: if query.with_rejections { "with rejected events, newest first" } else { "in all, newest first" },
         with_rejections: query.with_rejections,
         hidden: carried(&query, &["agent_id", "page_size"]),
         chips,

@@ -51,7 +51,7 @@ impl IntoResponse for PageProblem {
 
 fn words(status: StatusCode) -> (&'static str, &'static str) {
     match status {
-        StatusCode::BAD_REQUEST => ("This address cannot be read", "Correct it in the address bar, or start again from the list."),
+        StatusCode::BAD_REQUEST => ("This address cannot be read", "Correct it in the address bar, or start again."),
         StatusCode::NOT_FOUND => ("Nothing here", "It may have been removed, or the address is wrong."),
         StatusCode::FORBIDDEN => ("Not allowed", "Ask an administrator for a role that may do this, or sign in again."),
         StatusCode::CONFLICT => ("Not done", "Something changed in the meantime: look at it again, then decide."),

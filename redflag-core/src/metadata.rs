@@ -12,8 +12,8 @@ use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Number, Value, value::RawValue};
-use std::{cell::RefCell, fmt, sync::Arc};
+use serde_json::{Number, Value, value::RawValue};
+use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Arc};
 
 /// A JSON object in canonical form, at most [`limits::METADATA_BYTES_MAX`] bytes and [`limits::METADATA_DEPTH_MAX`] deep.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,7 +161,8 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
-        let mut values = Map::new();
+        // Sorted here, because whether serde_json's map sorts is up to every crate of the build.
+        let mut values = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
             let key = self.text(&key)?;
             let value = map.next_value_seed(inner)?;
@@ -169,7 +170,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
                 return Err(self.refuse(RejectionCode::DuplicateField, format!("the key {key:?} stands twice")));
             }
         }
-        Ok(Value::Object(values))
+        Ok(Value::Object(values.into_iter().collect()))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `REDFLAG_CASES` sets how many cases each property tries, `REDFLAG_SEED` replays one.
 #![cfg(feature = "conformance")]
+#![expect(clippy::unwrap_used, reason = "what fails in a test's helper fails the test")]
 
 mod support;
 

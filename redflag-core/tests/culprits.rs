@@ -1,5 +1,6 @@
 //! A database that refuses what core accepted: only the events at fault are rejected, the rest is stored (clause B13).
 #![cfg(feature = "conformance")]
+#![expect(clippy::unwrap_used, reason = "what fails in a test's helper fails the test")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Reports as bytes: no input panics, and what is accepted can be written and read again (clauses B3, B13, R4a).
 #![cfg(feature = "conformance")]
+#![expect(clippy::unwrap_used, reason = "what fails in a test's helper fails the test")]
 
 mod support;
 

@@ -2,6 +2,7 @@
 //!
 //! `REDFLAG_CASES` sets how many histories are tried, `REDFLAG_SEED` replays one.
 #![cfg(feature = "conformance")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what fails in a test's helper fails the test")]
 
 mod support;
 

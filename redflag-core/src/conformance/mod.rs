@@ -2,8 +2,11 @@
 //!
 //! A backend implements [`Harness`] and writes one line, which becomes one test per check:
 //!
-//! ```ignore
-//! redflag_core::conformance_tests!(MyHarness::default());
+//! ```
+//! use redflag_core::conformance::MemoryHarness;
+//!
+//! redflag_core::conformance_tests!(MemoryHarness);
+//! # fn main() {}
 //! ```
 //!
 //! Every check uses stores of its own, so the checks run in parallel. Names, cited clauses and functions stand once, in

@@ -1,6 +1,8 @@
 //! What the property tests share: the naive specification, and running the store's ready futures without a runtime.
 
 #![expect(dead_code, reason = "each test binary uses its own part of this module")]
+#![expect(clippy::print_stdout, reason = "a failure says how to replay it")]
+#![expect(clippy::disallowed_methods, reason = "the volume of tests is set from outside; core itself reads no environment")]
 
 pub(crate) mod naive;
 pub(crate) mod wrapped;

@@ -140,6 +140,8 @@ pub async fn sign_in(app: &App, token: &str) -> Result<Option<String>, StoreErro
     if link.expires_at <= app.now() {
         return Ok(None);
     }
+    forget_expired(store, LINKS, app.now()).await?;
+    forget_expired(store, SESSIONS, app.now()).await?;
     let session = Secret::new();
     let expires_at = app.now().saturating_add(SESSION_LIFETIME);
     insert(store, SESSIONS, &session.at_rest(SESSIONS), &Grant { expires_at, ..link }).await?;
@@ -207,6 +209,24 @@ async fn insert(store: &dyn Store, namespace: &str, key: &str, grant: &Grant) ->
     match store.put(namespace, key, &value, Expected::Absent).await? {
         Some(_) => Ok(()),
         None => Err(StoreError::caused(StoreErrorKind::Corrupt, "a fresh secret of 256 bits is already stored")),
+    }
+}
+
+/// Deletes what has expired, so that it does not pile up; what somebody else deletes meanwhile is gone as well.
+async fn forget_expired(store: &dyn Store, namespace: &str, now: Timestamp) -> Result<(), StoreError> {
+    const RECORDS_PER_READ: u32 = 100;
+    let mut after: Option<String> = None;
+    loop {
+        let records = store.list(namespace, after.as_deref(), RECORDS_PER_READ).await?;
+        for (key, record) in &records {
+            if read(&record.value)?.expires_at <= now {
+                store.delete(namespace, key, record.revision).await?;
+            }
+        }
+        match records.into_iter().next_back() {
+            Some((key, _)) => after = Some(key),
+            None => return Ok(()),
+        }
     }
 }
 

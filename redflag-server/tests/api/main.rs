@@ -6,6 +6,7 @@ mod agents;
 mod binary;
 mod decisions;
 mod listing;
+mod real_agents;
 mod regressions;
 mod routes;
 mod support;

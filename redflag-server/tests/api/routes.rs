@@ -213,3 +213,19 @@ async fn signing_out_ends_the_session_on_the_server() {
     harness.send(with_csrf(with_session(Request::post("/sign-out").body(Body::empty()).unwrap(), &session), &session)).await;
     assert_eq!(harness.get(&session, "/api/v1/session").await.problem(), (401, "unauthorized".to_owned()));
 }
+
+#[tokio::test]
+async fn what_has_expired_neither_signs_in_nor_stays() {
+    let harness = Harness::new();
+    let store = harness.app.fleet.store();
+    let expired = r#"{"name":"Ada","role":"admin","expires_at":"2020-01-01T00:00:00Z"}"#;
+    let (link, session) = (redflag_server::ids::Secret::new(), redflag_server::ids::Secret::new());
+    for (namespace, key) in [("sign-in-links", link.at_rest("sign-in-links")), ("sessions", session.at_rest("sessions"))] {
+        store.put(namespace, &key, expired, redflag_core::store::Expected::Absent).await.unwrap();
+    }
+    let cookie = Session { cookie: format!("redflag_session={}", session.expose()), csrf: String::new() };
+    assert_eq!(harness.get(&cookie, "/api/v1/session").await.problem(), (401, "unauthorized".to_owned()));
+    assert_eq!(harness.sign_in(link.expose()).await.status, StatusCode::UNAUTHORIZED);
+    harness.operator(Role::Viewer).await;
+    assert_eq!(store.list("sessions", None, 10).await.unwrap().len(), 1, "only the session just opened is left");
+}

@@ -23,30 +23,28 @@ fn triples(scan: &Scan, kept: fn(&redflag_core::offer::Offer) -> bool) -> BTreeS
     .collect()
 }
 
-/// `apt list --upgradable`, read in a way of its own: fields by position.
+/// `apt list --upgradable`, read in a way of its own: words by position.
 fn upgradable() -> BTreeSet<Triple> {
-    let lines = stdout("apt", &["list", "--upgradable"], &[]);
-    let lines = lines.lines().filter(|line| line.contains("[upgradable from: "));
+    let text = stdout("apt", &["list", "--upgradable"], &[]);
+    let lines = text.lines().filter(|line| line.contains("[upgradable from: "));
     lines
         .map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let name = fields[0].split('/').next().unwrap();
-            (name.to_owned(), fields[1].to_owned(), fields[2].to_owned())
+            let words: Vec<&str> = line.split(['/', ' ']).collect();
+            (words[0].to_owned(), words[2].to_owned(), words[3].to_owned())
         })
         .collect()
 }
 
-/// What `apt-get -s dist-upgrade` would install over an installed version, read in a way of its own: by the lines of dpkg's work.
+/// What `apt-get -s dist-upgrade` would install over an installed version, read in a way of its own: words between brackets.
 fn would_be_upgraded() -> BTreeSet<Triple> {
     let text = stdout("apt-get", &["-s", "dist-upgrade"], &[]);
-    let lines =
-        text.lines().filter(|line| line.starts_with("Inst ") && line.split_whitespace().nth(2).is_some_and(|word| word.starts_with('[')));
-    lines
-        .map(|line| {
-            let name = line.split_whitespace().nth(1).unwrap().split(':').next().unwrap();
-            let inside = line.split('(').nth(1).unwrap().split(')').next().unwrap();
-            let arch = inside.split('[').nth(1).unwrap().trim_end_matches(']');
-            (name.to_owned(), inside.split_whitespace().next().unwrap().to_owned(), arch.to_owned())
+    let upgrades = text.lines().filter(|line| line.starts_with("Inst ")).map(|line| line.split(['(', ')']).collect::<Vec<_>>());
+    upgrades
+        .filter(|parts| parts[0].contains(" ["))
+        .map(|parts| {
+            let (before, inside): (Vec<&str>, Vec<&str>) =
+                (parts[0].split([' ', ':']).collect(), parts[1].split([' ', '[', ']']).collect());
+            (before[1].to_owned(), inside[0].to_owned(), inside[inside.len() - 2].to_owned())
         })
         .collect()
 }
@@ -69,7 +67,7 @@ async fn on_this_machine_the_updates_are_those_of_apt_and_the_installable_ones_t
 fn lab() -> TempDir {
     require(TOOLS);
     let directory = directory();
-    build("apt-lab.sh", &[directory.path().to_str().unwrap()]);
+    build("apt-lab.sh", &[directory.path().to_str().expect("a path of plain letters")]);
     directory
 }
 

@@ -52,6 +52,9 @@ impl<K: Clone + Eq + Hash> Known<K> {
 pub(crate) struct Catalog {
     packages: Known<PackageKey>,
     candidates: Known<Arc<Candidate>>,
+    /// The candidate last seen of each package, by the package's ref: comparing with it is cheaper than hashing, and nearly always
+    /// enough, because the hosts of a fleet are offered the same.
+    newest: HashMap<i64, (Arc<Candidate>, i64)>,
     texts: Known<Arc<str>>,
     /// Whether rows were inserted since the last commit.
     inserted: bool,
@@ -68,7 +71,7 @@ pub(crate) struct OfferRefs {
 
 impl Catalog {
     pub(crate) fn new() -> Self {
-        Self { packages: Known::new(), candidates: Known::new(), texts: Known::new(), inserted: false }
+        Self { packages: Known::new(), candidates: Known::new(), newest: HashMap::new(), texts: Known::new(), inserted: false }
     }
 
     /// To be called after a commit.
@@ -118,11 +121,25 @@ impl Catalog {
         Ok(package)
     }
 
-    /// The ref of a candidate, which it gets now if it had none.
-    fn candidate_ref(&mut self, connection: &Connection, candidate: &Arc<Candidate>) -> Result<i64, Failure> {
-        if let Some(reference) = self.candidates.refs.get(candidate) {
+    /// The ref of a candidate of a package, which it gets now if it had none.
+    fn candidate_ref(&mut self, connection: &Connection, package_ref: i64, candidate: &Arc<Candidate>) -> Result<i64, Failure> {
+        if let Some((newest, reference)) = self.newest.get(&package_ref)
+            && newest == candidate
+        {
             return Ok(*reference);
         }
+        let reference = match self.candidates.refs.get(candidate) {
+            Some(reference) => *reference,
+            None => self.stored_candidate_ref(connection, candidate)?,
+        };
+        if self.newest.len() >= ENTRIES_MAX {
+            self.newest.clear();
+        }
+        self.newest.insert(package_ref, (Arc::clone(candidate), reference));
+        Ok(reference)
+    }
+
+    fn stored_candidate_ref(&mut self, connection: &Connection, candidate: &Arc<Candidate>) -> Result<i64, Failure> {
         let content_key = Digest::of("redflag candidate v1", &[json(candidate).as_bytes()]);
         let mut select = connection.prepare_cached("SELECT candidate_ref FROM candidates WHERE content_key = ?1")?;
         let found = select.query_row([content_key.as_bytes()], |row| row.get(0)).optional()?;
@@ -176,12 +193,12 @@ impl Catalog {
         Ok(text)
     }
 
-    /// The refs of an offer, which its parts get now where they had none; the candidate's, where the caller knows it.
-    pub(crate) fn offer_refs(&mut self, connection: &Connection, offer: &Offer, candidate: Option<i64>) -> Result<OfferRefs, Failure> {
+    /// The refs of an offer of a package, which its parts get now where they had none.
+    pub(crate) fn offer_refs(&mut self, connection: &Connection, package_ref: i64, offer: &Offer) -> Result<OfferRefs, Failure> {
         let reason = offer.availability.reason.as_ref().map(|reason| self.text_ref(connection, reason.as_str())).transpose()?;
         let installed = offer.installed.as_ref().map(|version| self.text_ref(connection, version.as_str())).transpose()?;
         Ok(OfferRefs {
-            candidate: candidate.map_or_else(|| self.candidate_ref(connection, &offer.candidate), Ok)?,
+            candidate: self.candidate_ref(connection, package_ref, &offer.candidate)?,
             installed,
             availability: offer.availability.kind.code(),
             reason,

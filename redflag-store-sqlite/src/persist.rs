@@ -15,13 +15,12 @@ use redflag_core::{
     event::{EventKind, RecordedEvent, Source},
     ids::{BatchId, CommandId},
     names::{PackageKey, Text, Version},
-    offer::{Candidate, Offer},
+    offer::Offer,
     report::StoredReport,
     state::{PackageState, VersionChange},
     work::{Changes, ChosenEventId},
 };
 use rusqlite::{Connection, params};
-use std::{collections::HashMap, sync::Arc};
 
 /// Writes `changes` of the agent known as `known`, or of a new one.
 pub(crate) fn persist(
@@ -40,7 +39,7 @@ pub(crate) fn persist(
         // Core decides nothing about an agent that it was not shown.
         (None, None) => return Ok(()),
     };
-    let mut writer = Writer { connection, catalog, agent_ref, offers: HashMap::new() };
+    let mut writer = Writer { connection, catalog, agent_ref };
     writer.batches(&changes.batches)?;
     writer.events(&changes.events, &changes.batches)?;
     writer.chosen_ids(&changes.chosen_ids)?;
@@ -101,17 +100,11 @@ struct Writer<'a> {
     connection: &'a Connection,
     catalog: &'a mut Catalog,
     agent_ref: i64,
-    /// Candidates seen in this unit of work, by address: events and states share theirs, and comparing one is dear.
-    offers: HashMap<*const Candidate, i64>,
 }
 
 impl Writer<'_> {
-    fn offer(&mut self, offer: &Offer) -> Result<OfferRefs, Failure> {
-        let address = Arc::as_ptr(&offer.candidate);
-        let known = self.offers.get(&address).copied();
-        let refs = self.catalog.offer_refs(self.connection, offer, known)?;
-        self.offers.insert(address, refs.candidate);
-        Ok(refs)
+    fn offer(&mut self, package_ref: i64, offer: &Offer) -> Result<OfferRefs, Failure> {
+        self.catalog.offer_refs(self.connection, package_ref, offer)
     }
 
     fn package(&mut self, package: &PackageKey) -> Result<i64, Failure> {
@@ -158,8 +151,8 @@ impl Writer<'_> {
         )?;
         let mut numbers = BatchNumbers::new(batches);
         for RecordedEvent { event, sequence, revision, batch, index, source, .. } in events {
-            let offer = event.kind.offer().map(|offer| self.offer(offer)).transpose()?;
             let package_ref = self.package(&event.package)?;
+            let offer = event.kind.offer().map(|offer| self.offer(package_ref, offer)).transpose()?;
             insert.execute(params![
                 self.agent_ref,
                 sequence,
@@ -204,7 +197,8 @@ impl Writer<'_> {
         )?;
         let mut rows = Vec::with_capacity(states.len());
         for state in states {
-            rows.push((self.package(&state.package)?, self.offer(&state.offer)?, state));
+            let package_ref = self.package(&state.package)?;
+            rows.push((package_ref, self.offer(package_ref, &state.offer)?, state));
         }
         rows.sort_unstable_by_key(|(package_ref, ..)| *package_ref);
         for (package_ref, offer, state) in rows {

@@ -272,6 +272,19 @@ mod tests {
         assert_eq!(store.stats(&UpdateFilter::default()).await.unwrap().total, 2_000);
     }
 
+    /// Clause D5: the promise rests on what SQLite says of the very connection that writes.
+    #[tokio::test]
+    async fn the_writer_syncs_as_promised() {
+        let directory = tempfile::tempdir().unwrap();
+        for (synchronous, level, promised) in [(Synchronous::Full, 2, Durability::Power), (Synchronous::Normal, 1, Durability::Process)] {
+            let options = Options { synchronous, ..Options::default() };
+            let store = SqliteStore::open(directory.path().join("fleet.db"), options).unwrap();
+            let level_of = |connection: &Connection| Ok(connection.pragma_query_value(None, "synchronous", |row| row.get(0))?);
+            let found: i64 = store.change(level_of).await.unwrap();
+            assert_eq!((found, store.guarantees().durable_on_ack), (level, promised));
+        }
+    }
+
     #[tokio::test]
     async fn a_panic_in_a_unit_of_work_is_rolled_back_and_the_next_one_runs() {
         let store = SqliteStore::in_memory().unwrap();

@@ -5,9 +5,13 @@ mod seeded;
 
 use redflag_core::{
     Fleet,
-    conformance::generate::{agent, at, enrolment, report_id},
+    conformance::{
+        Shape,
+        generate::{agent, at, enrolment, report_id},
+        history,
+    },
     event::EventWord,
-    store::{BatchStore, Durability, EventStore, Expected, RecordStore, StateStore, StoreErrorKind},
+    store::{BatchStore, Durability, EventStore, Expected, Mode, RecordStore, StateStore, StoreErrorKind},
     words::{AvailabilityKind, Severity, Status, VersionOutcome},
 };
 use redflag_store_sqlite::{Options, SqliteStore, Synchronous};
@@ -202,4 +206,50 @@ async fn dropping_the_store_ends_its_thread_and_closes_the_file() {
     drop(filled(&path).await);
     // The last connection of a file takes the write-ahead log with it.
     assert!(!path.with_extension("db-wal").exists());
+}
+
+/// Rows of the log and of states have no foreign keys; the transaction that writes them writes what they refer to.
+#[tokio::test]
+async fn every_ref_refers_to_a_row_and_every_counter_counts() {
+    let (_directory, path) = place();
+    let store = open(&path);
+    for work in history(5, Shape { steps: 150, ..Shape::default() }) {
+        // Refusals are part of a history.
+        let _refused = store.run(&work, Mode::Commit).await;
+    }
+    drop(store);
+    let connection = Connection::open(&path).unwrap();
+    let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert!(count("SELECT COUNT(*) FROM update_events") > 100, "the history is not a trivial one");
+    for (table, column, target, key) in [
+        ("update_events", "agent_ref", "agents", "agent_ref"),
+        ("update_events", "package_ref", "packages", "package_ref"),
+        ("update_events", "candidate_ref", "candidates", "candidate_ref"),
+        ("update_events", "installed_ref", "texts", "text_ref"),
+        ("update_events", "reason_ref", "texts", "text_ref"),
+        ("current_package_state", "agent_ref", "agents", "agent_ref"),
+        ("current_package_state", "package_ref", "packages", "package_ref"),
+        ("current_package_state", "candidate_ref", "candidates", "candidate_ref"),
+        ("current_package_state", "installed_ref", "texts", "text_ref"),
+        ("current_package_state", "reason_ref", "texts", "text_ref"),
+        ("update_version_history", "package_ref", "packages", "package_ref"),
+        ("update_version_history", "agent_ref", "agents", "agent_ref"),
+        ("update_counters", "agent_ref", "agents", "agent_ref"),
+        ("chosen_event_ids", "agent_ref", "agents", "agent_ref"),
+    ] {
+        let lost = format!("SELECT COUNT(*) FROM {table} WHERE {column} IS NOT NULL AND {column} NOT IN (SELECT {key} FROM {target})");
+        assert_eq!(count(&lost), 0, "{table}.{column}");
+    }
+    let without = |rows: &str, of: &str| count(&format!("SELECT COUNT(*) FROM (SELECT {rows} EXCEPT SELECT {of})"));
+    assert_eq!(without("agent_ref, batch_number FROM update_events", "agent_ref, number FROM update_batches"), 0);
+    assert_eq!(without("agent_ref, sequence FROM chosen_event_ids", "agent_ref, sequence FROM update_events"), 0);
+    assert_eq!(without("agent_ref, sequence FROM update_version_history", "agent_ref, sequence FROM update_events"), 0);
+    assert_eq!(without("agent_ref, package_ref FROM update_events", "agent_ref, package_ref FROM current_package_state"), 0);
+    let counted = "agent_ref, manager, status, severity, security, availability, count FROM update_counters WHERE count > 0";
+    let recounted = "s.agent_ref, p.manager, s.status, c.severity, c.security, s.availability, COUNT(*)
+         FROM current_package_state AS s JOIN packages AS p USING (package_ref) JOIN candidates AS c USING (candidate_ref)
+         GROUP BY 1, 2, 3, 4, 5, 6";
+    assert_eq!((without(counted, recounted), without(recounted, counted)), (0, 0));
+    assert_eq!(count("SELECT COUNT(*) FROM pragma_foreign_key_check"), 0);
+    assert_eq!(connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
 }

@@ -198,6 +198,7 @@ pub(super) fn message_of(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
 
     fn shell(script: &str) -> Command {
         Command::new("sh").with(["-c", script])
@@ -257,20 +258,17 @@ mod tests {
         // A child of the shell holds the pipe open; it is read to its end only when that child is gone.
         let script = format!("(echo started; exec sleep 600) > {} & wait", pipe.display());
         let running = tokio::spawn(async move { shell(&script).run().await });
-        let mut reader = tokio::task::spawn_blocking(move || std::fs::File::open(pipe)).await.unwrap().unwrap();
-        let read = |mut reader: std::fs::File, length: u64| {
-            tokio::task::spawn_blocking(move || {
-                let mut text = String::new();
-                std::io::Read::read_to_string(&mut std::io::Read::take(&mut reader, length), &mut text).unwrap();
-                (reader, text)
-            })
-        };
-        let text;
-        (reader, text) = read(reader, "started\n".len() as u64).await.unwrap();
-        assert_eq!(text, "started\n");
+        let (started, has_started) = tokio::sync::oneshot::channel();
+        let (ended, has_ended) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(std::fs::File::open(pipe).unwrap()).lines();
+            started.send(lines.next().unwrap().unwrap()).unwrap();
+            ended.send(lines.next().is_none()).unwrap();
+        });
+        assert_eq!(has_started.await.unwrap(), "started");
         running.abort();
         assert!(running.await.unwrap_err().is_cancelled());
-        let ended = tokio::time::timeout(Duration::from_secs(60), read(reader, u64::MAX)).await;
-        assert_eq!(ended.expect("the child outlived its parent").unwrap().1, "");
+        let ended = tokio::time::timeout(Duration::from_secs(60), has_ended).await;
+        assert!(ended.expect("the child is killed with the shell").unwrap());
     }
 }

@@ -179,3 +179,36 @@ impl From<StoreError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_of_a_store_has_its_status_and_code() {
+        let agent = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse().unwrap();
+        let batch = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b4".parse().unwrap();
+        let report = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b5".parse().unwrap();
+        let refused = StoreErrorKind::Refused;
+        for (kind, status, code) in [
+            (refused(Refusal::UnknownAgent { agent }), 404, "not_found"),
+            (refused(Refusal::AgentExists { agent }), 409, "agent_exists"),
+            (refused(Refusal::BatchIdReused { batch }), 409, "batch_id_reused"),
+            (refused(Refusal::ReportIdReused { report }), 409, "report_id_reused"),
+            (refused(Refusal::BatchTooLarge { events: 10_001 }), 413, "batch_too_large"),
+            (StoreErrorKind::Query(QueryError::new("after", "not a cursor")), 400, "bad_parameter"),
+            (StoreErrorKind::Unavailable, 503, "unavailable"),
+            (StoreErrorKind::OutcomeUnknown, 503, "outcome_unknown"),
+            (StoreErrorKind::SchemaTooNew, 503, "schema_too_new"),
+            (StoreErrorKind::DataRefused, 500, "internal"),
+            (StoreErrorKind::Misconfigured, 500, "internal"),
+            (StoreErrorKind::Corrupt, 500, "internal"),
+        ] {
+            let problem = Problem::from(StoreError::caused(kind.clone(), "a secret of the database"));
+            assert_eq!((problem.status().as_u16(), problem.code()), (status, code), "{kind:?}");
+            assert!(!problem.detail().contains("secret"), "{kind:?}: causes stay in the log");
+            let retry = problem.into_response().headers().contains_key(header::RETRY_AFTER);
+            assert_eq!(retry, status == 503, "{kind:?}");
+        }
+    }
+}

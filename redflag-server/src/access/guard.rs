@@ -20,10 +20,13 @@ use subtle::ConstantTimeEq;
 /// The header in which scripts send the CSRF token; forms send it in the field `csrf`.
 const CSRF_HEADER: &str = "x-csrf-token";
 
-/// Lets a request through to its handler, with the identity its credential proved, or answers it.
+/// Lets a request through to its handler, with the identity its credential proved, or answers it; all within its time.
 pub(super) async fn guard(app: AppState, entry: Arc<RouteEntry>, request: Request, next: Next) -> Response {
-    match admit(&app, &entry, request).await {
-        Ok(request) => next.run(request).await,
+    let limit = app.settings.limits.request_timeout;
+    let answer = async { Ok(next.run(admit(&app, &entry, request).await?).await) };
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", format!("the request took longer than {limit:?}"));
+    match tokio::time::timeout(limit, answer).await.map_err(late).flatten() {
+        Ok(response) => response,
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED && sent_to_sign_in(&entry) => Redirect::to("/sign-in").into_response(),
         Err(problem) if entry.surface() == Surface::Page => pages::problem_page(problem),
         Err(problem) => problem.into_response(),

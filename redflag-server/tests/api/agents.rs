@@ -5,10 +5,16 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
-use redflag_core::signing;
-use redflag_server::{EnrolmentTokenOptions, Role, access::issue_token};
+use redflag_core::{Fleet, signing};
+use redflag_server::{EnrolmentTokenOptions, RequestLimits, Role, Server, Settings, access::issue_token};
+use redflag_store_sqlite::SqliteStore;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
 async fn an_agent_enrols_reports_and_is_seen_online_at_once() {
@@ -251,4 +257,19 @@ async fn the_compatible_shape_is_taken_and_withdraws_nothing() {
     assert_eq!(harness.send(agent.signed(Method::POST, &path, fewer.to_string())).await.json()["events"], 0);
     let list = harness.get(&session, "/api/v1/updates").await.json();
     assert_eq!((&list["total"], &list["stats"]["by_severity"]), (&json!(3), &json!({"critical": 1, "important": 1, "low": 1})));
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_answered_in_time() {
+    let limits = RequestLimits { request_timeout: Duration::from_millis(50), ..RequestLimits::default() };
+    let settings = Settings { listen: (Ipv4Addr::LOCALHOST, 0).into(), limits, ..Settings::default() };
+    let server = Server::bind(settings, Fleet::new(SqliteStore::in_memory().unwrap())).await.unwrap();
+    let mut connection = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).await.unwrap();
+    tokio::spawn(server.run(CancellationToken::new()));
+    let head = "POST /api/v1/enrol HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4_096];
+    let length = connection.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("application/problem+json"), "{answer}");
 }

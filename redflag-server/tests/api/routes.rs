@@ -229,3 +229,23 @@ async fn what_has_expired_neither_signs_in_nor_stays() {
     harness.operator(Role::Viewer).await;
     assert_eq!(store.list("sessions", None, 10).await.unwrap().len(), 1, "only the session just opened is left");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_press_the_button_of_one_link_one_is_signed_in() {
+    let harness = Harness::new();
+    let store = harness.app.fleet.store();
+    for _ in 0..10 {
+        let link = redflag_server::access::issue_sign_in_link(store, redflag_core::names::Text::lossy("Ada"), Role::Admin).await.unwrap();
+        let racing: Vec<_> = (0..8)
+            .map(|_| {
+                let (harness, token) = (harness.clone(), link.token.expose().to_owned());
+                tokio::spawn(async move { harness.sign_in(&token).await.status })
+            })
+            .collect();
+        let mut signed_in = 0;
+        for racer in racing {
+            signed_in += usize::from(racer.await.unwrap() == StatusCode::SEE_OTHER);
+        }
+        assert_eq!(signed_in, 1);
+    }
+}

@@ -157,10 +157,14 @@ async fn regression_06_absence_closes_and_an_implausible_emptiness_waits() {
     assert_eq!(host.open().await, 59, "what is offered no more is closed");
     let answer = host.scan(3, &[]).await;
     assert_eq!((answer.quarantined.len(), host.open().await), (1, 59), "an empty success closes nothing at once");
+    host.scan(3, &[]).await;
+    assert_eq!(host.open().await, 59, "the same report again is no second scan");
+    host.report(4, scope_of("apt", at(3), &[], &[])).await;
+    assert_eq!(host.open().await, 59, "the same scan in another report is no second scan");
     let failed = Scope { result: ScanResult::Failed, ..scope_of("apt", at(4), &[], &[]) };
-    host.report(4, failed).await;
+    host.report(5, failed).await;
     assert_eq!(host.open().await, 59, "a failed scan confirms nothing");
-    host.scan(5, &[]).await;
+    host.scan(6, &[]).await;
     assert_eq!(host.open().await, 0, "the second scan confirms it");
 }
 

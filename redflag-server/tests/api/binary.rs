@@ -108,6 +108,7 @@ async fn a_server_killed_during_a_report_has_it_exactly_once_after_the_retry() {
         agents.push(agent.id);
     }
     running.kill().await;
+    println!("{cut_off} of {KILLS} kills came before the answer");
     assert!(cut_off > 0, "no kill came before an answer: the moments are too late for this machine");
     let store = SqliteStore::open(&database, Options::default()).unwrap();
     for agent in agents {

@@ -246,6 +246,7 @@ mod tests {
         Fleet,
         conformance::generate::{Rng, agent, at, checked, enrolment, offers, report_id, report_of, scope_of},
         store::StoreErrorKind,
+        work::{RecordReport, Withheld},
     };
 
     #[tokio::test]
@@ -282,6 +283,28 @@ mod tests {
             let level_of = |connection: &Connection| Ok(connection.pragma_query_value(None, "synchronous", |row| row.get(0))?);
             let found: i64 = store.change(level_of).await.unwrap();
             assert_eq!((found, store.guarantees().durable_on_ack), (level, promised));
+        }
+    }
+
+    /// Refs given out in a transaction that was rolled back go to others; whoever remembered them would mix packages up.
+    #[tokio::test]
+    async fn what_was_rolled_back_is_forgotten() {
+        let store = SqliteStore::in_memory().unwrap();
+        let work = |number: u32, manager: &str| {
+            let offers = checked(manager, &offers(&mut Rng::new(1), manager, 20));
+            let report = report_of(report_id(u64::from(number)), u64::from(number), vec![scope_of(manager, at(1), &offers, &[])]);
+            let withheld = Withheld::default();
+            let work = RecordReport { agent: agent(0), report, received_at: at(number), batch_events: 100, withheld };
+            (UnitOfWork::RecordReport(work), offers)
+        };
+        let ((rehearsed, expected), (other, _)) = (work(2, "apt"), work(1, "dnf"));
+        store.run(&UnitOfWork::EnrolAgent(enrolment(0)), Mode::Commit).await.unwrap();
+        store.run(&rehearsed, Mode::Rehearse).await.unwrap();
+        store.run(&other, Mode::Commit).await.unwrap();
+        store.run(&rehearsed, Mode::Commit).await.unwrap();
+        for (package, offer) in expected {
+            let row = store.update(&UpdateId { agent: agent(0), package: package.clone() }).await.unwrap();
+            assert_eq!(row.map(|row| (row.state.package, row.state.offer)), Some((package, offer)));
         }
     }
 

@@ -6,12 +6,12 @@ pub mod app;
 pub mod clock;
 pub mod ids;
 pub mod listing;
-pub mod pages;
 pub mod problem;
 pub mod router;
 pub mod settings;
 
 mod body;
+mod pages;
 mod server;
 mod sign_in;
 

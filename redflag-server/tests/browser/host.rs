@@ -1,8 +1,8 @@
 //! A server with a fleet worth looking at: healthy, degraded, silent and new hosts, one with 3,772 updates, and one whose
 //! reports try to break the pages.
 
-use redflag_core::{Fleet, MemoryStore, agent::Enrolment, ids::AgentId, names::Text, time::Timestamp, wire::read_report};
-use redflag_server::{Server, Settings, clock};
+use redflag_core::{Fleet, agent::Enrolment, ids::AgentId, names::Text, time::Timestamp, wire::read_report};
+use redflag_server::{Server, Settings, clock, open_fleet};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,29 +33,33 @@ pub(crate) struct Host {
     pub(crate) hostile: AgentId,
     pub(crate) fresh: AgentId,
     _running: DropGuard,
+    _directory: tempfile::TempDir,
 }
 
 impl Host {
     /// Starts a server whose fleet is empty.
     pub(crate) async fn empty() -> Self {
-        Self::over(Fleet::new(MemoryStore::default())).await
+        Self::start(async |_| ()).await
     }
 
     /// Starts a server whose fleet has something to show.
     pub(crate) async fn populated() -> Self {
-        let fleet = Fleet::new(MemoryStore::default());
-        populate(&fleet).await;
-        Self::over(fleet).await
+        Self::start(populate).await
     }
 
-    async fn over(fleet: Fleet) -> Self {
-        let settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Settings::default() };
+    /// Starts a server on a database of its own, as an operator would.
+    async fn start(fill: impl AsyncFnOnce(&Fleet)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the database");
+        let database = directory.path().join("redflag.db").display().to_string();
+        let settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), database, ..Settings::default() };
+        let fleet = open_fleet(&settings).await.expect("the database opens");
+        fill(&fleet).await;
         let server = Server::bind(settings, fleet.clone()).await.expect("the server binds");
         let (url, sign_in) = (server.url(), server.sign_in_link().await.expect("a link"));
         let shutdown = CancellationToken::new();
         tokio::spawn(server.run(shutdown.clone()));
         let (large, hostile, fresh) = (agent_id(1), agent_id(4), agent_id(5));
-        Self { url, sign_in, fleet, large, hostile, fresh, _running: shutdown.drop_guard() }
+        Self { url, sign_in, fleet, large, hostile, fresh, _running: shutdown.drop_guard(), _directory: directory }
     }
 
     /// The large host's next report offers a newer bash: what an operator looked at before is no longer what is offered.

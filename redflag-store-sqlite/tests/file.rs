@@ -7,7 +7,7 @@ use redflag_core::{
     Fleet,
     conformance::{
         Shape,
-        generate::{agent, at, enrolment, report_id},
+        generate::{agent, at, enrolment, report_id, report_of, scope_of},
         history,
     },
     event::EventWord,
@@ -97,6 +97,20 @@ async fn what_is_no_database_is_refused() {
     assert_eq!(SqliteStore::open(&path, Options::default()).unwrap_err().kind(), &StoreErrorKind::Corrupt);
     let nowhere = directory.path().join("no/such/directory/fleet.db");
     assert_eq!(SqliteStore::open(nowhere, Options::default()).unwrap_err().kind(), &StoreErrorKind::Unavailable);
+}
+
+/// Clause R4: one page, which is that of the agent's row.
+#[tokio::test]
+async fn an_unchanged_report_writes_one_page() {
+    const PAGE_IN_LOG: u64 = 4_096 + 24;
+    let (_directory, path) = place();
+    let fleet = Fleet::new(filled(&path).await);
+    let logged = || std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
+    let before = logged();
+    let again = report_of(report_id(2), 2, vec![scope_of("apt", at(2), &offers(&[("apt", 20)])[0].1, &[])]);
+    let answer = fleet.record_report(agent(0), again, at(2)).await.unwrap();
+    assert_eq!(answer.outcomes.counts(), (0, 20, 0));
+    assert_eq!(logged() - before, PAGE_IN_LOG);
 }
 
 /// Clause D1: by the database itself, whoever asks.

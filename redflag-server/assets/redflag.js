@@ -22,7 +22,7 @@ const keys = {
   "?": () => help?.showModal(),
   j: () => step(1),
   k: () => step(-1),
-  a: () => press("button[value=approve]"),
+  a: () => press("td.act button"),
   n: () => document.querySelector("a[rel=next]")?.click(),
   p: () => document.querySelector("a[rel=prev]")?.click(),
 };

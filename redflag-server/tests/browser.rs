@@ -158,7 +158,7 @@ async fn an_approval_shows_who_approved_and_a_changed_offer_asks_again() {
     let desk = Desk::at(Host::populated().await).await;
     let chrome = &desk.chrome;
     desk.open("/updates?search=bash").await;
-    chrome.follow("tr[data-row] button[value=approve]").await;
+    chrome.follow("tr[data-row] td.act button").await;
     assert_eq!(chrome.place().await, "/updates?search=bash", "the list is shown again");
     assert_eq!(chrome.texts("tr[data-row] .approved").await, ["approved"]);
     let row = chrome.text("tr[data-row]").await;
@@ -254,7 +254,7 @@ async fn every_page_fits_its_window_in_light_and_dark() {
     let desk = Desk::at(Host::populated().await).await;
     let chrome = &desk.chrome;
     desk.open("/updates?search=bash").await;
-    chrome.follow("tr[data-row] button[value=approve]").await;
+    chrome.follow("tr[data-row] td.act button").await;
     let pages = desk.pages().await;
     for (width, height, scheme, name) in [
         (1_440, 900, "light", "wide-light"),
@@ -315,7 +315,7 @@ async fn the_keyboard_reaches_everything() {
     let focused = chrome.evaluate("return document.activeElement.textContent").await;
     assert_eq!(focused, names[1].as_str(), "Enter opens the row");
     press("a").await;
-    assert_eq!(chrome.evaluate("return document.activeElement.value").await, "approve");
+    assert_eq!(chrome.evaluate("return document.activeElement.textContent").await, "Approve");
     press("?").await;
     assert_eq!(chrome.evaluate("return document.getElementById('help').open").await, true);
     press("j").await;

@@ -3,6 +3,8 @@
 //!
 //! Screenshots of every page are left behind, in light and dark, wide and narrow; see `browser/chrome.rs` for where.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 #[path = "browser/chrome.rs"]
 mod chrome;
 #[path = "browser/host.rs"]

@@ -262,7 +262,7 @@ pub fn diff(states: &HashMap<PackageKey, PackageState>, scope: &Scope, quarantin
     for (fact, offer) in offers.iter().enumerate() {
         match offer {
             Fact::Valid(package, offer) => match seen.insert(package, offer) {
-                None => diff.offer(fact, package, offer, open(package)),
+                None => diff.offer(fact, package, offer, open(package), scope.version_order),
                 Some(first) => {
                     if first != offer {
                         diff.conflict(fact, package);
@@ -324,6 +324,14 @@ fn collapsed(absent: &[&PackageState], closings: &[EventKind]) -> bool {
     absent.len() >= limits::COLLAPSE_OFFERS_MIN as usize && closings.iter().any(unexplained)
 }
 
+/// The version that an offer of another candidate shows to be installed, where that is the one `state` offered or newer.
+fn installed_since(order: VersionOrder, state: &PackageState, offer: &Offer) -> Option<Version> {
+    let offered = &state.offer.candidate.version;
+    let installed = offer.installed.as_ref().filter(|installed| state.offer.installed.as_ref() != Some(installed))?;
+    let moved_on = offer.candidate.version != *offered && version_order::reached(order, installed, offered);
+    moved_on.then(|| installed.clone())
+}
+
 fn closing(order: VersionOrder, state: &PackageState, gone: Option<&(usize, &Option<Version>)>) -> EventKind {
     match gone {
         Some((_, Some(installed))) if version_order::reached(order, installed, &state.offer.candidate.version) => {
@@ -335,13 +343,21 @@ fn closing(order: VersionOrder, state: &PackageState, gone: Option<&(usize, &Opt
 }
 
 impl ScopeDiff {
-    fn offer(&mut self, fact: usize, package: &PackageKey, offer: &Offer, open: Option<&PackageState>) {
-        let kind = match open {
-            None => EventKind::Discovered { offer: offer.clone() },
-            Some(state) if state.offer == *offer => return,
-            Some(_) => EventKind::Revised { offer: offer.clone() },
-        };
-        self.items.push((Some(fact), DiffItem::Change(package.clone(), kind)));
+    fn offer(&mut self, fact: usize, package: &PackageKey, offer: &Offer, open: Option<&PackageState>, order: VersionOrder) {
+        let mut change = |kind| self.items.push((Some(fact), DiffItem::Change(package.clone(), kind)));
+        let offer = || offer.clone();
+        match open {
+            None => change(EventKind::Discovered { offer: offer() }),
+            Some(state) if state.offer == offer() => {}
+            Some(state) => match installed_since(order, state, &offer()) {
+                // What was offered is installed, and something newer is offered already: both are told.
+                Some(version) => {
+                    change(EventKind::InstalledObserved { version });
+                    change(EventKind::Discovered { offer: offer() });
+                }
+                None => change(EventKind::Revised { offer: offer() }),
+            },
+        }
     }
 
     fn conflict(&mut self, fact: usize, package: &PackageKey) {
@@ -511,7 +527,11 @@ impl RecordReport {
             for (index, fact) in (0..).zip(facts) {
                 if let Some(fact) = fact {
                     let rejected = rejections.get(&index).map(|rejection| FactOutcome::Rejected((*rejection).clone()));
-                    outcomes[fact] = rejected.unwrap_or(FactOutcome::Recorded);
+                    match (&outcomes[fact], rejected) {
+                        // A fact can stand for two events; it is recorded only if both were.
+                        (FactOutcome::Rejected(_), _) => {}
+                        (_, rejected) => outcomes[fact] = rejected.unwrap_or(FactOutcome::Recorded),
+                    }
                 }
             }
         }

@@ -148,6 +148,26 @@ async fn regression_05_a_later_version_is_a_new_question() {
     assert_eq!(host.status(&package), Status::Pending, "an installed version says nothing of the next");
 }
 
+/// What was installed is told even when something newer is offered by the time the next scan looks.
+#[tokio::test]
+async fn regression_05_an_installed_version_enters_the_history_when_a_newer_one_is_offered_at_once() {
+    let host = Host::new().await;
+    let (package, offer) = pool(1).remove(0);
+    let second = at_version(&offer, "90:1");
+    host.scan(1, &[(package.clone(), second.clone())]).await;
+    let third = Offer { installed: Some(version("90:1")), ..at_version(&offer, "91:1") };
+    host.scan(2, &[(package.clone(), third.clone())]).await;
+    assert_eq!(host.status(&package), Status::Pending);
+    let id = UpdateId { agent: agent(0), package: package.clone() };
+    let history = host.store.history(&id).await.unwrap();
+    assert_eq!(history.iter().map(|change| change.to_version.as_str()).collect::<Vec<_>>(), ["90:1"]);
+    let words: Vec<_> = host.store.events(&id).await.unwrap().iter().map(|event| event.event.kind.as_str().to_owned()).collect();
+    assert_eq!(words, ["discovered", "installed-observed", "discovered"]);
+    let moved = Offer { installed: Some(version("90:1.1")), ..third };
+    host.scan(3, &[(package.clone(), moved)]).await;
+    assert_eq!(host.store.history(&id).await.unwrap().len(), 1, "another installed version short of the offer is no install of it");
+}
+
 #[tokio::test]
 async fn regression_06_absence_closes_and_an_implausible_emptiness_waits() {
     let host = Host::new().await;

@@ -481,12 +481,22 @@ fn judge(states: &[PackageState], scope: &Scope, waiting: Option<Timestamp>) -> 
                 Some(_) => judged.items.push((Some(fact), Err((RejectionCode::ConflictingFact, Some(package.clone()))))),
                 None => {
                     said.push((package, offer));
-                    let kind = match open.iter().find(|state| state.package == *package) {
-                        None => EventKind::Discovered { offer: offer.clone() },
+                    let before = open.iter().find(|state| state.package == *package);
+                    let kinds = match before {
+                        None => vec![EventKind::Discovered { offer: offer.clone() }],
                         Some(state) if state.offer == *offer => continue,
-                        Some(_) => EventKind::Revised { offer: offer.clone() },
+                        Some(state) => match (&state.offer.installed, &offer.installed) {
+                            (old, Some(new))
+                                if old.as_ref() != Some(new)
+                                    && offer.candidate.version != state.offer.candidate.version
+                                    && version_order::reached(scope.version_order, new, &state.offer.candidate.version) =>
+                            {
+                                vec![EventKind::InstalledObserved { version: new.clone() }, EventKind::Discovered { offer: offer.clone() }]
+                            }
+                            _ => vec![EventKind::Revised { offer: offer.clone() }],
+                        },
                     };
-                    judged.items.push((Some(fact), Ok((package.clone(), kind))));
+                    judged.items.extend(kinds.into_iter().map(|kind| (Some(fact), Ok((package.clone(), kind)))));
                 }
             },
         }

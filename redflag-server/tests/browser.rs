@@ -298,6 +298,28 @@ async fn an_empty_fleet_says_what_to_do_and_a_link_works_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn assets_are_kept_for_ever_under_the_url_of_their_content() {
+    let desk = Desk::at(Host::empty().await).await;
+    let script = "return [...document.querySelectorAll('link[href], script[src]')].map((e) => e.href || e.src)";
+    let urls: Vec<String> = serde_json::from_value(desk.chrome.evaluate(script).await).unwrap();
+    assert_eq!(urls.len(), 3, "{urls:?}");
+    let client = reqwest::Client::new();
+    for url in urls {
+        let answer = client.get(&url).send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["cache-control"]),
+            (200, &"public, max-age=31536000, immutable".parse().unwrap())
+        );
+        let etag = answer.headers()["etag"].clone();
+        let again = client.get(&url).header("if-none-match", etag).send().await.unwrap();
+        assert_eq!(again.status(), 304, "{url}");
+        let tag = url.split('/').nth(4).unwrap();
+        let other = client.get(url.replace(tag, "0000000000000000")).send().await.unwrap();
+        assert_eq!(other.status(), 404, "another content has another URL");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_keyboard_reaches_everything() {
     let desk = Desk::at(Host::populated().await).await;
     let chrome = &desk.chrome;

@@ -5,6 +5,7 @@ pub mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod counters;
+pub mod diff;
 pub mod event;
 pub mod ids;
 pub mod limits;
@@ -26,6 +27,7 @@ pub mod words;
 pub mod work;
 
 mod fleet;
+mod record_report;
 
 pub use fleet::Fleet;
 pub use memory::MemoryStore;

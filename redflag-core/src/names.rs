@@ -109,11 +109,11 @@ fn bounded(field: &str, text: &str, bytes_max: usize) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Refuses everything but printable ASCII without space.
-fn graphic_ascii(field: &str, text: &str) -> Result<(), Rejection> {
+/// Refuses everything but printable ASCII; a space is refused by `grammar_code`.
+fn graphic_ascii(grammar_code: RejectionCode, field: &str, text: &str) -> Result<(), Rejection> {
     match text.chars().find(|c| !c.is_ascii_graphic()) {
         None => Ok(()),
-        Some(' ') => Err(Rejection::new(RejectionCode::NameGrammar, field, format!("a space in {}", quoted(text)))),
+        Some(' ') => Err(Rejection::new(grammar_code, field, format!("a space in {}", quoted(text)))),
         Some(c) if c.is_ascii_control() => {
             Err(Rejection::new(RejectionCode::ControlCharacter, field, format!("control character in {}", quoted(text))))
         }
@@ -132,7 +132,7 @@ impl Manager {
     /// When it is empty, longer than [`limits::MANAGER_BYTES_MAX`] or outside the grammar.
     pub fn parse(text: &str) -> Result<Self, Rejection> {
         bounded("package_type", text, limits::MANAGER_BYTES_MAX)?;
-        graphic_ascii("package_type", text)?;
+        graphic_ascii(RejectionCode::NameGrammar, "package_type", text)?;
         let kept = text.starts_with(|c: char| c.is_ascii_lowercase())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
         grammar(RejectionCode::NameGrammar, "package_type", text, "a manager's word", kept)?;
@@ -148,7 +148,7 @@ impl PackageName {
     pub fn parse(text: &str) -> Result<Self, Rejection> {
         let field = "package_name";
         bounded(field, text, limits::PACKAGE_NAME_BYTES_MAX)?;
-        graphic_ascii(field, text)?;
+        graphic_ascii(RejectionCode::NameGrammar, field, text)?;
         grammar(RejectionCode::NameGrammar, field, text, "a package name (leading '-')", !text.starts_with('-'))?;
         Ok(Self(text.into()))
     }
@@ -187,7 +187,7 @@ impl Arch {
     /// When it is empty, longer than [`limits::ARCH_BYTES_MAX`] or outside the grammar.
     pub fn parse(text: &str) -> Result<Self, Rejection> {
         bounded("arch", text, limits::ARCH_BYTES_MAX)?;
-        graphic_ascii("arch", text)?;
+        graphic_ascii(RejectionCode::NameGrammar, "arch", text)?;
         let kept = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b)) && !text.starts_with('-');
         grammar(RejectionCode::NameGrammar, "arch", text, "an architecture", kept)?;
         Ok(Self(text.into()))
@@ -205,7 +205,7 @@ impl Version {
 
     fn parse_as(field: &str, text: &str) -> Result<Self, Rejection> {
         bounded(field, text, limits::VERSION_BYTES_MAX)?;
-        graphic_ascii(field, text)?;
+        graphic_ascii(RejectionCode::VersionGrammar, field, text)?;
         grammar(RejectionCode::VersionGrammar, field, text, "a version (leading '-')", !text.starts_with('-'))?;
         Ok(Self(text.into()))
     }

@@ -1,0 +1,228 @@
+//! The unit of work that records a report: from the comparison of its scopes to batches, the agent's head and the answer.
+
+use crate::{
+    agent::{AgentHead, HostFacts, LastReport, ScopeHead},
+    batch::{Item, Planner},
+    diff::{DiffItem, ScopeDiff, diff},
+    event::{Actor, Event, Source},
+    ids::{BatchId, Digest, EventId},
+    limits,
+    names::{Manager, Text},
+    rejection::Rejection,
+    report::{Fact, FactOutcome, FactOutcomes, ReportAnswer, ReportStatus, Scope, ScopeContent, StoredReport, scope_digest},
+    state::Context,
+    words::ScanResult,
+    work::{Answer, Changes, Decided, Loaded, Needs, RecordReport, Refusal, StateNeeds, known_agent},
+};
+use std::collections::HashMap;
+
+impl RecordReport {
+    pub(crate) fn needs(&self) -> Needs {
+        let with_facts = |scope: &&Scope| matches!(scope.content, ScopeContent::Facts { .. }) && scope.result != ScanResult::Failed;
+        let managers: Vec<_> = self.report.scopes.iter().filter(with_facts).map(|scope| scope.manager.clone()).collect();
+        let states = if managers.is_empty() { StateNeeds::None } else { StateNeeds::Managers(managers) };
+        Needs { states, report: Some(self.report.report_id), ..Needs::head(self.agent) }
+    }
+
+    pub(crate) fn decide(&self, loaded: &Loaded) -> Result<Decided, Refusal> {
+        let head = known_agent(self.agent, loaded)?;
+        let report = &self.report;
+        if let Some(stored) = &loaded.report {
+            return self.same_content(stored.digest).map(|()| Decided::nothing(Answer::Report(stored.answer.clone())));
+        }
+        match &head.last_report {
+            // A retry of a report that left no row: it is judged again, and finds nothing to do.
+            Some(last) if last.report_id == report.report_id => self.same_content(last.digest)?,
+            Some(last) if report.sequence.is_some_and(|sequence| sequence <= last.sequence) => return Ok(self.stale(head)),
+            _ => {}
+        }
+        Ok(self.record(head, loaded))
+    }
+
+    fn same_content(&self, digest: Digest) -> Result<(), Refusal> {
+        let report = self.report.report_id;
+        if digest == self.report.digest { Ok(()) } else { Err(Refusal::ReportIdReused { report }) }
+    }
+
+    fn answer(&self, status: ReportStatus) -> ReportAnswer {
+        ReportAnswer {
+            report_id: self.report.report_id,
+            status,
+            full_required: Vec::new(),
+            quarantined: Vec::new(),
+            batches: 0,
+            events: 0,
+            outcomes: FactOutcomes::default(),
+        }
+    }
+
+    fn sequence(&self, head: &AgentHead) -> u64 {
+        let next = || head.last_report.map_or(1, |last| (last.sequence + 1).min(i64::MAX.unsigned_abs()));
+        self.report.sequence.unwrap_or_else(next)
+    }
+
+    fn stored(&self, head: &AgentHead, answer: &ReportAnswer) -> StoredReport {
+        StoredReport {
+            report_id: self.report.report_id,
+            digest: self.report.digest,
+            sequence: self.sequence(head),
+            received_at: self.received_at,
+            answer: answer.clone(),
+        }
+    }
+
+    /// Clause R3: noted, nothing overwritten.
+    fn stale(&self, head: &AgentHead) -> Decided {
+        let mut answer = self.answer(ReportStatus::Stale);
+        (0..self.report.facts()).for_each(|_| answer.outcomes.push(FactOutcome::Unchanged));
+        let report = Some(self.stored(head, &answer));
+        let head = AgentHead { last_contact_at: Some(self.received_at), ..head.clone() };
+        let changes = Changes { head: Some(head), report, ..Changes::default() };
+        Decided { changes, answer: Answer::Report(answer) }
+    }
+
+    fn record(&self, head: &AgentHead, loaded: &Loaded) -> Decided {
+        let mut answer = self.answer(ReportStatus::Unchanged);
+        let mut scopes = head.scopes.clone();
+        let mut outcomes = vec![FactOutcome::Unchanged; self.report.facts()];
+        let mut items: Vec<(Option<usize>, Item)> = Vec::new();
+        let mut ends: Vec<(usize, &Manager)> = Vec::new();
+        let mut facts_before = 0;
+        for scope in &self.report.scopes {
+            let known = scopes.get(&scope.manager);
+            if let ScopeContent::Digest(digest) = scope.content
+                && known.and_then(|known| known.digest) != Some(digest)
+            {
+                answer.full_required.push(scope.manager.clone());
+                continue;
+            }
+            let diff = diff(&loaded.states, scope, known.and_then(|known| known.quarantined_at));
+            if diff.quarantined {
+                answer.quarantined.push(scope.manager.clone());
+            }
+            let scope_head = self.scope_head(scope, known, &diff);
+            for (fact, item) in diff.items {
+                let ordinal = items.len() as u64;
+                items.push((fact.map(|fact| fact + facts_before), self.item(item, scope, ordinal)));
+            }
+            scopes.insert(scope.manager.clone(), scope_head);
+            ends.push((items.len(), &scope.manager));
+            facts_before += scope.facts();
+        }
+        let context = Context { actor: Actor::Agent, received_at: self.received_at };
+        let mut planner = Planner::new(loaded, &self.withheld, head, context);
+        for rejected in self.plan(&mut planner, items, &mut outcomes, &mut answer) {
+            // Whatever was not taken must come again, so no digest may stand for it.
+            let of = ends.iter().find(|(end, _)| rejected < *end).and_then(|(_, manager)| scopes.get_mut(*manager));
+            of.into_iter().for_each(|scope| scope.digest = None);
+        }
+        outcomes.into_iter().for_each(|outcome| answer.outcomes.push(outcome));
+        if answer.batches > 0 {
+            answer.status = ReportStatus::Recorded;
+        }
+        let sequence = self.sequence(head);
+        let mut changes = planner.finish(|head| {
+            head.scopes = scopes;
+            if self.report.host != HostFacts::default() {
+                head.host.clone_from(&self.report.host);
+            }
+            head.last_contact_at = Some(self.received_at);
+            head.last_report =
+                Some(LastReport { report_id: self.report.report_id, digest: self.report.digest, sequence, received_at: self.received_at });
+        });
+        changes.report = (answer.batches > 0).then(|| self.stored(head, &answer));
+        Decided { changes, answer: Answer::Report(answer) }
+    }
+
+    fn item(&self, item: DiffItem, scope: &Scope, ordinal: u64) -> Item {
+        match item {
+            DiffItem::Change(package, kind) => Item::valid(Event {
+                id: EventId::of_report(self.agent, self.report.report_id, ordinal),
+                package,
+                kind,
+                observed_at: Some(scope.scanned_at),
+            }),
+            DiffItem::Rejected { package, rejection, excerpt } => Item { event: Err(rejection), package, raw: excerpt },
+        }
+    }
+
+    /// Cuts the items into batches; where they are cut is unobservable in states and outcomes (clause B12). Answers the places
+    /// of the rejected ones.
+    fn plan(
+        &self,
+        planner: &mut Planner<'_>,
+        items: Vec<(Option<usize>, Item)>,
+        outcomes: &mut [FactOutcome],
+        answer: &mut ReportAnswer,
+    ) -> Vec<usize> {
+        let mut rejected = Vec::new();
+        let size = self.batch_events.clamp(1, limits::BATCH_EVENTS_MAX) as usize;
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            let (facts, batch): (Vec<_>, Vec<_>) = items.by_ref().take(size).unzip();
+            let (agent, report_id) = (self.agent, self.report.report_id);
+            let id = BatchId::of_report(agent, report_id, answer.batches);
+            let first = answer.batches as usize * size;
+            let receipt = planner.batch(id, Source::Report { report_id }, self.report.digest, batch);
+            rejected.extend(receipt.rejections().map(|(index, _)| first + index as usize));
+            answer.batches += 1;
+            answer.events += receipt.accepted;
+            let rejections: HashMap<u32, &Rejection> = receipt.rejections().collect();
+            for (index, fact) in (0..).zip(facts) {
+                if let Some(fact) = fact {
+                    let rejected = rejections.get(&index).map(|rejection| FactOutcome::Rejected((*rejection).clone()));
+                    match (&outcomes[fact], rejected) {
+                        // A fact can stand for two events; it is recorded only if both were.
+                        (FactOutcome::Rejected(_), _) => {}
+                        (_, rejected) => outcomes[fact] = rejected.unwrap_or(FactOutcome::Recorded),
+                    }
+                }
+            }
+        }
+        rejected
+    }
+
+    fn scope_head(&self, scope: &Scope, known: Option<&ScopeHead>, diff: &ScopeDiff) -> ScopeHead {
+        let result = scope.trusted_result();
+        let distrusted = || (result != scope.result).then(|| Text::lossy("a fact without a readable package key"));
+        let error = scope.error.clone().or_else(distrusted);
+        let valid_offers = || match &scope.content {
+            ScopeContent::Facts { offers, .. } => offers
+                .iter()
+                .filter_map(|fact| match fact {
+                    Fact::Valid(package, offer) => Some((package, offer)),
+                    Fact::Invalid { .. } => None,
+                })
+                .collect(),
+            ScopeContent::Digest(_) => Vec::new(),
+        };
+        let (digest, offers) = match (&scope.content, result) {
+            (_, ScanResult::Failed) => (known.and_then(|known| known.digest), known.map_or(0, |known| known.offers)),
+            (ScopeContent::Digest(digest), _) => (Some(*digest), known.map_or(0, |known| known.offers)),
+            (ScopeContent::Facts { .. }, ScanResult::Complete) if !diff.rejected && !diff.quarantined => {
+                let offers = valid_offers();
+                (Some(scope_digest(&scope.manager, offers.iter().copied())), offers.len() as u64)
+            }
+            (ScopeContent::Facts { .. }, _) => (None, valid_offers().len() as u64),
+        };
+        let complete = result == ScanResult::Complete && !diff.quarantined;
+        ScopeHead {
+            version_order: scope.version_order,
+            result,
+            error,
+            scanned_at: scope.scanned_at,
+            received_at: self.received_at,
+            complete_at: if complete { Some(self.received_at) } else { known.and_then(|known| known.complete_at) },
+            digest,
+            metadata_at: scope.metadata_at,
+            refresh_error: scope.refresh_error.clone(),
+            offers,
+            quarantined_at: match (diff.quarantined, result) {
+                (true, _) => Some(scope.scanned_at),
+                // A failed or partial scan confirms nothing.
+                (false, ScanResult::Failed | ScanResult::Partial) => known.and_then(|known| known.quarantined_at),
+                (false, ScanResult::Complete) => None,
+            },
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod binary;
 mod decisions;
 mod listing;
 mod real_agents;
+mod real_dnf;
 mod regressions;
 mod routes;
 mod support;

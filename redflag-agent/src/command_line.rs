@@ -51,7 +51,7 @@ pub struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make this host an agent of a server
-    #[command(after_help = "\
+    #[command(visible_alias = "enroll", after_help = "\
 Examples:
   redflag-agent enrol --server https://redflag.example --token rf_…
   redflag-agent enrol --server http://127.0.0.1:8080 --token rf_… --name web-01

@@ -51,12 +51,15 @@ pub struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make this host an agent of a server
-    #[command(visible_alias = "enroll", after_help = "\
+    #[command(
+        visible_alias = "enroll",
+        after_help = "\
 Examples:
   redflag-agent enrol --server https://redflag.example --token rf_…
   redflag-agent enrol --server http://127.0.0.1:8080 --token rf_… --name web-01
 
-After a lost answer run the same command again: id and key stay the same.")]
+After a lost answer run the same command again: id and key stay the same."
+    )]
     Enrol(EnrolArguments),
     /// Scan now, report once, and end
     #[command(after_help = "\

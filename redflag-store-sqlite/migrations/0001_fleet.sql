@@ -52,15 +52,6 @@ CREATE TABLE texts (
     text     TEXT NOT NULL UNIQUE CHECK (text <> '')
 ) STRICT;
 
--- The order of severities, most serious first, as a table that lists can walk.
-CREATE TABLE severities (
-    severity INTEGER PRIMARY KEY,
-    word     TEXT NOT NULL UNIQUE
-) STRICT;
-
-INSERT INTO severities (severity, word)
-VALUES (0, 'critical'), (1, 'important'), (2, 'moderate'), (3, 'low'), (4, 'unknown');
-
 -- ---------------------------------------------------------------- the log
 
 CREATE TABLE update_batches (
@@ -156,6 +147,7 @@ CREATE TABLE current_package_state (
     package_ref   INTEGER NOT NULL,
     status        INTEGER NOT NULL CHECK (status BETWEEN 0 AND 9),
     severity      INTEGER NOT NULL CHECK (severity BETWEEN 0 AND 4), -- the candidate's, for lists
+    security      INTEGER NOT NULL CHECK (security IN (0, 1)),       -- likewise
     availability  INTEGER NOT NULL CHECK (availability BETWEEN 0 AND 6),
     candidate_ref INTEGER NOT NULL,
     installed_ref INTEGER,
@@ -167,7 +159,16 @@ CREATE TABLE current_package_state (
     PRIMARY KEY (agent_ref, package_ref)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX current_package_state_by_package ON current_package_state (package_ref, severity);
+-- Everything lists filter by, so that they are narrowed and counted without reading the states themselves.
+CREATE INDEX current_package_state_by_package ON current_package_state (package_ref, severity, status, availability, security);
+
+-- Grows with every commit that changes a state: what was counted of an earlier generation counts no more.
+CREATE TABLE generation (
+    number INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO generation (number)
+VALUES (0);
 
 CREATE TABLE update_version_history (
     agent_ref    INTEGER NOT NULL,

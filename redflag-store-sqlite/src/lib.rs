@@ -16,6 +16,7 @@ mod schema;
 mod sql;
 mod store;
 mod stored;
+mod tally;
 mod transaction;
 mod writer;
 

@@ -1,14 +1,16 @@
 //! Lists of updates and their counts (clauses Q1, Q2 and Q4).
 //!
-//! A page is found in two steps on one moment of the database: first the keys of its rows, in order, over tables of integers;
-//! then each row by its key. The first step walks the tables in the order asked for (`CROSS JOIN` tells SQLite which), so that it
-//! ends with the page instead of sorting everything.
+//! A page is found in two steps on one moment of the database: first the keys of its rows, in order, then each row by its key.
+//! For a list of the whole fleet by severity or name, the tally of that moment says which packages the page holds, however deep it
+//! lies; otherwise the tables are walked in the order asked for (`CROSS JOIN` tells SQLite which), so that the walk ends with the
+//! page.
 
 use crate::{
     error::Failure,
     rows,
     sql::Statement,
     stored::{arch, get},
+    tally::{Run, Tally},
 };
 use redflag_core::{
     counters::CounterKey,
@@ -18,31 +20,83 @@ use redflag_core::{
 };
 use rusqlite::{Connection, Row};
 
-/// A page with the counts of its whole list.
-pub(crate) fn page(connection: &Connection, query: &UpdateQuery, after: Option<&Position>) -> Result<UpdatePage, Failure> {
-    let stats = stats(connection, &query.filter)?;
-    let offset = match &query.start {
+/// A page of one agent's updates with the counts of its whole list; `query` names the agent.
+pub(crate) fn page_of_agent(connection: &Connection, query: &UpdateQuery, after: Option<&Position>) -> Result<UpdatePage, Failure> {
+    let stats = query.filter.agent.map_or(Ok(UpdateStats::default()), |agent| stats_of_agent(connection, agent, &query.filter))?;
+    walked(connection, query, after, stats)
+}
+
+/// A page of the whole fleet's updates with the counts of its whole list.
+pub(crate) fn page_of_fleet(
+    connection: &Connection,
+    query: &UpdateQuery,
+    after: Option<&Position>,
+    tally: &Tally,
+) -> Result<UpdatePage, Failure> {
+    let stats = tally.stats(&query.filter);
+    match query.sort.key {
+        SortKey::Severity | SortKey::Name => tallied(connection, query, after, tally, stats),
+        SortKey::Agent | SortKey::LastChange => walked(connection, query, after, stats),
+    }
+}
+
+/// A page whose rows are found by walking the tables.
+fn walked(connection: &Connection, query: &UpdateQuery, after: Option<&Position>, stats: UpdateStats) -> Result<UpdatePage, Failure> {
+    let offset = offset(query);
+    let found = if offset < stats.total { keys(connection, &key_statement(query, after, offset))? } else { Vec::new() };
+    filled(connection, query, found, stats)
+}
+
+/// A page whose packages are found by adding up the tally.
+fn tallied(
+    connection: &Connection,
+    query: &UpdateQuery,
+    after: Option<&Position>,
+    tally: &Tally,
+    stats: UpdateStats,
+) -> Result<UpdatePage, Failure> {
+    let wanted = u64::from(query.size.get()) + 1;
+    let mut before = offset(query);
+    let mut found = Vec::new();
+    if before < stats.total {
+        for run in tally.runs(&query.filter, query.sort, after) {
+            if before >= run.count {
+                before -= run.count;
+                continue;
+            }
+            found.extend(keys(connection, &run_statement(query, &run, wanted - found.len() as u64, before))?);
+            before = 0;
+            if found.len() as u64 == wanted {
+                break;
+            }
+        }
+    }
+    filled(connection, query, found, stats)
+}
+
+/// Rows before the page.
+fn offset(query: &UpdateQuery) -> u64 {
+    match &query.start {
         PageStart::Number(number) => number.offset(query.size),
         PageStart::After(_) => 0,
-    };
-    let mut items = Vec::new();
-    let mut more = false;
-    if offset < stats.total {
-        let wanted = query.size.get() as usize;
-        let keys = keys(connection, query, after, offset)?;
-        more = keys.len() > wanted;
-        for (agent_ref, package_ref) in keys.into_iter().take(wanted) {
-            let row = rows::update(connection, agent_ref, package_ref)?;
-            items.push(row.ok_or_else(|| Failure::corrupt("a state whose agent, package or candidate is missing"))?);
-        }
+    }
+}
+
+/// The page of these rows; one too many says that the list goes on.
+fn filled(connection: &Connection, query: &UpdateQuery, keys: Vec<(i64, i64)>, stats: UpdateStats) -> Result<UpdatePage, Failure> {
+    let wanted = query.size.get() as usize;
+    let more = keys.len() > wanted;
+    let mut items = Vec::with_capacity(wanted.min(keys.len()));
+    for (agent_ref, package_ref) in keys.into_iter().take(wanted) {
+        let row = rows::update(connection, agent_ref, package_ref)?;
+        items.push(row.ok_or_else(|| Failure::corrupt("a state whose agent, package or candidate is missing"))?);
     }
     let next = if more { items.last().map(|row| query.cursor_after(row)) } else { None };
     Ok(UpdatePage { items, stats, next })
 }
 
-/// The refs of the rows of a page, and of one more if there is one.
-fn keys(connection: &Connection, query: &UpdateQuery, after: Option<&Position>, offset: u64) -> Result<Vec<(i64, i64)>, Failure> {
-    let statement = key_statement(query, after, offset);
+/// The refs of rows, agent and package.
+fn keys(connection: &Connection, statement: &Statement) -> Result<Vec<(i64, i64)>, Failure> {
     let mut select = connection.prepare_cached(statement.sql())?;
     let mut found = select.query(statement.parameters())?;
     let mut keys = Vec::new();
@@ -52,14 +106,34 @@ fn keys(connection: &Connection, query: &UpdateQuery, after: Option<&Position>, 
     Ok(keys)
 }
 
+/// The states of a run, but for the first `offset`, by agent.
+pub(crate) fn run_statement(query: &UpdateQuery, run: &Run, limit: u64, offset: u64) -> Statement {
+    let mut statement = Statement::new(
+        "SELECT s.agent_ref, s.package_ref
+         FROM current_package_state AS s
+         CROSS JOIN agents AS a ON a.agent_ref = s.agent_ref
+         WHERE s.package_ref = ",
+    );
+    statement.bind(run.package_ref);
+    if let Some(severity) = run.severity {
+        statement.push(" AND s.severity = ").bind(severity.code());
+    }
+    narrow_states(&mut statement, &query.filter);
+    if let Some(after) = run.after {
+        statement.push(if query.sort.reverse { " AND a.agent_id < " } else { " AND a.agent_id > " });
+        statement.bind(after.as_uuid().as_bytes().to_vec());
+    }
+    statement.push(" ORDER BY a.agent_id").push(if query.sort.reverse { " DESC" } else { "" });
+    statement.push(" LIMIT ").bind(limit).push(" OFFSET ").bind(offset);
+    statement
+}
+
 /// Which table is walked first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Walk {
     /// The states of one agent, then sorted.
     OneAgent,
-    /// Severities, most serious first, and in each the packages by name.
-    Severities,
-    /// Packages by name, and of each the agents that have it.
+    /// Packages by name, and of each the agents that have it, then sorted.
     Packages,
     /// Agents by name, and of each its packages.
     Agents,
@@ -71,10 +145,9 @@ impl Walk {
     fn of(query: &UpdateQuery) -> Self {
         match (query.filter.agent, query.sort.key, &query.filter.search) {
             (Some(_), ..) => Self::OneAgent,
-            (None, SortKey::Severity, _) => Self::Severities,
-            (None, SortKey::Name, _) | (None, _, Some(_)) => Self::Packages,
+            (None, _, Some(_)) => Self::Packages,
             (None, SortKey::Agent, None) => Self::Agents,
-            (None, SortKey::LastChange, None) => Self::States,
+            (None, _, None) => Self::States,
         }
     }
 
@@ -84,12 +157,6 @@ impl Walk {
                 "agents AS a
                  CROSS JOIN current_package_state AS s ON s.agent_ref = a.agent_ref
                  CROSS JOIN packages AS p ON p.package_ref = s.package_ref"
-            }
-            Self::Severities => {
-                "severities AS v
-                 CROSS JOIN packages AS p
-                 CROSS JOIN current_package_state AS s ON s.package_ref = p.package_ref AND s.severity = v.severity
-                 CROSS JOIN agents AS a ON a.agent_ref = s.agent_ref"
             }
             Self::Packages => {
                 "packages AS p
@@ -103,24 +170,22 @@ impl Walk {
             }
         }
     }
+}
 
-    /// The columns of the order; see [`SortKey`].
-    const fn order(self, key: SortKey) -> &'static [&'static str] {
-        match (key, self) {
-            (SortKey::Severity, Self::Severities) => &["v.severity", "p.name", "p.manager", "p.arch", "a.agent_id"],
-            (SortKey::Severity, _) => &["s.severity", "p.name", "p.manager", "p.arch", "a.agent_id"],
-            (SortKey::Name, _) => &["p.name", "p.manager", "p.arch", "a.agent_id"],
-            (SortKey::Agent, _) => &["a.name", "a.agent_id", "p.name", "p.manager", "p.arch"],
-            (SortKey::LastChange, _) => &["s.changed_at", "p.name", "p.manager", "p.arch", "a.agent_id"],
-        }
+/// The columns of an order; see [`SortKey`].
+const fn order(key: SortKey) -> &'static [&'static str] {
+    match key {
+        SortKey::Severity => &["s.severity", "p.name", "p.manager", "p.arch", "a.agent_id"],
+        SortKey::Name => &["p.name", "p.manager", "p.arch", "a.agent_id"],
+        SortKey::Agent => &["a.name", "a.agent_id", "p.name", "p.manager", "p.arch"],
+        SortKey::LastChange => &["s.changed_at", "p.name", "p.manager", "p.arch", "a.agent_id"],
     }
 }
 
 pub(crate) fn key_statement(query: &UpdateQuery, after: Option<&Position>, offset: u64) -> Statement {
-    let walk = Walk::of(query);
-    let order = walk.order(query.sort.key);
+    let order = order(query.sort.key);
     let mut statement = Statement::new("SELECT s.agent_ref, s.package_ref FROM ");
-    statement.push(walk.tables()).push(" WHERE TRUE");
+    statement.push(Walk::of(query).tables()).push(" WHERE TRUE");
     narrow(&mut statement, &query.filter);
     if let Some(position) = after {
         seek(&mut statement, order, position, query.sort);
@@ -134,7 +199,21 @@ pub(crate) fn key_statement(query: &UpdateQuery, after: Option<&Position>, offse
 }
 
 fn narrow(statement: &mut Statement, filter: &UpdateFilter) {
-    let UpdateFilter { status, agent, manager, severity, availability, security, search } = filter;
+    narrow_states(statement, filter);
+    if let Some(agent) = filter.agent {
+        statement.push(" AND a.agent_id = ").bind(agent.as_uuid().as_bytes().to_vec());
+    }
+    if let Some(manager) = &filter.manager {
+        statement.push(" AND p.manager = ").bind(manager.as_str().to_owned());
+    }
+    if let Some(search) = &filter.search {
+        statement.push(" AND instr(lower(p.name), ").bind(search.as_str().to_owned()).push(") > 0");
+    }
+}
+
+/// By what stands in the states themselves.
+fn narrow_states(statement: &mut Statement, filter: &UpdateFilter) {
+    let UpdateFilter { status, agent: _, manager: _, severity, availability, security, search: _ } = filter;
     match status {
         StatusFilter::Any => {}
         StatusFilter::Is(status) => {
@@ -146,12 +225,6 @@ fn narrow(statement: &mut Statement, filter: &UpdateFilter) {
             }
         }
     }
-    if let Some(agent) = agent {
-        statement.push(" AND a.agent_id = ").bind(agent.as_uuid().as_bytes().to_vec());
-    }
-    if let Some(manager) = manager {
-        statement.push(" AND p.manager = ").bind(manager.as_str().to_owned());
-    }
     if let Some(severity) = severity {
         statement.push(" AND s.severity = ").bind(severity.code());
     }
@@ -159,10 +232,7 @@ fn narrow(statement: &mut Statement, filter: &UpdateFilter) {
         statement.push(" AND s.availability = ").bind(availability.code());
     }
     if let Some(security) = security {
-        statement.push(" AND (SELECT c.security FROM candidates AS c WHERE c.candidate_ref = s.candidate_ref) = ").bind(*security);
-    }
-    if let Some(search) = search {
-        statement.push(" AND instr(lower(p.name), ").bind(search.as_str().to_owned()).push(") > 0");
+        statement.push(" AND s.security = ").bind(*security);
     }
 }
 
@@ -185,7 +255,7 @@ fn seek(statement: &mut Statement, order: &[&'static str], position: &Position, 
 
 fn bind_column(statement: &mut Statement, column: &str, position: &Position) {
     match column {
-        "v.severity" | "s.severity" => statement.bind(position.severity.code()),
+        "s.severity" => statement.bind(position.severity.code()),
         "s.changed_at" => statement.bind(position.changed_at.as_micros()),
         "a.name" => statement.bind(position.agent_name.as_str().to_owned()),
         "a.agent_id" => statement.bind(position.agent.as_uuid().as_bytes().to_vec()),
@@ -195,25 +265,13 @@ fn bind_column(statement: &mut Statement, column: &str, position: &Position) {
     };
 }
 
-/// The counts of a list: from the counters, unless it is narrowed by a text, which they do not tell apart.
-pub(crate) fn stats(connection: &Connection, filter: &UpdateFilter) -> Result<UpdateStats, Failure> {
-    let mut statement = match (&filter.search, filter.agent) {
-        (None, _) => {
-            Statement::new("SELECT k.manager, k.status, k.severity, k.security, k.availability, SUM(k.count) FROM update_counters AS k")
-        }
-        (Some(_), None) => Statement::new(MATCHES),
-        (Some(_), Some(_)) => Statement::new(MATCHES_OF_AGENT),
-    };
-    statement.push(" WHERE TRUE");
-    if let Some(agent) = filter.agent {
-        let column = if filter.search.is_some() { " AND s.agent_ref" } else { " AND k.agent_ref" };
-        let agent = agent.as_uuid().as_bytes().to_vec();
-        statement.push(column).push(" = (SELECT agent_ref FROM agents WHERE agent_id = ").bind(agent).push(")");
-    }
+/// The counts of one agent's list: from its counters, unless it is narrowed by a text, which they do not tell apart.
+pub(crate) fn stats_of_agent(connection: &Connection, agent: AgentId, filter: &UpdateFilter) -> Result<UpdateStats, Failure> {
+    let mut statement = Statement::new(if filter.search.is_some() { MATCHES } else { COUNTERS });
+    statement.push("(SELECT agent_ref FROM agents WHERE agent_id = ").bind(agent.as_uuid().as_bytes().to_vec()).push(")");
     if let Some(search) = &filter.search {
-        statement.push(" AND instr(lower(p.name), ").bind(search.as_str().to_owned()).push(") > 0");
+        statement.push(" AND instr(lower(p.name), ").bind(search.as_str().to_owned()).push(") > 0 GROUP BY 1, 2, 3, 4, 5");
     }
-    statement.push(" GROUP BY 1, 2, 3, 4, 5");
     let mut select = connection.prepare_cached(statement.sql())?;
     let mut found = select.query(statement.parameters())?;
     let mut stats = UpdateStats::default();
@@ -226,21 +284,20 @@ pub(crate) fn stats(connection: &Connection, filter: &UpdateFilter) -> Result<Up
     Ok(stats)
 }
 
-const MATCHES: &str = "
-    SELECT p.manager, s.status, s.severity, c.security, s.availability, COUNT(*)
-    FROM packages AS p
-    CROSS JOIN current_package_state AS s ON s.package_ref = p.package_ref
-    CROSS JOIN candidates AS c ON c.candidate_ref = s.candidate_ref";
+const COUNTERS: &str = "
+    SELECT k.manager, k.status, k.severity, k.security, k.availability, k.count
+    FROM update_counters AS k
+    WHERE k.agent_ref = ";
 
-const MATCHES_OF_AGENT: &str = "
-    SELECT p.manager, s.status, s.severity, c.security, s.availability, COUNT(*)
+const MATCHES: &str = "
+    SELECT p.manager, s.status, s.severity, s.security, s.availability, COUNT(*)
     FROM current_package_state AS s
     CROSS JOIN packages AS p ON p.package_ref = s.package_ref
-    CROSS JOIN candidates AS c ON c.candidate_ref = s.candidate_ref";
+    WHERE s.agent_ref = ";
 
 /// The counts of an agent's open updates.
 pub(crate) fn open_stats(connection: &Connection, agent: AgentId) -> Result<UpdateStats, Failure> {
-    stats(connection, &UpdateFilter { agent: Some(agent), ..UpdateFilter::default() })
+    stats_of_agent(connection, agent, &UpdateFilter::default())
 }
 
 /// Five columns: manager, status, severity, security, availability.

@@ -22,13 +22,13 @@ use redflag_core::{
 };
 use rusqlite::{Connection, params};
 
-/// Writes `changes` of the agent known as `known`, or of a new one.
+/// Writes `changes` of the agent known as `known`, or of a new one. Answers the refs of the packages of `changes.states`.
 pub(crate) fn persist(
     connection: &Connection,
     catalog: &mut Catalog,
     known: Option<(i64, &AgentHead)>,
     changes: &Changes,
-) -> Result<(), Failure> {
+) -> Result<Vec<i64>, Failure> {
     let agent_ref = match (known, &changes.head) {
         (Some((agent_ref, before)), Some(after)) => {
             update_head(connection, agent_ref, before, after)?;
@@ -37,17 +37,18 @@ pub(crate) fn persist(
         (Some((agent_ref, _)), None) => agent_ref,
         (None, Some(head)) => insert_head(connection, head)?,
         // Core decides nothing about an agent that it was not shown.
-        (None, None) => return Ok(()),
+        (None, None) => return Ok(Vec::new()),
     };
     let mut writer = Writer { connection, catalog, agent_ref };
     writer.batches(&changes.batches)?;
     writer.events(&changes.events, &changes.batches)?;
     writer.chosen_ids(&changes.chosen_ids)?;
-    writer.states(&changes.states)?;
+    let package_refs = writer.states(&changes.states)?;
     writer.history(&changes.history)?;
     writer.rejections(&changes.rejections, &changes.batches)?;
     writer.counters(&changes.counters)?;
-    changes.report.as_ref().map_or(Ok(()), |report| writer.report(report))
+    changes.report.as_ref().map_or(Ok(()), |report| writer.report(report))?;
+    Ok(package_refs)
 }
 
 fn insert_head(connection: &Connection, head: &AgentHead) -> Result<i64, Failure> {
@@ -183,22 +184,22 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn states(&mut self, states: &[PackageState]) -> Result<(), Failure> {
+    fn states(&mut self, states: &[PackageState]) -> Result<Vec<i64>, Failure> {
         let mut upsert = self.connection.prepare_cached(
             "INSERT INTO current_package_state
-             (agent_ref, package_ref, status, severity, availability, candidate_ref, installed_ref, reason_ref,
+             (agent_ref, package_ref, status, severity, security, availability, candidate_ref, installed_ref, reason_ref,
               revision, discovered_at, changed_at, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
              ON CONFLICT (agent_ref, package_ref) DO UPDATE SET
-                 status = excluded.status, severity = excluded.severity, availability = excluded.availability,
-                 candidate_ref = excluded.candidate_ref, installed_ref = excluded.installed_ref, reason_ref = excluded.reason_ref,
+                 status = excluded.status, severity = excluded.severity, security = excluded.security,
+                 availability = excluded.availability, candidate_ref = excluded.candidate_ref, installed_ref = excluded.installed_ref, reason_ref = excluded.reason_ref,
                  revision = excluded.revision, discovered_at = excluded.discovered_at, changed_at = excluded.changed_at,
                  detail = excluded.detail",
         )?;
+        let package_refs = states.iter().map(|state| self.package(&state.package)).collect::<Result<Vec<_>, _>>()?;
         let mut rows = Vec::with_capacity(states.len());
-        for state in states {
-            let package_ref = self.package(&state.package)?;
-            rows.push((package_ref, self.offer(package_ref, &state.offer)?, state));
+        for (state, package_ref) in states.iter().zip(&package_refs) {
+            rows.push((*package_ref, self.offer(*package_ref, &state.offer)?, state));
         }
         rows.sort_unstable_by_key(|(package_ref, ..)| *package_ref);
         for (package_ref, offer, state) in rows {
@@ -207,6 +208,7 @@ impl Writer<'_> {
                 package_ref,
                 state.status().code(),
                 state.offer.candidate.severity.code(),
+                state.offer.candidate.security,
                 offer.availability,
                 offer.candidate,
                 offer.installed,
@@ -217,7 +219,7 @@ impl Writer<'_> {
                 state.detail_json(),
             ])?;
         }
-        Ok(())
+        Ok(package_refs)
     }
 
     fn history(&mut self, history: &[VersionChange]) -> Result<(), Failure> {

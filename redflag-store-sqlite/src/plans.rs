@@ -1,9 +1,13 @@
 //! How SQLite answers the reads that must stay fast however much is stored (clause Q4): by search, never by scan.
 
-use crate::{lists, log, rows, schema};
+use crate::{
+    lists, log, rows, schema,
+    tally::{self, Run},
+};
 use redflag_core::{
     conformance::generate::agent,
-    query::{Sort, SortKey, UpdateFilter, UpdateQuery},
+    query::{Sort, SortKey, StatusFilter, UpdateFilter, UpdateQuery},
+    words::{AvailabilityKind, Severity, Status},
 };
 use rusqlite::Connection;
 
@@ -43,18 +47,43 @@ fn a_page_of_one_agent_reads_the_states_of_that_agent_alone() {
     }
 }
 
-/// The first table is walked in the order asked for, so that the walk ends with the page; what is sorted is only what is equal
-/// in all but the last column.
+/// By agent, the walk ends with the page; what is sorted is only what one agent has.
 #[test]
-fn first_pages_of_the_fleet_end_with_the_page() {
-    for (key, tables) in [(SortKey::Name, "psa"), (SortKey::Severity, "vpsa"), (SortKey::Agent, "asp")] {
-        for reverse in [false, true] {
-            let query = UpdateQuery { sort: Sort { key, reverse }, ..UpdateQuery::default() };
-            let steps = plan(lists::key_statement(&query, None, 0).sql());
-            let walked: String = steps.iter().filter_map(|step| step.split(' ').nth(1)?.chars().next()).take(tables.len()).collect();
-            assert_eq!(walked, tables, "{steps:?}");
-            let sorted = steps.iter().filter(|step| step.starts_with("USE TEMP B-TREE")).collect::<Vec<_>>();
-            assert!(sorted.iter().all(|step| step.contains("LAST ")), "{key:?} {reverse}: {steps:?}");
+fn first_pages_by_agent_end_with_the_page() {
+    for reverse in [false, true] {
+        let query = UpdateQuery { sort: Sort { key: SortKey::Agent, reverse }, ..UpdateQuery::default() };
+        let steps = plan(lists::key_statement(&query, None, 0).sql());
+        let walked: String = steps.iter().filter_map(|step| step.split(' ').nth(1)?.chars().next()).take(3).collect();
+        assert_eq!(walked, "asp", "{steps:?}");
+        let sorted = steps.iter().filter(|step| step.starts_with("USE TEMP B-TREE")).collect::<Vec<_>>();
+        assert!(sorted.iter().all(|step| step.contains("LAST ")), "{reverse}: {steps:?}");
+    }
+}
+
+/// By severity and name, a page reads the index of the packages it holds, and no state but those of its rows.
+#[test]
+fn pages_of_the_fleet_search_the_index_of_their_packages() {
+    let filters = [
+        UpdateFilter::default(),
+        UpdateFilter { status: StatusFilter::Is(Status::Failed), security: Some(true), ..UpdateFilter::default() },
+        UpdateFilter { availability: Some(AvailabilityKind::Held), severity: Some(Severity::Low), ..UpdateFilter::default() },
+    ];
+    for filter in filters {
+        for (severity, columns) in [(None, "package_ref=?"), (Some(Severity::Critical), "package_ref=? AND severity=?")] {
+            let query = UpdateQuery { filter: filter.clone(), ..UpdateQuery::default() };
+            for after in [None, Some(agent(1))] {
+                let run = Run { package_ref: 1, severity, count: 1, after };
+                let steps = plan(lists::run_statement(&query, &run, 51, 0).sql());
+                let search = format!("SEARCH s USING COVERING INDEX current_package_state_by_package ({columns}");
+                assert!(steps[0].starts_with(&search), "{steps:?}");
+                assert_eq!(steps[1..], ["SEARCH a USING INTEGER PRIMARY KEY (rowid=?)", "USE TEMP B-TREE FOR ORDER BY"]);
+            }
         }
     }
+}
+
+/// Counting anew reads one index, in its order.
+#[test]
+fn a_tally_is_counted_from_one_index() {
+    assert_eq!(plan(tally::COUNT), ["SCAN s USING COVERING INDEX current_package_state_by_package"]);
 }

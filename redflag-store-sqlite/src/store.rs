@@ -7,8 +7,9 @@ use crate::{
     readers::Readers,
     records, rows,
     schema::{self, Place},
+    tally::{self, Tallies, Tally},
     transaction,
-    writer::WriterThread,
+    writer::{Writer, WriterThread},
 };
 use async_trait::async_trait;
 use redflag_core::{
@@ -66,6 +67,7 @@ struct Inner {
     /// None for a database in memory, which only the writer's connection sees.
     readers: Option<Readers>,
     writer: WriterThread,
+    tallies: Arc<Tallies>,
     guarantees: Guarantees,
 }
 
@@ -109,7 +111,9 @@ impl SqliteStore {
     }
 
     fn start(writer: Connection, readers: Option<Readers>, durable_on_ack: Durability) -> Result<Self, StoreError> {
-        let inner = Inner { readers, writer: WriterThread::start(writer)?, guarantees: Guarantees { durable_on_ack } };
+        let tallies = Arc::new(Tallies::default());
+        let writer = WriterThread::start(writer, Arc::clone(&tallies))?;
+        let inner = Inner { readers, writer, tallies, guarantees: Guarantees { durable_on_ack } };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -122,6 +126,28 @@ impl SqliteStore {
             Some(readers) => readers.read(work).await,
             None => self.inner.writer.call(move |writer| transaction::read(&mut writer.connection, work)).await,
         }
+    }
+
+    /// Runs `work` on one moment of the database, with the tally of that moment.
+    async fn read_tallied<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Connection, &Tally) -> Result<T, Failure> + Clone + Send + 'static,
+    ) -> Result<T, StoreError> {
+        for counted in [false, true] {
+            if counted {
+                self.inner.writer.call(Writer::tally).await?;
+            }
+            let (tallies, work) = (Arc::clone(&self.inner.tallies), work.clone());
+            let tallied = move |connection: &Connection| match tallies.of(tally::generation(connection)?) {
+                Some(tally) => work(connection, &tally).map(Some),
+                None => Ok(None),
+            };
+            if let Some(answer) = self.read(tallied).await? {
+                return Ok(answer);
+            }
+        }
+        // Another process writes the file, faster than this one can count.
+        self.read(move |connection| work(connection, &Tally::count(connection)?)).await
     }
 
     /// Runs `change` in one write transaction.
@@ -171,12 +197,18 @@ impl StateStore for SqliteStore {
     async fn updates(&self, query: &UpdateQuery) -> Result<UpdatePage, StoreError> {
         let after = query.after()?;
         let query = query.clone();
-        self.read(move |connection| lists::page(connection, &query, after.as_ref())).await
+        match query.filter.agent {
+            Some(_) => self.read(move |connection| lists::page_of_agent(connection, &query, after.as_ref())).await,
+            None => self.read_tallied(move |connection, tally| lists::page_of_fleet(connection, &query, after.as_ref(), tally)).await,
+        }
     }
 
     async fn stats(&self, filter: &UpdateFilter) -> Result<UpdateStats, StoreError> {
         let filter = filter.clone();
-        self.read(move |connection| lists::stats(connection, &filter)).await
+        match filter.agent {
+            Some(agent) => self.read(move |connection| lists::stats_of_agent(connection, agent, &filter)).await,
+            None => self.read_tallied(move |_, tally| Ok(tally.stats(&filter))).await,
+        }
     }
 
     async fn history(&self, id: &UpdateId) -> Result<Vec<VersionChange>, StoreError> {

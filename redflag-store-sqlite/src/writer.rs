@@ -3,7 +3,14 @@
 //! A job whose caller went away before it began is not run; one that began runs to its end. Dropping the last handle ends the
 //! thread after the jobs already taken.
 
-use crate::{catalog::Catalog, error::Failure, load::load, persist::persist, transaction};
+use crate::{
+    catalog::Catalog,
+    error::Failure,
+    load::load,
+    persist::persist,
+    tally::{self, Tallies, Tally},
+    transaction,
+};
 use redflag_core::{
     store::{Mode, StoreError, StoreErrorKind},
     work::{Answer, UnitOfWork},
@@ -12,6 +19,7 @@ use rusqlite::Connection;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     thread::JoinHandle,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -25,24 +33,48 @@ type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     catalog: Catalog,
+    tallies: Arc<Tallies>,
 }
 
 impl Writer {
     /// One unit of work in one transaction.
     pub(crate) fn run(&mut self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
-        let Self { connection, catalog } = self;
+        let Self { connection, catalog, tallies } = self;
+        let mut published = None;
         let result = transaction::write(connection, mode, |connection| {
             let (agent_ref, loaded) = load(connection, catalog, &work.needs())?;
             let decided = work.decide(&loaded).map_err(StoreError::from)?;
-            persist(connection, catalog, agent_ref.zip(loaded.head.as_ref()), &decided.changes)?;
+            let package_refs = persist(connection, catalog, agent_ref.zip(loaded.head.as_ref()), &decided.changes)?;
+            let states = &decided.changes.states;
+            if mode == Mode::Commit && !states.is_empty() {
+                let generation = tally::advance(connection)?;
+                if let Some(tally) = tallies.of(generation - 1) {
+                    let changed =
+                        package_refs.into_iter().zip(states).map(|(place, state)| (place, loaded.states.get(&state.package), state));
+                    tallies.publish(tally.after(generation, changed));
+                    published = Some(generation);
+                }
+            }
             Ok(decided.answer)
         });
         if mode == Mode::Commit && result.is_ok() {
             catalog.committed();
         } else {
             catalog.rolled_back();
+            // That generation may yet come about with other content.
+            published.into_iter().for_each(|generation| tallies.withdraw(generation));
         }
         result
+    }
+
+    /// Counts the states, so that the readers need not; from then on the counts are kept up to date.
+    pub(crate) fn tally(&mut self) -> Result<(), StoreError> {
+        let tally = transaction::read(&mut self.connection, |connection| {
+            let known = self.tallies.of(tally::generation(connection)?);
+            if known.is_some() { Ok(None) } else { Tally::count(connection).map(Some) }
+        })?;
+        tally.into_iter().for_each(|tally| self.tallies.publish(tally));
+        Ok(())
     }
 
     /// Small changes that touch no catalog.
@@ -59,9 +91,9 @@ pub(crate) struct WriterThread {
 }
 
 impl WriterThread {
-    pub(crate) fn start(connection: Connection) -> Result<Self, StoreError> {
+    pub(crate) fn start(connection: Connection, tallies: Arc<Tallies>) -> Result<Self, StoreError> {
         let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE_JOBS);
-        let mut writer = Writer { connection, catalog: Catalog::new() };
+        let mut writer = Writer { connection, catalog: Catalog::new(), tallies };
         let work = move || {
             while let Some(job) = jobs.blocking_recv() {
                 // A panic is a defect, but one that must not take the fleet's only writer with it: the transaction was rolled back
@@ -69,6 +101,7 @@ impl WriterThread {
                 if catch_unwind(AssertUnwindSafe(|| job(&mut writer))).is_err() {
                     tracing::error!("a unit of work panicked; it was rolled back");
                     writer.catalog.rolled_back();
+                    writer.tallies.forget();
                 }
             }
         };

@@ -1,0 +1,332 @@
+//! How many states there are of each package and kind, in memory (clauses Q2 and Q4).
+//!
+//! Lists of the whole fleet are counted and entered by it: which package a page begins with, however deep, follows from adding up
+//! the packages before it, of which there are thousands, instead of their states, of which there are millions. It is a cache:
+//! every tally bears the generation of the states that it counts, a reader uses only the one of the moment it reads, and any
+//! can be counted anew from the states.
+
+use crate::{
+    error::Failure,
+    stored::{arch, get, package_key},
+};
+use redflag_core::{
+    counters::CounterKey,
+    ids::AgentId,
+    names::{Manager, PackageKey},
+    query::{Position, Sort, SortKey, UpdateFilter, UpdateStats},
+    state::PackageState,
+    words::{AvailabilityKind, Severity, Status},
+};
+use rusqlite::Connection;
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Generations that are kept: readers are at most a commit or two behind the writer.
+const KEPT: usize = 4;
+
+/// The generation of the states as the connection sees them; it grows with every commit that changes one.
+pub(crate) fn generation(connection: &Connection) -> Result<i64, Failure> {
+    connection.prepare_cached("SELECT number FROM generation")?.query_one([], |row| Ok(get(row, 0)))?
+}
+
+/// Marks the states as changed, and answers their generation from now on.
+pub(crate) fn advance(connection: &Connection) -> Result<i64, Failure> {
+    connection.prepare_cached("UPDATE generation SET number = number + 1 RETURNING number")?.query_one([], |row| Ok(get(row, 0)))?
+}
+
+/// The tallies of the newest generations, shared by the writer and the readers.
+#[derive(Debug, Default)]
+pub(crate) struct Tallies {
+    recent: Mutex<VecDeque<Arc<Tally>>>,
+}
+
+impl Tallies {
+    fn recent(&self) -> MutexGuard<'_, VecDeque<Arc<Tally>>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn of(&self, generation: i64) -> Option<Arc<Tally>> {
+        self.recent().iter().find(|tally| tally.generation == generation).cloned()
+    }
+
+    /// Shares the tally of a generation, before the commit that brings it about, so that no reader looks for it in vain.
+    pub(crate) fn publish(&self, tally: Tally) {
+        let mut recent = self.recent();
+        recent.retain(|known| known.generation != tally.generation);
+        recent.push_back(Arc::new(tally));
+        while recent.len() > KEPT {
+            recent.pop_front();
+        }
+    }
+
+    /// To be called when the commit failed that was to bring a generation about.
+    pub(crate) fn withdraw(&self, generation: i64) {
+        self.recent().retain(|tally| tally.generation != generation);
+    }
+
+    pub(crate) fn forget(&self) {
+        self.recent().clear();
+    }
+}
+
+/// What states of one package are told apart by; severities come first, because lists are ordered by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    severity: Severity,
+    status: Status,
+    security: bool,
+    availability: AvailabilityKind,
+}
+
+impl Kind {
+    const COUNT: usize = Severity::ALL.len() * Status::ALL.len() * 2 * AvailabilityKind::ALL.len();
+
+    fn of(state: &PackageState) -> Self {
+        let candidate = &state.offer.candidate;
+        Self {
+            severity: candidate.severity,
+            status: state.status(),
+            security: candidate.security,
+            availability: state.offer.availability.kind,
+        }
+    }
+
+    /// A number below [`Kind::COUNT`], for sums in an array.
+    fn place(self) -> usize {
+        let place = usize::from(self.severity.code()) * Status::ALL.len() + usize::from(self.status.code());
+        (place * 2 + usize::from(self.security)) * AvailabilityKind::ALL.len() + usize::from(self.availability.code())
+    }
+
+    /// Whether states of this kind pass; agent, manager and search are settled elsewhere.
+    fn passes(self, filter: &UpdateFilter) -> bool {
+        filter.status.matches(self.status)
+            && filter.severity.is_none_or(|wanted| wanted == self.severity)
+            && filter.availability.is_none_or(|wanted| wanted == self.availability)
+            && filter.security.is_none_or(|wanted| wanted == self.security)
+    }
+
+    fn counter(self, manager: &Manager) -> CounterKey {
+        let Self { severity, status, security, availability } = self;
+        CounterKey { manager: manager.clone(), status, severity, security, availability }
+    }
+}
+
+/// A package as lists name and order it.
+#[derive(Debug)]
+struct Named {
+    package_ref: i64,
+    package: PackageKey,
+    /// What a search looks at.
+    lower: String,
+}
+
+impl Named {
+    fn new(package_ref: i64, package: PackageKey) -> Arc<Self> {
+        let lower = package.name.as_str().to_ascii_lowercase();
+        Arc::new(Self { package_ref, package, lower })
+    }
+}
+
+/// The order of packages in lists; see [`Position::compare`].
+fn in_list_order(a: &PackageKey, b: &PackageKey) -> Ordering {
+    a.name.cmp(&b.name).then_with(|| a.manager.cmp(&b.manager)).then_with(|| arch(a).cmp(arch(b)))
+}
+
+/// How many states one package has of each kind; no count is zero.
+#[derive(Clone, Debug)]
+struct Entry {
+    named: Arc<Named>,
+    counts: Vec<(Kind, u64)>,
+}
+
+impl Entry {
+    fn add(&mut self, kind: Kind) {
+        match self.counts.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.counts.push((kind, 1)),
+        }
+    }
+
+    fn remove(&mut self, kind: Kind) {
+        if let Some(place) = self.counts.iter().position(|(known, _)| *known == kind) {
+            self.counts[place].1 -= 1;
+            if self.counts[place].1 == 0 {
+                self.counts.swap_remove(place);
+            }
+        }
+    }
+
+    fn matches(&self, filter: &UpdateFilter) -> bool {
+        filter.manager.as_ref().is_none_or(|wanted| *wanted == self.named.package.manager)
+            && filter.search.as_ref().is_none_or(|search| self.named.lower.contains(search.as_str()))
+    }
+
+    /// How many states pass, of one severity where one is named.
+    fn count(&self, filter: &UpdateFilter, severity: Option<Severity>) -> u64 {
+        let of = |kind: Kind| severity.is_none_or(|severity| severity == kind.severity) && kind.passes(filter);
+        self.counts.iter().filter(|(kind, _)| of(*kind)).map(|(_, count)| count).sum()
+    }
+}
+
+/// Neighbours in a list: the states of one package, of one severity where the list is ordered by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) package_ref: i64,
+    pub(crate) severity: Option<Severity>,
+    /// States that pass the filter; those up to `after` included.
+    pub(crate) count: u64,
+    /// The agent after which the list goes on.
+    pub(crate) after: Option<AgentId>,
+}
+
+/// The counts of one generation.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    generation: i64,
+    /// In list order.
+    entries: Vec<Arc<Entry>>,
+    /// Places in `entries` by the package's ref.
+    places: Arc<HashMap<i64, usize>>,
+}
+
+pub(crate) const COUNT: &str = "
+    SELECT s.package_ref, s.severity, s.status, s.security, s.availability, COUNT(*)
+    FROM current_package_state AS s
+    GROUP BY s.package_ref, s.severity, s.status, s.availability, s.security";
+
+impl Tally {
+    /// Counts all states that the connection sees.
+    pub(crate) fn count(connection: &Connection) -> Result<Self, Failure> {
+        let mut packages = HashMap::new();
+        let mut select = connection.prepare_cached("SELECT package_ref, manager, name, arch FROM packages")?;
+        let mut found = select.query([])?;
+        while let Some(row) = found.next()? {
+            let package_ref = get(row, 0)?;
+            packages.insert(package_ref, Entry { named: Named::new(package_ref, package_key(row, 1)?), counts: Vec::new() });
+        }
+        let mut select = connection.prepare_cached(COUNT)?;
+        let mut found = select.query([])?;
+        while let Some(row) = found.next()? {
+            let kind = Kind { severity: get(row, 1)?, status: get(row, 2)?, security: get(row, 3)?, availability: get(row, 4)? };
+            let entry = packages.get_mut(&get(row, 0)?).ok_or_else(|| Failure::corrupt("states of a package that is not there"))?;
+            entry.counts.push((kind, get(row, 5)?));
+        }
+        let entries = packages.into_values().map(Arc::new).collect();
+        Ok(Self::sorted(generation(connection)?, entries))
+    }
+
+    fn sorted(generation: i64, mut entries: Vec<Arc<Entry>>) -> Self {
+        entries.sort_unstable_by(|a, b| in_list_order(&a.named.package, &b.named.package));
+        let places = entries.iter().enumerate().map(|(place, entry)| (entry.named.package_ref, place)).collect();
+        Self { generation, entries, places: Arc::new(places) }
+    }
+
+    /// The next generation: each state with its package's ref and what it was before.
+    pub(crate) fn after<'a>(
+        &self,
+        generation: i64,
+        changed: impl Iterator<Item = (i64, Option<&'a PackageState>, &'a PackageState)>,
+    ) -> Self {
+        let mut entries = self.entries.clone();
+        for (package_ref, before, state) in changed {
+            let place = self.places.get(&package_ref).copied().unwrap_or_else(|| {
+                // A state of a package appears once in a unit of work, so this one is not among the new entries yet.
+                entries.push(Arc::new(Entry { named: Named::new(package_ref, state.package.clone()), counts: Vec::new() }));
+                entries.len() - 1
+            });
+            let entry = Arc::make_mut(&mut entries[place]);
+            if let Some(before) = before {
+                entry.remove(Kind::of(before));
+            }
+            entry.add(Kind::of(state));
+        }
+        if entries.len() > self.entries.len() {
+            return Self::sorted(generation, entries);
+        }
+        Self { generation, entries, places: Arc::clone(&self.places) }
+    }
+
+    /// The counts of a list of the whole fleet.
+    pub(crate) fn stats(&self, filter: &UpdateFilter) -> UpdateStats {
+        let mut sums: Vec<(&Manager, Vec<u64>)> = Vec::new();
+        let mut kinds = vec![None; Kind::COUNT];
+        for entry in self.entries.iter().filter(|entry| entry.matches(filter)) {
+            let manager = &entry.named.package.manager;
+            let known = sums.iter().position(|(known, _)| *known == manager);
+            let place = known.unwrap_or_else(|| {
+                sums.push((manager, vec![0; Kind::COUNT]));
+                sums.len() - 1
+            });
+            for (kind, count) in &entry.counts {
+                if kind.passes(filter) {
+                    sums[place].1[kind.place()] += count;
+                    kinds[kind.place()] = Some(*kind);
+                }
+            }
+        }
+        let mut stats = UpdateStats::default();
+        for (manager, sums) in sums {
+            for (kind, count) in kinds.iter().zip(sums) {
+                if let Some(kind) = kind {
+                    stats.add(&kind.counter(manager), count);
+                }
+            }
+        }
+        stats
+    }
+
+    /// The runs of a list of the whole fleet by severity or name, in its order, from the one that holds `from`; none is empty.
+    pub(crate) fn runs<'a>(
+        &'a self,
+        filter: &'a UpdateFilter,
+        sort: Sort,
+        from: Option<&'a Position>,
+    ) -> impl Iterator<Item = Run> + use<'a> {
+        let severities: Vec<Option<Severity>> = match sort.key {
+            SortKey::Severity => Severity::ALL.iter().copied().map(Some).collect(),
+            SortKey::Name | SortKey::Agent | SortKey::LastChange => vec![None],
+        };
+        let begins = move |severity: &Option<Severity>| match (severity, from) {
+            (Some(severity), Some(from)) if sort.reverse => *severity <= from.severity,
+            (Some(severity), Some(from)) => *severity >= from.severity,
+            _ => true,
+        };
+        let wanted = move |severity: &Option<Severity>| severity.is_none() || filter.severity.is_none() || filter.severity == *severity;
+        let severities = severities.into_iter().filter(move |severity| begins(severity) && wanted(severity));
+        directed(severities.collect(), sort.reverse).into_iter().flat_map(move |severity| {
+            let within = from.filter(|from| severity.is_none_or(|severity| severity == from.severity));
+            self.runs_of(filter, sort, severity, within)
+        })
+    }
+
+    fn runs_of<'a>(
+        &'a self,
+        filter: &'a UpdateFilter,
+        sort: Sort,
+        severity: Option<Severity>,
+        from: Option<&'a Position>,
+    ) -> impl Iterator<Item = Run> + use<'a> {
+        let split = |keep: fn(Ordering) -> bool| {
+            from.map(|from| self.entries.partition_point(|entry| keep(in_list_order(&entry.named.package, &from.package))))
+        };
+        let entries: Box<dyn Iterator<Item = &'a Arc<Entry>>> = match sort.reverse {
+            false => Box::new(self.entries[split(Ordering::is_lt).unwrap_or(0)..].iter()),
+            true => Box::new(self.entries[..split(Ordering::is_le).unwrap_or(self.entries.len())].iter().rev()),
+        };
+        entries.filter(|entry| entry.matches(filter)).filter_map(move |entry| {
+            let count = entry.count(filter, severity);
+            let after = from.filter(|from| from.package == entry.named.package).map(|from| from.agent);
+            (count > 0).then(|| Run { package_ref: entry.named.package_ref, severity, count, after })
+        })
+    }
+}
+
+fn directed<T>(mut all: Vec<T>, reverse: bool) -> Vec<T> {
+    if reverse {
+        all.reverse();
+    }
+    all
+}

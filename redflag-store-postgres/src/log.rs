@@ -1,0 +1,135 @@
+//! Reading the log: events, batches, rejections, reports and version history.
+
+use crate::{
+    error::Failure,
+    rows::{self, batch_columns, report_columns, select_events},
+    sql::{Pieces, position},
+    stored::{arch, get, package_key},
+    transaction::Transaction,
+};
+use redflag_core::{
+    batch::{BatchRecord, RejectedItem},
+    event::RecordedEvent,
+    ids::{AgentId, BatchId, UpdateId},
+    query::{BatchPage, BatchQuery, BatchRow},
+    rejection::{Rejection, RejectionCode},
+    report::StoredReport,
+    state::VersionChange,
+};
+use sqlx::postgres::PgRow;
+
+pub(crate) const EVENTS: &str = select_events!("AND p.name = $2 AND p.manager = $3 AND p.arch = $4 ORDER BY e.sequence");
+pub(crate) const REPLAY: &str = select_events!("AND e.sequence > $2 ORDER BY e.sequence LIMIT $3");
+
+pub(crate) async fn events(transaction: &mut Transaction, id: &UpdateId) -> Result<Vec<RecordedEvent>, Failure> {
+    let package = &id.package;
+    let select = sqlx::query(EVENTS).bind(id.agent.as_uuid());
+    let select = select.bind(package.name.as_str()).bind(package.manager.as_str()).bind(arch(package));
+    transaction.rows(select).await?.iter().map(|row| rows::event(row, id.agent)).collect()
+}
+
+pub(crate) async fn replay(transaction: &mut Transaction, agent: AgentId, after: u64, limit: u32) -> Result<Vec<RecordedEvent>, Failure> {
+    let select = sqlx::query(REPLAY).bind(agent.as_uuid()).bind(position(after)).bind(i64::from(limit));
+    transaction.rows(select).await?.iter().map(|row| rows::event(row, agent)).collect()
+}
+
+pub(crate) const HISTORY: &str = "
+    SELECT p.manager, p.name, p.arch, h.from_version, h.to_version, h.outcome, h.command_id, h.reason, h.at, h.sequence
+    FROM agents AS a
+    JOIN update_version_history AS h ON h.agent_ref = a.agent_ref
+    JOIN packages AS p ON p.package_ref = h.package_ref
+    WHERE a.agent_id = $1 AND p.name = $2 AND p.manager = $3 AND p.arch = $4
+    ORDER BY h.sequence";
+
+pub(crate) async fn history(transaction: &mut Transaction, id: &UpdateId) -> Result<Vec<VersionChange>, Failure> {
+    let package = &id.package;
+    let select = sqlx::query(HISTORY).bind(id.agent.as_uuid());
+    let select = select.bind(package.name.as_str()).bind(package.manager.as_str()).bind(arch(package));
+    let change = |row: &PgRow| {
+        Ok(VersionChange {
+            package: package_key(row, 0)?,
+            from_version: get(row, 3)?,
+            to_version: get(row, 4)?,
+            outcome: get(row, 5)?,
+            command: get(row, 6)?,
+            reason: get(row, 7)?,
+            at: get(row, 8)?,
+            sequence: get(row, 9)?,
+        })
+    };
+    transaction.rows(select).await?.iter().map(change).collect()
+}
+
+pub(crate) async fn batch(transaction: &mut Transaction, agent: AgentId, batch: BatchId) -> Result<Option<BatchRecord>, Failure> {
+    let select = sqlx::query(concat!(
+        "SELECT ",
+        batch_columns!(),
+        " FROM agents AS a JOIN update_batches AS b ON b.agent_ref = a.agent_ref WHERE a.agent_id = $1 AND b.batch_id = $2"
+    ))
+    .bind(agent.as_uuid())
+    .bind(batch.as_uuid());
+    transaction.row(select).await?.map(|row| rows::batch(&row, 0, agent)).transpose()
+}
+
+pub(crate) async fn rejections(transaction: &mut Transaction, agent: AgentId, batch: BatchId) -> Result<Vec<RejectedItem>, Failure> {
+    let select = sqlx::query(
+        "SELECT j.batch_index, j.code, j.field, j.message, j.excerpt, j.name IS NOT NULL, j.manager, j.name, COALESCE(j.arch, '')
+         FROM agents AS a
+         JOIN update_batches AS b ON b.agent_ref = a.agent_ref AND b.batch_id = $2
+         JOIN rejections AS j ON j.agent_ref = b.agent_ref AND j.batch_number = b.number
+         WHERE a.agent_id = $1
+         ORDER BY j.batch_index",
+    )
+    .bind(agent.as_uuid())
+    .bind(batch.as_uuid());
+    let item = |row: &PgRow| {
+        let code: String = get(row, 1)?;
+        let code: RejectionCode = serde_json::from_value(code.into()).map_err(|error| Failure::corrupt(format!("a rejection: {error}")))?;
+        Ok(RejectedItem {
+            batch,
+            index: get(row, 0)?,
+            rejection: Rejection { code, field: get(row, 2)?, message: get(row, 3)? },
+            package: if get(row, 5)? { Some(package_key(row, 6)?) } else { None },
+            excerpt: get(row, 4)?,
+        })
+    };
+    transaction.rows(select).await?.iter().map(item).collect()
+}
+
+pub(crate) async fn reports(transaction: &mut Transaction, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, Failure> {
+    let select = sqlx::query(concat!(
+        "SELECT ",
+        report_columns!(),
+        " FROM agents AS a JOIN reports AS r ON r.agent_ref = a.agent_ref WHERE a.agent_id = $1 ORDER BY r.report_ref DESC LIMIT $2"
+    ))
+    .bind(agent.as_uuid())
+    .bind(i64::from(limit));
+    transaction.rows(select).await?.iter().map(rows::report).collect()
+}
+
+/// A page of batches, newest first.
+pub(crate) async fn batches(transaction: &mut Transaction, query: &BatchQuery) -> Result<BatchPage, Failure> {
+    let mut count = Pieces::new("SELECT COUNT(*) FROM update_batches AS b WHERE TRUE");
+    narrow(&mut count, query);
+    let total = transaction.row(count.build()).await?.map_or(Ok(0), |row| get(&row, 0))?;
+    let mut page = Pieces::new(concat!(
+        "SELECT a.agent_id, a.name, ",
+        batch_columns!(),
+        " FROM update_batches AS b JOIN agents AS a ON a.agent_ref = b.agent_ref WHERE TRUE"
+    ));
+    narrow(&mut page, query);
+    page.push(" ORDER BY b.received_at DESC, a.agent_id DESC, b.number DESC");
+    page.push(" LIMIT ").bind(i64::from(query.size.get())).push(" OFFSET ").bind(position(query.page.offset(query.size)));
+    let row = |row: &PgRow| Ok(BatchRow { agent_name: get(row, 1)?, record: rows::batch(row, 2, get(row, 0)?)? });
+    let items = transaction.rows(page.build()).await?.iter().map(row).collect::<Result<_, Failure>>()?;
+    Ok(BatchPage { items, total })
+}
+
+fn narrow(pieces: &mut Pieces, query: &BatchQuery) {
+    if let Some(agent) = query.agent {
+        pieces.push(" AND b.agent_ref = (SELECT agent_ref FROM agents WHERE agent_id = ").bind(agent.as_uuid()).push(")");
+    }
+    if query.with_rejections {
+        pieces.push(" AND b.rejected > 0");
+    }
+}

@@ -1,0 +1,227 @@
+//! The store: a pool of connections and the four ports over it.
+
+use crate::{
+    agents,
+    catalog::Catalog,
+    error::Failure,
+    lists,
+    load::load,
+    log,
+    options::{Options, Pooling},
+    persist::persist,
+    records, schema,
+    transaction::Transactions,
+};
+use async_trait::async_trait;
+use redflag_core::{
+    agent::AgentHead,
+    batch::{BatchRecord, RejectedItem},
+    event::RecordedEvent,
+    ids::{AgentId, BatchId, UpdateId},
+    query::{AgentPage, AgentQuery, BatchPage, BatchQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
+    report::StoredReport,
+    state::VersionChange,
+    store::{BatchStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
+    work::{Answer, Changes, UnitOfWork},
+};
+use sqlx::{PgPool, postgres::PgConnectOptions, postgres::PgPoolOptions};
+use std::sync::Arc;
+
+/// How often a unit of work is begun before it is given up because others keep getting in its way.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// Prepared statements kept by a connection; more than the crate has, but for the shapes of lists.
+const STATEMENTS_KEPT: usize = 200;
+
+/// A fleet in one schema of a PostgreSQL database. Cloning is cheap and shares the connections.
+///
+/// Every method must be called within a tokio runtime and may be cancelled by dropping its future: the transaction is rolled
+/// back, unless its commit was already sent. Any number of stores, in any number of processes, can serve one fleet.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: PgPool,
+    transactions: Transactions,
+    catalog: Catalog,
+    guarantees: Guarantees,
+}
+
+/// How one try of a unit of work ended.
+enum Attempt {
+    Done(Answer),
+    /// Rolled back: rows of catalogs must be created first.
+    Lacks(crate::catalog::Absent),
+    /// Rolled back: the agent that was not there is there now.
+    Overtaken,
+}
+
+impl PostgresStore {
+    /// Connects to the database at `url` (`postgres://user:password@host/database`), creates the schema of the fleet if there is
+    /// none, and brings it to this version.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, the schema is newer than this version, or a setting that durability needs is not in
+    /// force.
+    pub async fn connect(url: &str, options: Options) -> Result<Self, StoreError> {
+        options.check()?;
+        let kept = match options.pooling {
+            Pooling::Session => STATEMENTS_KEPT,
+            Pooling::Transaction => 0,
+        };
+        let connect: PgConnectOptions = url.parse().map_err(Failure::Sqlx)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(options.connections.max(1))
+            .acquire_timeout(options.acquire_timeout)
+            .connect_with(connect.statement_cache_capacity(kept).application_name("redflag"))
+            .await
+            .map_err(Failure::from)?;
+        let transactions = Transactions::new(pool.clone(), &options);
+        let durable_on_ack = schema::durability(&transactions, &options).await?;
+        schema::migrate(&transactions, &options.schema).await?;
+        let guarantees = Guarantees { durable_on_ack };
+        Ok(Self { inner: Arc::new(Inner { pool, transactions, catalog: Catalog::default(), guarantees }) })
+    }
+
+    /// Waits for the work under way and closes every connection; whatever comes later answers that the database is not available.
+    pub async fn close(&self) {
+        self.inner.pool.close().await;
+    }
+
+    async fn attempt(&self, work: &UnitOfWork, mode: Mode) -> Result<Attempt, Failure> {
+        let Inner { transactions, catalog, .. } = &*self.inner;
+        let mut transaction = transactions.write().await?;
+        let (agent_ref, loaded) = load(&mut transaction, &work.needs()).await?;
+        let decided = work.decide(&loaded).map_err(StoreError::from)?;
+        if decided.changes != Changes::default() {
+            let refs = match catalog.refs(&mut transaction, &decided.changes).await? {
+                Ok(refs) => refs,
+                Err(absent) => {
+                    transaction.rolled_back().await?;
+                    return Ok(Attempt::Lacks(absent));
+                }
+            };
+            if !persist(&mut transaction, agent_ref, &decided.changes, &refs).await? {
+                transaction.rolled_back().await?;
+                return Ok(Attempt::Overtaken);
+            }
+        }
+        transaction.end(mode).await?;
+        Ok(Attempt::Done(decided.answer))
+    }
+}
+
+/// Reads one moment of the database: `read!(self, |transaction| ...)`.
+macro_rules! read {
+    ($store:expr, |$transaction:ident| $read:expr) => {{
+        let mut transaction = $store.inner.transactions.read().await?;
+        let $transaction = &mut transaction;
+        let answer = $read.await?;
+        transaction.done().await?;
+        Ok(answer)
+    }};
+}
+
+#[async_trait]
+impl BatchStore for PostgresStore {
+    async fn run(&self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.attempt(work, mode).await {
+                Ok(Attempt::Done(answer)) => return Ok(answer),
+                Ok(Attempt::Lacks(absent)) => absent.create(&self.inner.transactions).await?,
+                Ok(Attempt::Overtaken) => {}
+                Err(failure) if failure.is_conflict() => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Err(StoreError::caused(StoreErrorKind::Unavailable, format!("others got in the way {ATTEMPTS_MAX} times")))
+    }
+
+    async fn batch(&self, agent: AgentId, batch: BatchId) -> Result<Option<BatchRecord>, StoreError> {
+        read!(self, |transaction| log::batch(transaction, agent, batch))
+    }
+
+    async fn rejections(&self, agent: AgentId, batch: BatchId) -> Result<Vec<RejectedItem>, StoreError> {
+        read!(self, |transaction| log::rejections(transaction, agent, batch))
+    }
+
+    fn guarantees(&self) -> Guarantees {
+        self.inner.guarantees
+    }
+}
+
+#[async_trait]
+impl StateStore for PostgresStore {
+    async fn update(&self, id: &UpdateId) -> Result<Option<UpdateRow>, StoreError> {
+        read!(self, |transaction| lists::find(transaction, id))
+    }
+
+    async fn updates(&self, query: &UpdateQuery) -> Result<UpdatePage, StoreError> {
+        let after = query.after()?;
+        read!(self, |transaction| lists::page(transaction, query, after.as_ref()))
+    }
+
+    async fn stats(&self, filter: &UpdateFilter) -> Result<UpdateStats, StoreError> {
+        read!(self, |transaction| lists::stats(transaction, filter))
+    }
+
+    async fn history(&self, id: &UpdateId) -> Result<Vec<VersionChange>, StoreError> {
+        read!(self, |transaction| log::history(transaction, id))
+    }
+
+    async fn agent(&self, agent: AgentId) -> Result<Option<AgentHead>, StoreError> {
+        read!(self, |transaction| agents::find(transaction, agent))
+    }
+
+    async fn agents(&self, query: &AgentQuery) -> Result<AgentPage, StoreError> {
+        read!(self, |transaction| agents::page(transaction, query))
+    }
+}
+
+#[async_trait]
+impl EventStore for PostgresStore {
+    async fn events(&self, id: &UpdateId) -> Result<Vec<RecordedEvent>, StoreError> {
+        read!(self, |transaction| log::events(transaction, id))
+    }
+
+    async fn replay(&self, agent: AgentId, after: u64, limit: u32) -> Result<Vec<RecordedEvent>, StoreError> {
+        read!(self, |transaction| log::replay(transaction, agent, after, limit))
+    }
+
+    async fn batches(&self, query: &BatchQuery) -> Result<BatchPage, StoreError> {
+        read!(self, |transaction| log::batches(transaction, query))
+    }
+
+    async fn reports(&self, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
+        read!(self, |transaction| log::reports(transaction, agent, limit))
+    }
+}
+
+#[async_trait]
+impl RecordStore for PostgresStore {
+    async fn get(&self, namespace: &str, key: &str) -> Result<Option<Record>, StoreError> {
+        read!(self, |transaction| records::find(transaction, namespace, key))
+    }
+
+    async fn put(&self, namespace: &str, key: &str, value: &str, expected: Expected) -> Result<Option<u64>, StoreError> {
+        records::check(value)?;
+        let mut transaction = self.inner.transactions.write().await?;
+        let revision = records::put(&mut transaction, namespace, key, value, expected).await?;
+        transaction.end(Mode::Commit).await?;
+        Ok(revision)
+    }
+
+    async fn delete(&self, namespace: &str, key: &str, revision: u64) -> Result<bool, StoreError> {
+        let mut transaction = self.inner.transactions.write().await?;
+        let deleted = records::delete(&mut transaction, namespace, key, revision).await?;
+        transaction.end(Mode::Commit).await?;
+        Ok(deleted)
+    }
+
+    async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Record)>, StoreError> {
+        read!(self, |transaction| records::list(transaction, namespace, after, limit))
+    }
+}

@@ -1,0 +1,89 @@
+//! What the tests of this crate share: one real PostgreSQL a test binary, in which every store has a schema of its own.
+
+use async_trait::async_trait;
+use redflag_core::{
+    conformance::Harness,
+    store::{Durability, Store},
+};
+use redflag_store_postgres::{Options, Pooling, PostgresStore};
+use std::sync::{
+    Arc, Mutex, PoisonError, Weak,
+    atomic::{AtomicU32, Ordering},
+};
+use tmp_postgrust::synchronous::ProcessGuard;
+
+/// A server that ends with the last test that holds it.
+#[derive(Clone)]
+pub(crate) struct Server(Arc<ProcessGuard>);
+
+static RUNNING: Mutex<Weak<ProcessGuard>> = Mutex::new(Weak::new());
+static SCHEMAS: AtomicU32 = AtomicU32::new(0);
+
+impl Server {
+    /// The server of this test binary, started if no test holds it.
+    pub(crate) fn shared() -> Self {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        Self(running.upgrade().unwrap_or_else(|| {
+            let server =
+                Arc::new(tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)"));
+            *running = Arc::downgrade(&server);
+            server
+        }))
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.0.connection_string()
+    }
+
+    /// Options for a schema that no other test has. The server of the tests does without `fsync`.
+    pub(crate) fn options() -> Options {
+        let schema = format!("fleet_{}", SCHEMAS.fetch_add(1, Ordering::Relaxed));
+        Options { schema, durability: Durability::Process, ..Options::default() }
+    }
+
+    pub(crate) async fn open(&self, options: &Options) -> PostgresStore {
+        PostgresStore::connect(&self.url(), options.clone()).await.expect("the store opens")
+    }
+}
+
+/// Stores in schemas of their own.
+pub(crate) struct Schemas {
+    server: Server,
+    pooling: Pooling,
+    /// Which store has which options, by the address of the store.
+    opened: Mutex<Vec<(usize, Options)>>,
+}
+
+impl Schemas {
+    pub(crate) fn new(pooling: Pooling) -> Self {
+        Self { server: Server::shared(), pooling, opened: Mutex::default() }
+    }
+
+    async fn open(&self, options: Options) -> Arc<dyn Store> {
+        let store: Arc<dyn Store> = Arc::new(self.server.open(&options).await);
+        self.opened.lock().expect("no test panics holding it").push((address(&store), options));
+        store
+    }
+}
+
+fn address(store: &Arc<dyn Store>) -> usize {
+    Arc::as_ptr(store).cast::<()>().addr()
+}
+
+#[async_trait]
+impl Harness for Schemas {
+    async fn fresh(&self) -> Arc<dyn Store> {
+        self.open(Options { pooling: self.pooling, ..Server::options() }).await
+    }
+
+    async fn reopen(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        let options = {
+            let mut opened = self.opened.lock().expect("no test panics holding it");
+            // An address may have been used before: the newest store there counts.
+            let place = opened.iter().rposition(|(known, _)| *known == address(&store)).expect("a store of this harness");
+            opened.remove(place).1
+        };
+        drop(store);
+        self.open(options).await
+    }
+}

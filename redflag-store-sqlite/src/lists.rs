@@ -36,7 +36,8 @@ pub(crate) fn page_of_fleet(
     let stats = tally.stats(&query.filter);
     match query.sort.key {
         SortKey::Severity | SortKey::Name => tallied(connection, query, after, tally, stats),
-        SortKey::Agent | SortKey::LastChange => walked(connection, query, after, stats),
+        SortKey::Agent => by_agent(connection, query, after, stats),
+        SortKey::LastChange => walked(connection, query, after, stats),
     }
 }
 
@@ -72,6 +73,60 @@ fn tallied(
         }
     }
     filled(connection, query, found, stats)
+}
+
+/// A page by agent: agents are passed over by their counts, and only those on the page have their states sorted.
+fn by_agent(connection: &Connection, query: &UpdateQuery, after: Option<&Position>, stats: UpdateStats) -> Result<UpdatePage, Failure> {
+    let wanted = query.size.get() as usize + 1;
+    let mut before = offset(query);
+    let mut found = Vec::new();
+    if before < stats.total {
+        let agents = agents_statement(query, after);
+        let mut select = connection.prepare_cached(agents.sql())?;
+        let mut rows = select.query(agents.parameters())?;
+        while found.len() < wanted
+            && let Some(row) = rows.next()?
+        {
+            let (agent, count): (AgentId, u64) = (get(row, 0)?, get(row, 1)?);
+            if before >= count {
+                before -= count;
+                continue;
+            }
+            let mut of_agent = query.clone();
+            of_agent.filter.agent = Some(agent);
+            let within = after.filter(|after| after.agent == agent);
+            found.extend(keys(connection, &key_statement(&of_agent, within, before))?);
+            before = 0;
+        }
+    }
+    found.truncate(wanted);
+    filled(connection, query, found, stats)
+}
+
+/// Agents by name, from the one that `after` names, each with how many of its states pass.
+pub(crate) fn agents_statement(query: &UpdateQuery, after: Option<&Position>) -> Statement {
+    let mut statement = Statement::new("SELECT a.agent_id, ");
+    if query.filter.search.is_some() {
+        statement.push(
+            "(SELECT COUNT(*) FROM current_package_state AS s CROSS JOIN packages AS p ON p.package_ref = s.package_ref
+              WHERE s.agent_ref = a.agent_ref",
+        );
+        narrow(&mut statement, &query.filter);
+    } else {
+        statement.push("(SELECT COALESCE(SUM(s.count), 0) FROM update_counters AS s WHERE s.agent_ref = a.agent_ref");
+        narrow_states(&mut statement, &query.filter);
+        if let Some(manager) = &query.filter.manager {
+            statement.push(" AND s.manager = ").bind(manager.as_str().to_owned());
+        }
+    }
+    statement.push(") FROM agents AS a");
+    let (from, direction) = if query.sort.reverse { (" <= (", " DESC") } else { (" >= (", "") };
+    if let Some(after) = after {
+        statement.push(" WHERE (a.name, a.agent_id)").push(from).bind(after.agent_name.as_str().to_owned());
+        statement.push(", ").bind(after.agent.as_uuid().as_bytes().to_vec()).push(")");
+    }
+    statement.push(" ORDER BY a.name").push(direction).push(", a.agent_id").push(direction);
+    statement
 }
 
 /// Rows before the page.
@@ -135,25 +190,22 @@ enum Walk {
     OneAgent,
     /// Packages by name, and of each the agents that have it, then sorted.
     Packages,
-    /// Agents by name, and of each its packages.
-    Agents,
     /// All states, then sorted.
     States,
 }
 
 impl Walk {
     fn of(query: &UpdateQuery) -> Self {
-        match (query.filter.agent, query.sort.key, &query.filter.search) {
-            (Some(_), ..) => Self::OneAgent,
-            (None, _, Some(_)) => Self::Packages,
-            (None, SortKey::Agent, None) => Self::Agents,
-            (None, _, None) => Self::States,
+        match (query.filter.agent, &query.filter.search) {
+            (Some(_), _) => Self::OneAgent,
+            (None, Some(_)) => Self::Packages,
+            (None, None) => Self::States,
         }
     }
 
     const fn tables(self) -> &'static str {
         match self {
-            Self::OneAgent | Self::Agents => {
+            Self::OneAgent => {
                 "agents AS a
                  CROSS JOIN current_package_state AS s ON s.agent_ref = a.agent_ref
                  CROSS JOIN packages AS p ON p.package_ref = s.package_ref"

@@ -13,10 +13,10 @@ use crate::{
     names::PackageKey,
     offer::{Offer, OfferInput},
     query::{PageSize, PageStart, StatusFilter, UpdateFilter, UpdateQuery, UpdateRow, UpdateStats},
-    report::{ReportAnswer, Scope},
+    report::{Report, ReportAnswer, Scope},
     store::Store,
     time::Timestamp,
-    work::Decision,
+    work::{Decision, RecordReport, SubmitBatch, UnitOfWork, Withheld},
 };
 use std::sync::Arc;
 
@@ -167,4 +167,15 @@ pub(super) fn pool(seed: u64, manager: &str, count: usize) -> (Vec<OfferInput>, 
 /// A complete scan of `apt`, scanned `second` seconds after the start.
 pub(super) fn apt(second: u32, offers: &[(PackageKey, Offer)]) -> Scope {
     scope_of("apt", at(second), offers, &[])
+}
+
+/// The unit of work that submits events of an agent as `batch`.
+pub(super) fn batch_work(agent: AgentId, batch: BatchId, events: Vec<EventInput>, received_at: Timestamp) -> Result<UnitOfWork, Failure> {
+    let batch = Batch::new(agent, batch, Actor::Agent, events).map_err(|refusal| Failure::new(refusal.to_string()))?;
+    Ok(UnitOfWork::SubmitBatch(SubmitBatch { batch, received_at, withheld: Withheld::default() }))
+}
+
+/// The unit of work that records a report, cut into batches of `batch_events`.
+pub(super) fn report_work(agent: AgentId, report: Report, received_at: Timestamp, batch_events: u32) -> UnitOfWork {
+    UnitOfWork::RecordReport(RecordReport { agent, report, received_at, batch_events, withheld: Withheld::default() })
 }

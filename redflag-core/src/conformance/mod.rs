@@ -14,19 +14,28 @@
 //! backend can do wrong: lose, tear, repeat, reorder or misread.
 
 mod atomicity;
+mod catalogs;
+mod clauses;
 mod concurrency;
 mod decisions;
 mod differential;
+mod extremes;
+mod faults;
+mod faulty;
 pub mod generate;
 mod history;
 mod idempotency;
 mod lab;
+mod log;
 mod queries;
+mod readers;
 mod records;
 mod reports;
 mod round_trip;
 
+pub use clauses::{Clause, Coverage, clauses};
 pub use differential::{MemoryHarness, compare_with_memory, transcript};
+pub use faulty::{Fault, Faulty, dropped_after};
 pub use history::{Shape, history};
 pub use lab::Lab;
 
@@ -234,6 +243,37 @@ registry! { $
         batches_of_one_agent_serialise ["R5" "F1" "F3"]
         agents_do_not_disturb_each_other ["R5" "B5"]
         reports_in_opposite_order_and_a_decision_do_not_deadlock ["R5"]
+    }
+    faults {
+        a_lost_acknowledgement_is_found_by_asking_again ["B8" "B5" "R1a" "R6"]
+        a_lost_acknowledgement_of_a_record_is_found_by_reading ["B8"]
+        work_that_is_judged_twice_has_one_effect ["B8" "B1"]
+        a_dropped_batch_is_stored_whole_or_not_at_all ["B1" "B8"]
+        a_dropped_report_is_stored_whole_or_not_at_all ["B1" "B8" "R1"]
+    }
+    catalogs {
+        names_of_a_rehearsal_are_forgotten ["B1" "B13"]
+        names_of_refused_work_are_forgotten ["B1" "B6"]
+        equal_names_are_told_apart_in_every_order ["Q1" "B13"]
+    }
+    readers {
+        a_page_and_its_counts_are_of_one_moment ["Q2" "B1" "R1"]
+        a_state_is_never_seen_without_its_events ["B1" "S1"]
+        a_walk_among_writers_sees_every_steady_row_once ["Q1"]
+    }
+    extremes {
+        a_report_with_every_field_at_its_limit_reads_back ["B13"]
+        times_are_data_and_order_nothing ["B11" "B13"]
+        report_sequences_reach_their_end ["R3" "B13"]
+        a_batch_of_the_largest_size_is_one ["B1" "B4" "B10"]
+        too_many_decisions_are_refused_whole ["B10"]
+        a_report_of_two_thousand_batches_is_one ["B1" "B12" "R1"]
+        records_of_every_size_replace_each_other ["B13"]
+        every_word_is_accepted_by_the_schema ["S6" "S7" "S8" "A2"]
+    }
+    log {
+        what_was_written_is_never_rewritten ["D1" "S1"]
+        derived_ids_follow_from_their_source ["B14"]
     }
     differential {
         histories_read_like_the_memory_store ["B1" "S1" "Q1" "Q2" "R1"]

@@ -20,13 +20,13 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-const SORTS: [SortKey; 4] = [SortKey::Severity, SortKey::Name, SortKey::Agent, SortKey::LastChange];
+pub(super) const SORTS: [SortKey; 4] = [SortKey::Severity, SortKey::Name, SortKey::Agent, SortKey::LastChange];
 
-fn any() -> UpdateFilter {
+pub(super) fn any() -> UpdateFilter {
     UpdateFilter { status: StatusFilter::Any, ..UpdateFilter::default() }
 }
 
-fn asked<T>(query: Result<T, QueryError>) -> Result<T, Failure> {
+pub(super) fn asked<T>(query: Result<T, QueryError>) -> Result<T, Failure> {
     query.map_err(|error| Failure::new(error.to_string()))
 }
 
@@ -42,13 +42,17 @@ async fn crowded(harness: &dyn Harness) -> Result<Lab, Failure> {
 }
 
 pub(super) async fn every_row_stands_on_exactly_one_page(harness: &dyn Harness) -> CheckResult {
-    let lab = crowded(harness).await?;
+    every_order_is_the_reference(&crowded(harness).await?, &[1, 7, 50, 144, 500]).await
+}
+
+/// Walks the 144 open rows of a lab in every order, by cursor and by number, with pages of `sizes` rows.
+pub(super) async fn every_order_is_the_reference(lab: &Lab, sizes: &[u32]) -> CheckResult {
     for key in SORTS {
         for reverse in [false, true] {
-            for rows in [1, 7, 50, 144, 500] {
+            for rows in sizes.iter().copied() {
                 let query = UpdateQuery { sort: Sort { key, reverse }, size: asked(PageSize::new(rows))?, ..UpdateQuery::default() };
-                let by_cursor = walk_by_cursor(&lab, query.clone()).await?;
-                let by_number = walk_by_number(&lab, query.clone()).await?;
+                let by_cursor = walk_by_cursor(lab, query.clone()).await?;
+                let by_number = walk_by_number(lab, query.clone()).await?;
                 ensure_eq!(by_cursor.len(), 144, "rows by cursor, sorted by {}, {rows} a page", query.sort);
                 let distinct: BTreeSet<_> = by_cursor.iter().map(UpdateRow::id).collect();
                 ensure_eq!(distinct.len(), 144, "distinct rows by cursor, sorted by {}, {rows} a page", query.sort);

@@ -1,0 +1,74 @@
+//! Reading the log: batches, rejections, events, history and reports. The keys already sort the way each is read.
+
+use crate::{
+    documents::Document,
+    error::Failure,
+    lists,
+    load::{all, find, find_batch},
+    tables::{self, BATCHES, EVENTS, EVENTS_OF_PACKAGE, HISTORY, REJECTIONS, REPORTS},
+};
+use redb::ReadTransaction;
+use redflag_core::{
+    batch::{BatchRecord, RejectedItem},
+    event::RecordedEvent,
+    ids::{AgentId, BatchId, UpdateId},
+    query::{BatchPage, BatchQuery, BatchRow},
+    report::StoredReport,
+    state::VersionChange,
+};
+use std::cmp::Reverse;
+
+pub(crate) fn batch(transaction: &ReadTransaction, agent: AgentId, batch: BatchId) -> Result<Option<BatchRecord>, Failure> {
+    find_batch(&transaction.open_table(BATCHES)?, agent, batch)
+}
+
+pub(crate) fn rejections(transaction: &ReadTransaction, agent: AgentId, batch: BatchId) -> Result<Vec<RejectedItem>, Failure> {
+    let (agent, batch) = (tables::agent(agent), tables::batch(batch));
+    all(transaction.open_table(REJECTIONS)?.range((agent, batch, 0)..=(agent, batch, u32::MAX))?)
+}
+
+/// A page of batches, newest first: by receive time, then agent, then number.
+pub(crate) fn batches(transaction: &ReadTransaction, query: &BatchQuery) -> Result<BatchPage, Failure> {
+    let table = transaction.open_table(BATCHES)?;
+    let mut rows = Vec::new();
+    for head in lists::heads(transaction, query.agent)? {
+        let agent = tables::agent(head.agent);
+        let records: Vec<BatchRecord> = all(table.range((agent, 0)..=(agent, tables::Uuid::MAX))?)?;
+        let wanted = records.into_iter().filter(|record| !query.with_rejections || record.receipt.rejected > 0);
+        rows.extend(wanted.map(|record| BatchRow { agent_name: head.name.clone(), record }));
+    }
+    rows.sort_unstable_by_key(|row| Reverse((row.record.receipt.received_at, row.record.receipt.agent, row.record.receipt.number)));
+    let total = rows.len() as u64;
+    let start = usize::try_from(query.page.offset(query.size)).unwrap_or(usize::MAX);
+    Ok(BatchPage { items: rows.into_iter().skip(start).take(query.size.get() as usize).collect(), total })
+}
+
+/// Every event of one package, through the index that holds their sequences.
+pub(crate) fn events(transaction: &ReadTransaction, id: &UpdateId) -> Result<Vec<RecordedEvent>, Failure> {
+    let events = transaction.open_table(EVENTS)?;
+    let of_package = transaction.open_table(EVENTS_OF_PACKAGE)?;
+    let event = |sequence: u64| {
+        let missing = || Failure::corrupt(format!("event {sequence} of agent {} is in the index and not in the log", id.agent));
+        find(&events, (tables::agent(id.agent), sequence))?.ok_or_else(missing)
+    };
+    of_package.range(tables::numbered(tables::update(id)))?.map(|entry| event(entry?.1.value())).collect()
+}
+
+pub(crate) fn replay(transaction: &ReadTransaction, agent: AgentId, after: u64, limit: u32) -> Result<Vec<RecordedEvent>, Failure> {
+    // After the largest sequence there is nothing.
+    let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
+    let agent = tables::agent(agent);
+    let events = transaction.open_table(EVENTS)?;
+    let later = events.range((agent, first)..=(agent, u64::MAX))?;
+    later.take(limit as usize).map(|entry| RecordedEvent::read(entry?.1.value())).collect()
+}
+
+pub(crate) fn history(transaction: &ReadTransaction, id: &UpdateId) -> Result<Vec<VersionChange>, Failure> {
+    all(transaction.open_table(HISTORY)?.range(tables::numbered(tables::update(id)))?)
+}
+
+pub(crate) fn reports(transaction: &ReadTransaction, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, Failure> {
+    let reports = transaction.open_table(REPORTS)?;
+    let newest_first = reports.range(tables::numbered(tables::agent(agent)))?.rev();
+    newest_first.take(limit as usize).map(|entry| StoredReport::read(entry?.1.value())).collect()
+}

@@ -1,0 +1,102 @@
+//! What is stored under which key: the whole layout of the file.
+//!
+//! Keys begin with the agent, because every unit of work is about one agent, and are tuples that sort the way they are read. The
+//! value holds everything, also what the key repeats, so that keys only ever find things and are never parsed.
+
+use redb::TableDefinition;
+use redflag_core::{
+    ids::{AgentId, BatchId, EventId, ReportId, UpdateId},
+    names::{Arch, Manager, PackageKey},
+};
+use std::ops::RangeInclusive;
+
+/// One of core's values as JSON (see [`crate::documents`]).
+pub(crate) type Json = &'static [u8];
+
+/// The number of a UUID; numbers sort as the bytes of their UUIDs do.
+pub(crate) type Uuid = u128;
+
+/// An agent's package: agent, manager, name, architecture (empty where there is none).
+pub(crate) type Package<'a> = (Uuid, &'a str, &'a str, &'a str);
+
+/// The layout's version; a file with a larger one was written by a newer program (clause D4).
+pub(crate) const LAYOUT: u64 = 1;
+
+/// `layout`: [`LAYOUT`].
+pub(crate) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// Agent: its head.
+pub(crate) const AGENTS: TableDefinition<'_, Uuid, Json> = TableDefinition::new("agents");
+
+/// Package: its state.
+pub(crate) const STATES: TableDefinition<'_, Package<'static>, Json> = TableDefinition::new("states");
+
+/// Agent and sequence: an event. The agent's stream is a range in order.
+pub(crate) const EVENTS: TableDefinition<'_, (Uuid, u64), Json> = TableDefinition::new("events");
+
+/// Package and revision: the event's sequence. The events of a package are a range in order.
+pub(crate) const EVENTS_OF_PACKAGE: TableDefinition<'_, (Package<'static>, u64), u64> = TableDefinition::new("events_of_package");
+
+/// Agent and event id, only of ids that callers chose (clause B14): where the event stands.
+pub(crate) const CHOSEN_IDS: TableDefinition<'_, (Uuid, Uuid), Json> = TableDefinition::new("chosen_ids");
+
+/// Package and sequence: a change of version.
+pub(crate) const HISTORY: TableDefinition<'_, (Package<'static>, u64), Json> = TableDefinition::new("history");
+
+/// Agent and batch id: a batch.
+pub(crate) const BATCHES: TableDefinition<'_, (Uuid, Uuid), Json> = TableDefinition::new("batches");
+
+/// Agent, batch id and index: a rejected event.
+pub(crate) const REJECTIONS: TableDefinition<'_, (Uuid, Uuid, u32), Json> = TableDefinition::new("rejections");
+
+/// Agent and number in order of arrival: a report. A late report has a low sequence and still is the newest (clause R3), so the
+/// sequence cannot be the key.
+pub(crate) const REPORTS: TableDefinition<'_, (Uuid, u64), Json> = TableDefinition::new("reports");
+
+/// Agent and report id: the report's number.
+pub(crate) const REPORT_NUMBERS: TableDefinition<'_, (Uuid, Uuid), u64> = TableDefinition::new("report_numbers");
+
+/// Namespace and key: a record.
+pub(crate) const RECORDS: TableDefinition<'_, (&str, &str), Json> = TableDefinition::new("records");
+
+/// Sorts after every manager, name and architecture, which are printable ASCII.
+const LAST: &str = "\u{10ffff}";
+
+pub(crate) fn agent(agent: AgentId) -> Uuid {
+    agent.as_uuid().as_u128()
+}
+
+pub(crate) fn batch(batch: BatchId) -> Uuid {
+    batch.as_uuid().as_u128()
+}
+
+pub(crate) fn report(report: ReportId) -> Uuid {
+    report.as_uuid().as_u128()
+}
+
+pub(crate) fn event(event: EventId) -> Uuid {
+    event.as_uuid().as_u128()
+}
+
+pub(crate) fn package(of: AgentId, package: &PackageKey) -> Package<'_> {
+    (agent(of), package.manager.as_str(), package.name.as_str(), package.arch.as_ref().map_or("", Arch::as_str))
+}
+
+pub(crate) fn update(id: &UpdateId) -> Package<'_> {
+    package(id.agent, &id.package)
+}
+
+/// All packages of an agent.
+pub(crate) fn packages_of(of: AgentId) -> RangeInclusive<Package<'static>> {
+    (agent(of), "", "", "")..=(agent(of), LAST, LAST, LAST)
+}
+
+/// All packages of one manager of an agent.
+pub(crate) fn packages_of_manager(of: AgentId, manager: &Manager) -> RangeInclusive<Package<'_>> {
+    (agent(of), manager.as_str(), "", "")..=(agent(of), manager.as_str(), LAST, LAST)
+}
+
+/// All numbers under `key`: sequences, revisions or numbers of reports.
+pub(crate) const fn numbered<K: Copy>(key: K) -> RangeInclusive<(K, u64)> {
+    (key, 0)..=(key, u64::MAX)
+}

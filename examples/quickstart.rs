@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use redflag_agent::{
-    Agent, AgentHome, Delivery, EnrolOptions, PlainHttp, ReportSummary, RunOptions, Simulation, SimulationOptions, Stage, enrol, scan,
+    Agent, AgentHome, Delivery, EnrolOptions, PlainHttp, ReportSummary, RunOptions, Simulation, SimulationOptions, SimulationSummary,
+    Stage, enrol, scan,
 };
 use redflag_core::Fleet;
 use redflag_examples::ApiReader;
@@ -18,6 +19,7 @@ use std::{
     io::{self, IsTerminal as _},
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -42,7 +44,7 @@ struct Arguments {
     #[arg(long, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
     /// Add this many simulated agents, labelled as such; the first has about 3,772 updates
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_000))]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(0..=2_000))]
     demo: u32,
     /// End as soon as the updates can be read through the HTTP API
     #[arg(long)]
@@ -53,12 +55,23 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
         .with_writer(io::stderr)
         .init();
+    match run(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The causes in one line: a backtrace says nothing to who only wanted to see it run.
+            eprintln!("quickstart: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let started = Instant::now();
     let data = data_directory(arguments.data.as_deref())?;
     let database = data.join("redflag.db");
@@ -67,7 +80,10 @@ async fn main() -> anyhow::Result<()> {
     let port = if arguments.data.is_some() { PORT_WITH_DATA } else { 0 };
     let listen = arguments.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
     let settings = Settings { listen, database: database.display().to_string(), ..Settings::default() };
-    let server = Server::bind(settings, Fleet::new(store)).await?;
+    let server = Server::bind(settings, Fleet::new(store)).await.with_context(|| match listen.ip().is_loopback() {
+        true => format!("starting the server on {listen}; --listen takes another address, port 0 any free one"),
+        false => "the quickstart speaks plain HTTP, so it listens on this machine only".to_owned(),
+    })?;
     let url = server.url();
     let own_link = server.sign_in_link().await?;
     let persons_link = server.sign_in_link().await?;
@@ -81,9 +97,10 @@ async fn main() -> anyhow::Result<()> {
     if let Delivery::Waiting { reason, .. } | Delivery::SetAside { reason } = &summary.delivery {
         anyhow::bail!("the report of this machine was not taken: {reason}");
     }
-    if arguments.demo > 0 {
-        simulate(&url, &token, arguments.demo, &progress).await?;
-    }
+    let simulated = match arguments.demo {
+        0 => None,
+        agents => Some(simulate(&url, &token, agents, &progress).await?),
+    };
     let answer = read_back(&own_link, &agent, &summary).await?;
     progress.finish();
 
@@ -93,9 +110,10 @@ async fn main() -> anyhow::Result<()> {
         answer["database"] = json!(database);
         println!("{answer}");
     } else {
-        tell_people(&summary, &answer, &persons_link, &database, arguments.once);
+        tell_people(&summary, &answer, simulated.as_ref(), &database);
     }
     if !arguments.once {
+        println!("\nOpen this link to sign in (once, within 15 minutes):\n\n  {persons_link}\n\nCtrl-C ends it.");
         let waiting = tokio::spawn(cancel_when_interrupted(shutdown.clone()));
         agent.run(&RunOptions { interval: Duration::from_mins(5) }, shutdown.clone()).await?;
         waiting.await.context("waiting for Ctrl-C")??;
@@ -123,10 +141,9 @@ async fn enrolled_agent(data: &Path, url: &str, token: &str) -> anyhow::Result<A
     Agent::open(home, scan::scanners()).context("opening the agent")
 }
 
-async fn simulate(url: &str, token: &str, agents: u32, progress: &Narrator) -> anyhow::Result<()> {
+async fn simulate(url: &str, token: &str, agents: u32, progress: &Narrator) -> anyhow::Result<SimulationSummary> {
     let options = SimulationOptions { server: url.to_owned(), token: token.to_owned(), agents, ..SimulationOptions::default() };
-    Simulation::new(options).run(&mut |stage: &Stage| progress.tell(stage)).await.context("simulating a fleet")?;
-    Ok(())
+    Simulation::new(options).run(&mut |stage: &Stage| progress.tell(stage)).await.context("simulating a fleet")
 }
 
 /// Reads what was stored through the HTTP API, every row of it, and makes sure that it is what was reported.
@@ -166,15 +183,16 @@ async fn read_back(link: &str, agent: &Agent, summary: &ReportSummary) -> anyhow
     }))
 }
 
-fn tell_people(summary: &ReportSummary, answer: &Value, link: &str, database: &Path, once: bool) {
+fn tell_people(summary: &ReportSummary, answer: &Value, simulated: Option<&SimulationSummary>, database: &Path) {
     for scope in &summary.scopes {
         let trouble = scope.error.as_ref().map_or(String::new(), |error| format!("  ({} scan: {error})", scope.result));
-        println!("{:>8}: {} updates, {} can be installed now{trouble}", scope.manager, scope.updates, scope.installable);
+        println!("{:>9}: {} updates, {} can be installed now{trouble}", scope.manager, scope.updates, scope.installable);
     }
-    println!("{:>8}: {} updates, stored in {} batches in {}", "total", answer["updates_total"], answer["batches"], database.display());
-    if !once {
-        println!("\nOpen this link to sign in (once, within 15 minutes):\n\n  {link}\n\nCtrl-C ends it.");
+    println!("{:>9}: {} updates in {} batches", "this host", answer["updates_total"], answer["batches"]);
+    if let Some(simulated) = simulated {
+        println!("{:>9}: {} updates of {} invented hosts, tagged `simulated`", "simulated", simulated.updates, simulated.agents);
     }
+    println!("{:>9}: {}", "database", database.display());
 }
 
 async fn cancel_when_interrupted(shutdown: CancellationToken) -> io::Result<()> {
@@ -204,7 +222,7 @@ impl Narrator {
         let message = match stage {
             Stage::Scanning { manager } => format!("scanning {manager}"),
             Stage::Scanned { manager, result, updates } => format!("scanned {manager}: {updates} updates ({result})"),
-            Stage::Sending { bytes, .. } => format!("reporting {} KiB", bytes / 1024),
+            Stage::Sending { bytes, .. } => format!("reporting {bytes} bytes"),
             Stage::Retrying { error, after } => format!("trying again in {after:.1?}: {error}"),
             Stage::Enrolled { agents, of } => format!("simulated agents enrolled: {agents} of {of}"),
             Stage::Reported { agents, of, .. } => format!("simulated agents reported: {agents} of {of}"),

@@ -15,7 +15,8 @@ use redflag_core::{
 };
 use std::{fmt, fs::File, path::Path, sync::Arc};
 
-/// A fleet in one redb file. Cloning is cheap and shares the file, which closes with the last clone.
+/// A fleet in one redb file. Cloning is cheap and shares the file, which closes with the last clone, or with the last transaction
+/// that was under way by then.
 ///
 /// Every method must be called within a tokio runtime. Dropping a future abandons its answer, not its work: a transaction that
 /// has begun runs to its end, and submitting the same work again tells what became of it (clause B8).

@@ -1,0 +1,86 @@
+//! What was acknowledged survives `kill -9`: what the kit, which lives in one process, cannot know.
+//!
+//! The test starts itself as a child that submits one batch after the other and says which were acknowledged.
+
+use redflag_core::{
+    Fleet,
+    batch::Batch,
+    conformance::{
+        Lab,
+        generate::{Rng, agent, at, batch_id, discovered, enrolment, event_id, offers},
+    },
+    event::Actor,
+    store::{EventStore as _, StateStore as _},
+};
+use redflag_example_backend::RedbStore;
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+/// Set in the child: the file to write.
+const FILE: &str = "REDFLAG_KILLED_CHILD_FILE";
+const EVENTS: u64 = 20;
+const KILLS: u64 = 5;
+
+#[tokio::test]
+async fn acknowledged_batches_survive_kill_9() {
+    if let Some(file) = env::var_os(FILE) {
+        submit_until_killed(Path::new(&file)).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("fleet.redb");
+    let mut acknowledged = 0;
+    for kill in 1..=KILLS {
+        acknowledged = acknowledged_before_kill(&file, acknowledged + kill);
+        let store = RedbStore::open(&file).expect("the file opens after its writer was killed");
+        let head = store.agent(agent(0)).await.unwrap().expect("the agent's enrolment was acknowledged");
+        // The commit under way when the child was killed may have been in time.
+        assert!((acknowledged..=acknowledged + 1).contains(&head.batches), "{acknowledged} acknowledged, {} stored", head.batches);
+        let log = store.replay(agent(0), 0, u32::MAX).await.unwrap();
+        assert_eq!((log.len() as u64, head.events), (head.batches * EVENTS, head.batches * EVENTS), "no batch is torn");
+        Lab::over(Arc::new(store)).counts_agree().await.unwrap();
+    }
+}
+
+/// Starts a child, kills it once it said that batch `enough` was acknowledged; answers the last one it said so of.
+fn acknowledged_before_kill(file: &Path, enough: u64) -> u64 {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "acknowledged_batches_survive_kill_9", "--nocapture"])
+        .env(FILE, file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let mut last = 0;
+    for line in output.lines() {
+        let line = line.unwrap();
+        // The harness may print the test's name before the first one.
+        let Some((_, number)) = line.rsplit_once("acknowledged ") else { continue };
+        last = number.parse().unwrap();
+        if last >= enough {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(last >= enough, "the child ended by itself after batch {last}");
+    last
+}
+
+async fn submit_until_killed(file: &Path) {
+    let fleet = Fleet::new(RedbStore::open(file).unwrap());
+    fleet.enrol(enrolment(0)).await.unwrap();
+    let first = fleet.store().agent(agent(0)).await.unwrap().unwrap().batches + 1;
+    for number in first.. {
+        let manager = format!("manager{number}");
+        let offers = offers(&mut Rng::new(number), &manager, EVENTS as usize);
+        let events = (number * EVENTS..).zip(offers).map(|(id, offer)| discovered(event_id(id), &manager, offer)).collect();
+        let batch = Batch::new(agent(0), batch_id(number), Actor::Agent, events).unwrap();
+        let receipt = fleet.submit(batch, at(1)).await.unwrap();
+        assert_eq!((receipt.number, u64::from(receipt.accepted)), (number, EVENTS));
+        println!("acknowledged {number}");
+    }
+}

@@ -72,6 +72,10 @@ impl PostgresStore {
             Pooling::Session => STATEMENTS_KEPT,
             Pooling::Transaction => 0,
         };
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            // The URL itself may hold a password.
+            return Err(StoreError::caused(StoreErrorKind::Misconfigured, "the URL does not begin with postgres://"));
+        }
         let connect: PgConnectOptions = url.parse().map_err(Failure::Sqlx)?;
         let pool = PgPoolOptions::new()
             .max_connections(options.connections.max(1))

@@ -41,7 +41,7 @@ impl Transactions {
         let plans = "SET LOCAL plan_cache_mode TO force_custom_plan";
         Self {
             pool,
-            begin_write: format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {path}; {limits}").into(),
+            begin_write: format!("BEGIN ISOLATION LEVEL READ COMMITTED; {path}; {limits}").into(),
             begin_read: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}; {limits}; {plans}").into(),
             prepared: *pooling == Pooling::Session,
         }

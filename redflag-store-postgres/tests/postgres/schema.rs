@@ -1,6 +1,6 @@
 //! The schema on a real PostgreSQL: it applies, twice is once, newer is refused, and it accepts every word the code can write.
 
-use crate::server::Server;
+use crate::server::{Server, into_schema};
 use redflag_core::{
     event::EventWord,
     store::{Expected, RecordStore as _, StoreErrorKind},
@@ -15,12 +15,6 @@ async fn migrated() -> (Server, Options, PgConnection) {
     server.open(&options).await;
     let connection = into_schema(&server, &options).await;
     (server, options, connection)
-}
-
-async fn into_schema(server: &Server, options: &Options) -> PgConnection {
-    let mut connection = PgConnection::connect(&server.url()).await.expect("the server accepts connections");
-    connection.execute(AssertSqlSafe(format!("SET search_path TO {}", options.schema))).await.expect("the search path is set");
-    connection
 }
 
 async fn state_of(connection: &mut PgConnection, statement: &str) -> Result<(), String> {

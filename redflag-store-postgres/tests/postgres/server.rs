@@ -6,6 +6,7 @@ use redflag_core::{
     store::{Durability, Store},
 };
 use redflag_store_postgres::{Options, Pooling, PostgresStore};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
     atomic::{AtomicU32, Ordering},
@@ -31,6 +32,11 @@ impl Server {
         }))
     }
 
+    /// A server of one test's own, whose settings it may change.
+    pub(crate) fn own() -> Self {
+        Self(Arc::new(tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)")))
+    }
+
     pub(crate) fn url(&self) -> String {
         self.0.connection_string()
     }
@@ -44,6 +50,13 @@ impl Server {
     pub(crate) async fn open(&self, options: &Options) -> PostgresStore {
         PostgresStore::connect(&self.url(), options.clone()).await.expect("the store opens")
     }
+}
+
+/// A connection into the schema of a fleet.
+pub(crate) async fn into_schema(server: &Server, options: &Options) -> PgConnection {
+    let mut connection = PgConnection::connect(&server.url()).await.expect("the server accepts connections");
+    connection.execute(AssertSqlSafe(format!("SET search_path TO {}", options.schema))).await.expect("the search path is set");
+    connection
 }
 
 /// Stores in schemas of their own.

@@ -15,7 +15,8 @@ use redflag_core::{
 use redflag_example_backend::RedbStore;
 use std::{
     env,
-    io::{BufRead as _, BufReader},
+    error::Error,
+    io::{self, BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
@@ -29,13 +30,13 @@ const KILLS: u64 = 5;
 #[tokio::test]
 async fn acknowledged_batches_survive_kill_9() {
     if let Some(file) = env::var_os(FILE) {
-        submit_until_killed(Path::new(&file)).await;
+        submit_until_killed(Path::new(&file)).await.expect("the child writes until it is killed");
     }
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("fleet.redb");
     let mut acknowledged = 0;
     for kill in 1..=KILLS {
-        acknowledged = acknowledged_before_kill(&file, acknowledged + kill);
+        acknowledged = acknowledged_before_kill(&file, acknowledged + kill).expect("a child can be started and killed");
         let store = RedbStore::open(&file).expect("the file opens after its writer was killed");
         let head = store.agent(agent(0)).await.unwrap().expect("the agent's enrolment was acknowledged");
         // The commit under way when the child was killed may have been in time.
@@ -47,40 +48,38 @@ async fn acknowledged_batches_survive_kill_9() {
 }
 
 /// Starts a child, kills it once it said that batch `enough` was acknowledged; answers the last one it said so of.
-fn acknowledged_before_kill(file: &Path, enough: u64) -> u64 {
-    let mut child = Command::new(env::current_exe().unwrap())
+fn acknowledged_before_kill(file: &Path, enough: u64) -> Result<u64, Box<dyn Error>> {
+    let mut child = Command::new(env::current_exe()?)
         .args(["--exact", "acknowledged_batches_survive_kill_9", "--nocapture"])
         .env(FILE, file)
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
+        .spawn()?;
     let mut last = 0;
-    for line in output.lines() {
-        let line = line.unwrap();
+    for line in BufReader::new(child.stdout.take().ok_or("the child has no output")?).lines() {
         // The harness may print the test's name before the first one.
-        let Some((_, number)) = line.rsplit_once("acknowledged ") else { continue };
-        last = number.parse().unwrap();
-        if last >= enough {
-            child.kill().unwrap();
+        if let Some((_, number)) = line?.rsplit_once("acknowledged ") {
+            last = number.parse()?;
+            if last >= enough {
+                child.kill()?;
+            }
         }
     }
-    child.wait().unwrap();
-    assert!(last >= enough, "the child ended by itself after batch {last}");
-    last
+    child.wait()?;
+    if last < enough { Err(format!("the child ended by itself after batch {last}").into()) } else { Ok(last) }
 }
 
-async fn submit_until_killed(file: &Path) {
-    let fleet = Fleet::new(RedbStore::open(file).unwrap());
-    fleet.enrol(enrolment(0)).await.unwrap();
-    let first = fleet.store().agent(agent(0)).await.unwrap().unwrap().batches + 1;
-    for number in first.. {
+async fn submit_until_killed(file: &Path) -> Result<(), Box<dyn Error>> {
+    let fleet = Fleet::new(RedbStore::open(file)?);
+    fleet.enrol(enrolment(0)).await?;
+    let head = fleet.store().agent(agent(0)).await?.ok_or("the agent was just enrolled")?;
+    for number in head.batches + 1.. {
         let manager = format!("manager{number}");
         let offers = offers(&mut Rng::new(number), &manager, EVENTS as usize);
         let events = (number * EVENTS..).zip(offers).map(|(id, offer)| discovered(event_id(id), &manager, offer)).collect();
-        let batch = Batch::new(agent(0), batch_id(number), Actor::Agent, events).unwrap();
-        let receipt = fleet.submit(batch, at(1)).await.unwrap();
+        let batch = Batch::new(agent(0), batch_id(number), Actor::Agent, events)?;
+        let receipt = fleet.submit(batch, at(1)).await?;
         assert_eq!((receipt.number, u64::from(receipt.accepted)), (number, EVENTS));
-        println!("acknowledged {number}");
+        writeln!(io::stdout(), "acknowledged {number}")?;
     }
+    Ok(())
 }

@@ -228,7 +228,8 @@ pub(crate) struct Planner<'a> {
     withheld: &'a Withheld,
     context: Context,
     head: AgentHead,
-    working: HashMap<PackageKey, PackageState>,
+    /// Places in the changed states.
+    working: HashMap<PackageKey, usize>,
     /// Ids accepted within this unit of work.
     accepted_ids: HashMap<EventId, (Digest, BatchId, u32)>,
     changes: Changes,
@@ -287,10 +288,9 @@ impl<'a> Planner<'a> {
     /// What must be written, with the agent's head as it is after `finish`.
     pub(crate) fn finish(mut self, finish: impl FnOnce(&mut AgentHead)) -> Changes {
         finish(&mut self.head);
-        for (package, after) in &self.working {
-            self.changes.counters.record(self.loaded.states.get(package), Some(after));
+        for after in &self.changes.states {
+            self.changes.counters.record(self.loaded.states.get(&after.package), Some(after));
         }
-        self.changes.states = self.working.into_values().collect();
         self.changes.states.sort_unstable_by(|a, b| a.package.cmp(&b.package));
         self.changes.head = Some(self.head);
         self.changes
@@ -315,7 +315,8 @@ impl<'a> Planner<'a> {
                 other => other,
             };
         }
-        let before = self.working.get(&event.package).or_else(|| self.loaded.states.get(&event.package));
+        let place = self.working.get(&event.package).copied();
+        let before = place.map(|place| &self.changes.states[place]).or_else(|| self.loaded.states.get(&event.package));
         let after = match state::apply(before, &event, &self.context) {
             Ok(after) => after,
             Err(rejection) => return self.reject_event(batch, index, rejection, &event),
@@ -328,7 +329,13 @@ impl<'a> Planner<'a> {
             self.changes.chosen_ids.push(ChosenEventId { event: event.id, sequence, digest, batch, index });
         }
         let revision = after.revision;
-        self.working.insert(after.package.clone(), after);
+        match place {
+            Some(place) => self.changes.states[place] = after,
+            None => {
+                self.working.insert(after.package.clone(), self.changes.states.len());
+                self.changes.states.push(after);
+            }
+        }
         let Context { actor, received_at } = self.context.clone();
         self.changes.events.push(RecordedEvent { event, sequence, revision, batch, index, actor, source, received_at });
         Outcome::Accepted

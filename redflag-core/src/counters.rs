@@ -52,12 +52,10 @@ impl CounterChanges {
 
     fn add(&mut self, state: Option<&PackageState>, difference: i64) {
         let Some(state) = state else { return };
-        let key = CounterKey::of(state);
-        let sum = self.0.get(&key).copied().unwrap_or(0) + difference;
-        if sum == 0 {
-            self.0.remove(&key);
-        } else {
-            self.0.insert(key, sum);
+        let sum = self.0.entry(CounterKey::of(state)).or_default();
+        *sum += difference;
+        if *sum == 0 {
+            self.0.remove(&CounterKey::of(state));
         }
     }
 

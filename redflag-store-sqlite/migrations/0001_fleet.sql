@@ -159,8 +159,8 @@ CREATE TABLE current_package_state (
     PRIMARY KEY (agent_ref, package_ref)
 ) STRICT, WITHOUT ROWID;
 
--- Everything lists filter by, so that they are narrowed and counted without reading the states themselves.
-CREATE INDEX current_package_state_by_package ON current_package_state (package_ref, severity, status, availability, security);
+-- There is no index by package: a report would touch a page of it for every one of its packages. The states of a package are found
+-- by what is kept in memory of them (tally.rs).
 
 -- Grows with every commit that changes a state: what was counted of an earlier generation counts no more.
 CREATE TABLE generation (

@@ -123,9 +123,11 @@ impl Catalog {
 
     /// The ref of a candidate of a package, which it gets now if it had none.
     fn candidate_ref(&mut self, connection: &Connection, package_ref: i64, candidate: &Arc<Candidate>) -> Result<i64, Failure> {
-        if let Some((newest, reference)) = self.newest.get(&package_ref)
+        if let Some((newest, reference)) = self.newest.get_mut(&package_ref)
             && newest == candidate
         {
+            // The state that follows from an event shares its candidate: the next comparison is one of pointers.
+            newest.clone_from(candidate);
             return Ok(*reference);
         }
         let reference = match self.candidates.refs.get(candidate) {

@@ -10,7 +10,7 @@ use crate::{
     rows,
     sql::Statement,
     stored::{arch, get},
-    tally::{Run, Tally},
+    tally::Tally,
 };
 use redflag_core::{
     counters::CounterKey,
@@ -56,7 +56,7 @@ fn tallied(
     tally: &Tally,
     stats: UpdateStats,
 ) -> Result<UpdatePage, Failure> {
-    let wanted = u64::from(query.size.get()) + 1;
+    let wanted = query.size.get() as usize + 1;
     let mut before = offset(query);
     let mut found = Vec::new();
     if before < stats.total {
@@ -65,9 +65,9 @@ fn tallied(
                 before -= run.count;
                 continue;
             }
-            found.extend(keys(connection, &run_statement(query, &run, wanted - found.len() as u64, before))?);
-            before = 0;
-            if found.len() as u64 == wanted {
+            let skipped = usize::try_from(std::mem::take(&mut before)).unwrap_or(usize::MAX);
+            found.extend(tally.keys(&run, &query.filter, query.sort, skipped).take(wanted - found.len()));
+            if found.len() == wanted {
                 break;
             }
         }
@@ -161,46 +161,16 @@ fn keys(connection: &Connection, statement: &Statement) -> Result<Vec<(i64, i64)
     Ok(keys)
 }
 
-/// The states of a run, but for the first `offset`, by agent.
-pub(crate) fn run_statement(query: &UpdateQuery, run: &Run, limit: u64, offset: u64) -> Statement {
-    let mut statement = Statement::new(
-        "SELECT s.agent_ref, s.package_ref
-         FROM current_package_state AS s
-         CROSS JOIN agents AS a ON a.agent_ref = s.agent_ref
-         WHERE s.package_ref = ",
-    );
-    statement.bind(run.package_ref);
-    if let Some(severity) = run.severity {
-        statement.push(" AND s.severity = ").bind(severity.code());
-    }
-    narrow_states(&mut statement, &query.filter);
-    if let Some(after) = run.after {
-        statement.push(if query.sort.reverse { " AND a.agent_id < " } else { " AND a.agent_id > " });
-        statement.bind(after.as_uuid().as_bytes().to_vec());
-    }
-    statement.push(" ORDER BY a.agent_id").push(if query.sort.reverse { " DESC" } else { "" });
-    statement.push(" LIMIT ").bind(limit).push(" OFFSET ").bind(offset);
-    statement
-}
-
-/// Which table is walked first.
+/// Which states are walked, and then sorted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Walk {
-    /// The states of one agent, then sorted.
     OneAgent,
-    /// Packages by name, and of each the agents that have it, then sorted.
-    Packages,
-    /// All states, then sorted.
-    States,
+    All,
 }
 
 impl Walk {
-    fn of(query: &UpdateQuery) -> Self {
-        match (query.filter.agent, &query.filter.search) {
-            (Some(_), _) => Self::OneAgent,
-            (None, Some(_)) => Self::Packages,
-            (None, None) => Self::States,
-        }
+    const fn of(query: &UpdateQuery) -> Self {
+        if query.filter.agent.is_some() { Self::OneAgent } else { Self::All }
     }
 
     const fn tables(self) -> &'static str {
@@ -210,12 +180,7 @@ impl Walk {
                  CROSS JOIN current_package_state AS s ON s.agent_ref = a.agent_ref
                  CROSS JOIN packages AS p ON p.package_ref = s.package_ref"
             }
-            Self::Packages => {
-                "packages AS p
-                 CROSS JOIN current_package_state AS s ON s.package_ref = p.package_ref
-                 CROSS JOIN agents AS a ON a.agent_ref = s.agent_ref"
-            }
-            Self::States => {
+            Self::All => {
                 "current_package_state AS s
                  CROSS JOIN packages AS p ON p.package_ref = s.package_ref
                  CROSS JOIN agents AS a ON a.agent_ref = s.agent_ref"

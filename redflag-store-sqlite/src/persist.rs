@@ -22,13 +22,21 @@ use redflag_core::{
 };
 use rusqlite::{Connection, params};
 
-/// Writes `changes` of the agent known as `known`, or of a new one. Answers the refs of the packages of `changes.states`.
+/// What was written, in refs.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) agent_ref: i64,
+    /// Of the packages of the states, in their order.
+    pub(crate) package_refs: Vec<i64>,
+}
+
+/// Writes `changes` of the agent known as `known`, or of a new one; none when there is nothing to write it to.
 pub(crate) fn persist(
     connection: &Connection,
     catalog: &mut Catalog,
     known: Option<(i64, &AgentHead)>,
     changes: &Changes,
-) -> Result<Vec<i64>, Failure> {
+) -> Result<Option<Written>, Failure> {
     let agent_ref = match (known, &changes.head) {
         (Some((agent_ref, before)), Some(after)) => {
             update_head(connection, agent_ref, before, after)?;
@@ -37,7 +45,7 @@ pub(crate) fn persist(
         (Some((agent_ref, _)), None) => agent_ref,
         (None, Some(head)) => insert_head(connection, head)?,
         // Core decides nothing about an agent that it was not shown.
-        (None, None) => return Ok(Vec::new()),
+        (None, None) => return Ok(None),
     };
     let mut writer = Writer { connection, catalog, agent_ref };
     writer.batches(&changes.batches)?;
@@ -48,7 +56,7 @@ pub(crate) fn persist(
     writer.rejections(&changes.rejections, &changes.batches)?;
     writer.counters(&changes.counters)?;
     changes.report.as_ref().map_or(Ok(()), |report| writer.report(report))?;
-    Ok(package_refs)
+    Ok(Some(Written { agent_ref, package_refs }))
 }
 
 fn insert_head(connection: &Connection, head: &AgentHead) -> Result<i64, Failure> {

@@ -1,13 +1,10 @@
 //! How SQLite answers the reads that must stay fast however much is stored (clause Q4): by search, never by scan.
 
-use crate::{
-    lists, log, rows, schema,
-    tally::{self, Run},
-};
+use crate::{lists, log, rows, schema};
 use redflag_core::{
     conformance::generate::agent,
-    query::{Sort, SortKey, StatusFilter, UpdateFilter, UpdateQuery},
-    words::{AvailabilityKind, Severity, Status},
+    query::{Sort, SortKey, UpdateFilter, UpdateQuery},
+    words::Severity,
 };
 use rusqlite::Connection;
 
@@ -60,32 +57,4 @@ fn agents_before_a_page_are_passed_over_by_their_counters() {
             assert_eq!(steps.len(), 3, "{steps:?}");
         }
     }
-}
-
-/// By severity and name, a page reads the index of the packages it holds, and no state but those of its rows.
-#[test]
-fn pages_of_the_fleet_search_the_index_of_their_packages() {
-    let filters = [
-        UpdateFilter::default(),
-        UpdateFilter { status: StatusFilter::Is(Status::Failed), security: Some(true), ..UpdateFilter::default() },
-        UpdateFilter { availability: Some(AvailabilityKind::Held), severity: Some(Severity::Low), ..UpdateFilter::default() },
-    ];
-    for filter in filters {
-        for (severity, columns) in [(None, "package_ref=?"), (Some(Severity::Critical), "package_ref=? AND severity=?")] {
-            let query = UpdateQuery { filter: filter.clone(), ..UpdateQuery::default() };
-            for after in [None, Some(agent(1))] {
-                let run = Run { package_ref: 1, severity, count: 1, after };
-                let steps = plan(lists::run_statement(&query, &run, 51, 0).sql());
-                let search = format!("SEARCH s USING COVERING INDEX current_package_state_by_package ({columns}");
-                assert!(steps[0].starts_with(&search), "{steps:?}");
-                assert_eq!(steps[1..], ["SEARCH a USING INTEGER PRIMARY KEY (rowid=?)", "USE TEMP B-TREE FOR ORDER BY"]);
-            }
-        }
-    }
-}
-
-/// Counting anew reads one index, in its order.
-#[test]
-fn a_tally_is_counted_from_one_index() {
-    assert_eq!(plan(tally::COUNT), ["SCAN s USING COVERING INDEX current_package_state_by_package"]);
 }

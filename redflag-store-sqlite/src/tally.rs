@@ -1,9 +1,11 @@
-//! How many states there are of each package and kind, in memory (clauses Q2 and Q4).
+//! Which agents have a state of each package, and of which kind, in memory (clauses Q2 and Q4): 8 bytes a state.
 //!
 //! Lists of the whole fleet are counted and entered by it: which package a page begins with, however deep, follows from adding up
-//! the packages before it, of which there are thousands, instead of their states, of which there are millions. It is a cache:
-//! every tally bears the generation of the states that it counts, a reader uses only the one of the moment it reads, and any
-//! can be counted anew from the states.
+//! the packages before it, of which there are thousands, instead of their states, of which there are millions. An index in the
+//! file could do the same, but a report of a new host would then write a page of it for every one of its packages.
+//!
+//! It is a cache: every tally bears the generation of the states that it counts, a reader uses only the one of the moment it reads,
+//! and any can be counted anew from the states.
 
 use crate::{
     error::Failure,
@@ -135,14 +137,60 @@ fn in_list_order(a: &PackageKey, b: &PackageKey) -> Ordering {
     a.name.cmp(&b.name).then_with(|| a.manager.cmp(&b.manager)).then_with(|| arch(a).cmp(arch(b)))
 }
 
-/// How many states one package has of each kind; no count is zero.
+/// The state of one agent, among those of a package.
+#[derive(Clone, Copy, Debug)]
+struct Posting {
+    agent_ref: u32,
+    kind: Kind,
+}
+
+/// Ids of agents by ref.
+#[derive(Clone, Debug, Default)]
+struct Agents(Vec<Option<AgentId>>);
+
+impl Agents {
+    fn add(&mut self, agent_ref: u32, agent: AgentId) {
+        let place = agent_ref as usize;
+        if self.0.len() <= place {
+            self.0.resize(place + 1, None);
+        }
+        self.0[place] = Some(agent);
+    }
+
+    fn of(&self, posting: &Posting) -> Option<AgentId> {
+        self.0.get(posting.agent_ref as usize).copied().flatten()
+    }
+}
+
+/// The states of one package.
 #[derive(Clone, Debug)]
 struct Entry {
     named: Arc<Named>,
+    /// How many there are of each kind; no count is zero.
     counts: Vec<(Kind, u64)>,
+    /// By the agent's id.
+    postings: Vec<Posting>,
 }
 
 impl Entry {
+    fn empty(named: Arc<Named>) -> Self {
+        Self { named, counts: Vec::new(), postings: Vec::new() }
+    }
+
+    /// Takes in the state of an agent.
+    fn set(&mut self, agents: &Agents, posting: Posting) {
+        let agent = agents.of(&posting);
+        let place = self.postings.partition_point(|known| agents.of(known) < agent);
+        match self.postings.get_mut(place) {
+            Some(known) if known.agent_ref == posting.agent_ref => {
+                let before = std::mem::replace(&mut known.kind, posting.kind);
+                self.remove(before);
+            }
+            _ => self.postings.insert(place, posting),
+        }
+        self.add(posting.kind);
+    }
+
     fn add(&mut self, kind: Kind) {
         match self.counts.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, count)) => *count += 1,
@@ -174,12 +222,13 @@ impl Entry {
 /// Neighbours in a list: the states of one package, of one severity where the list is ordered by it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
-    pub(crate) package_ref: i64,
-    pub(crate) severity: Option<Severity>,
+    /// The place of the package.
+    place: usize,
+    severity: Option<Severity>,
     /// States that pass the filter; those up to `after` included.
     pub(crate) count: u64,
     /// The agent after which the list goes on.
-    pub(crate) after: Option<AgentId>,
+    after: Option<AgentId>,
 }
 
 /// The counts of one generation.
@@ -190,63 +239,73 @@ pub(crate) struct Tally {
     entries: Vec<Arc<Entry>>,
     /// Places in `entries` by the package's ref.
     places: Arc<HashMap<i64, usize>>,
+    agents: Arc<Agents>,
 }
 
-pub(crate) const COUNT: &str = "
-    SELECT s.package_ref, s.severity, s.status, s.security, s.availability, COUNT(*)
-    FROM current_package_state AS s
-    GROUP BY s.package_ref, s.severity, s.status, s.availability, s.security";
+const STATES: &str = "SELECT agent_ref, package_ref, severity, status, security, availability FROM current_package_state";
 
 impl Tally {
     /// Counts all states that the connection sees.
     pub(crate) fn count(connection: &Connection) -> Result<Self, Failure> {
+        let mut agents = Agents::default();
+        let mut select = connection.prepare_cached("SELECT agent_ref, agent_id FROM agents")?;
+        let mut found = select.query([])?;
+        while let Some(row) = found.next()? {
+            agents.add(get(row, 0)?, get(row, 1)?);
+        }
         let mut packages = HashMap::new();
         let mut select = connection.prepare_cached("SELECT package_ref, manager, name, arch FROM packages")?;
         let mut found = select.query([])?;
         while let Some(row) = found.next()? {
             let package_ref = get(row, 0)?;
-            packages.insert(package_ref, Entry { named: Named::new(package_ref, package_key(row, 1)?), counts: Vec::new() });
+            packages.insert(package_ref, Entry::empty(Named::new(package_ref, package_key(row, 1)?)));
         }
-        let mut select = connection.prepare_cached(COUNT)?;
+        let mut select = connection.prepare_cached(STATES)?;
         let mut found = select.query([])?;
         while let Some(row) = found.next()? {
-            let kind = Kind { severity: get(row, 1)?, status: get(row, 2)?, security: get(row, 3)?, availability: get(row, 4)? };
-            let entry = packages.get_mut(&get(row, 0)?).ok_or_else(|| Failure::corrupt("states of a package that is not there"))?;
-            entry.counts.push((kind, get(row, 5)?));
+            let kind = Kind { severity: get(row, 2)?, status: get(row, 3)?, security: get(row, 4)?, availability: get(row, 5)? };
+            let entry = packages.get_mut(&get(row, 1)?).ok_or_else(|| Failure::corrupt("a state of a package that is not there"))?;
+            entry.postings.push(Posting { agent_ref: get(row, 0)?, kind });
+            entry.add(kind);
+        }
+        for entry in packages.values_mut() {
+            entry.postings.sort_by_key(|posting| agents.of(posting));
         }
         let entries = packages.into_values().map(Arc::new).collect();
-        Ok(Self::sorted(generation(connection)?, entries))
+        Ok(Self::sorted(generation(connection)?, entries, Arc::new(agents)))
     }
 
-    fn sorted(generation: i64, mut entries: Vec<Arc<Entry>>) -> Self {
+    fn sorted(generation: i64, mut entries: Vec<Arc<Entry>>, agents: Arc<Agents>) -> Self {
         entries.sort_unstable_by(|a, b| in_list_order(&a.named.package, &b.named.package));
         let places = entries.iter().enumerate().map(|(place, entry)| (entry.named.package_ref, place)).collect();
-        Self { generation, entries, places: Arc::new(places) }
+        Self { generation, entries, places: Arc::new(places), agents }
     }
 
-    /// The next generation: each state with its package's ref and what it was before.
+    /// The next generation, in which an agent has these states, each with its package's ref.
     pub(crate) fn after<'a>(
         &self,
         generation: i64,
-        changed: impl Iterator<Item = (i64, Option<&'a PackageState>, &'a PackageState)>,
-    ) -> Self {
+        (agent_ref, agent): (i64, AgentId),
+        states: impl Iterator<Item = (i64, &'a PackageState)>,
+    ) -> Result<Self, Failure> {
+        let agent_ref = u32::try_from(agent_ref).map_err(|_| Failure::corrupt(format!("agent {agent} has ref {agent_ref}")))?;
+        let mut agents = Arc::clone(&self.agents);
+        if agents.0.get(agent_ref as usize) != Some(&Some(agent)) {
+            Arc::make_mut(&mut agents).add(agent_ref, agent);
+        }
         let mut entries = self.entries.clone();
-        for (package_ref, before, state) in changed {
+        for (package_ref, state) in states {
             let place = self.places.get(&package_ref).copied().unwrap_or_else(|| {
                 // A state of a package appears once in a unit of work, so this one is not among the new entries yet.
-                entries.push(Arc::new(Entry { named: Named::new(package_ref, state.package.clone()), counts: Vec::new() }));
+                entries.push(Arc::new(Entry::empty(Named::new(package_ref, state.package.clone()))));
                 entries.len() - 1
             });
-            let entry = Arc::make_mut(&mut entries[place]);
-            if let Some(before) = before {
-                entry.remove(Kind::of(before));
-            }
-            entry.add(Kind::of(state));
+            Arc::make_mut(&mut entries[place]).set(&agents, Posting { agent_ref, kind: Kind::of(state) });
         }
         if entries.len() > self.entries.len() {
-            return Self::sorted(generation, entries);
+            return Ok(Self::sorted(generation, entries, agents));
         }
-        Self { generation, entries, places: Arc::clone(&self.places) }
+        Ok(Self { generation, entries, places: Arc::clone(&self.places), agents })
     }
 
     /// The counts of a list of the whole fleet.
@@ -312,15 +371,38 @@ impl Tally {
         let split = |keep: fn(Ordering) -> bool| {
             from.map(|from| self.entries.partition_point(|entry| keep(in_list_order(&entry.named.package, &from.package))))
         };
-        let entries: Box<dyn Iterator<Item = &'a Arc<Entry>>> = match sort.reverse {
-            false => Box::new(self.entries[split(Ordering::is_lt).unwrap_or(0)..].iter()),
-            true => Box::new(self.entries[..split(Ordering::is_le).unwrap_or(self.entries.len())].iter().rev()),
+        let places: Box<dyn Iterator<Item = usize>> = if sort.reverse {
+            Box::new((0..split(Ordering::is_le).unwrap_or(self.entries.len())).rev())
+        } else {
+            Box::new(split(Ordering::is_lt).unwrap_or(0)..self.entries.len())
         };
-        entries.filter(|entry| entry.matches(filter)).filter_map(move |entry| {
+        places.filter(|place| self.entries[*place].matches(filter)).filter_map(move |place| {
+            let entry = &self.entries[place];
             let count = entry.count(filter, severity);
             let after = from.filter(|from| from.package == entry.named.package).map(|from| from.agent);
-            (count > 0).then(|| Run { package_ref: entry.named.package_ref, severity, count, after })
+            (count > 0).then_some(Run { place, severity, count, after })
         })
+    }
+
+    /// The refs of the rows of a run, agent and package, but for the first `offset`.
+    pub(crate) fn keys<'a>(
+        &'a self,
+        run: &'a Run,
+        filter: &'a UpdateFilter,
+        sort: Sort,
+        offset: usize,
+    ) -> impl Iterator<Item = (i64, i64)> + use<'a> {
+        let Entry { named, postings, .. } = &*self.entries[run.place];
+        let split =
+            |keep: fn(Ordering) -> bool| run.after.map(|after| postings.partition_point(|p| keep(self.agents.of(p).cmp(&Some(after)))));
+        let within: Box<dyn Iterator<Item = &'a Posting>> = if sort.reverse {
+            Box::new(postings[..split(Ordering::is_lt).unwrap_or(postings.len())].iter().rev())
+        } else {
+            Box::new(postings[split(Ordering::is_le).unwrap_or(0)..].iter())
+        };
+        let of_run = |kind: Kind| run.severity.is_none_or(|severity| severity == kind.severity) && kind.passes(filter);
+        let passing = within.filter(move |posting| of_run(posting.kind)).skip(offset);
+        passing.map(|posting| (i64::from(posting.agent_ref), named.package_ref))
     }
 }
 

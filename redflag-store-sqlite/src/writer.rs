@@ -7,7 +7,7 @@ use crate::{
     catalog::Catalog,
     error::Failure,
     load::load,
-    persist::persist,
+    persist::{Written, persist},
     tally::{self, Tallies, Tally},
     transaction,
 };
@@ -42,16 +42,18 @@ impl Writer {
         let Self { connection, catalog, tallies } = self;
         let mut published = None;
         let result = transaction::write(connection, mode, |connection| {
-            let (agent_ref, loaded) = load(connection, catalog, &work.needs())?;
+            let needs = work.needs();
+            let (agent_ref, loaded) = load(connection, catalog, &needs)?;
             let decided = work.decide(&loaded).map_err(StoreError::from)?;
-            let package_refs = persist(connection, catalog, agent_ref.zip(loaded.head.as_ref()), &decided.changes)?;
+            let written = persist(connection, catalog, agent_ref.zip(loaded.head.as_ref()), &decided.changes)?;
             let states = &decided.changes.states;
-            if mode == Mode::Commit && !states.is_empty() {
+            if let Some(Written { agent_ref, package_refs }) = written
+                && mode == Mode::Commit
+                && !states.is_empty()
+            {
                 let generation = tally::advance(connection)?;
                 if let Some(tally) = tallies.of(generation - 1) {
-                    let changed =
-                        package_refs.into_iter().zip(states).map(|(place, state)| (place, loaded.states.get(&state.package), state));
-                    tallies.publish(tally.after(generation, changed));
+                    tallies.publish(tally.after(generation, (agent_ref, needs.agent), package_refs.into_iter().zip(states))?);
                     published = Some(generation);
                 }
             }

@@ -23,6 +23,30 @@ pub(crate) trait Twist: Debug + Send + Sync {
     async fn run(&self, memory: &MemoryStore, work: &UnitOfWork, mode: Mode) -> Answered<Answer> {
         memory.run(work, mode).await
     }
+    fn asked(&self, query: &UpdateQuery) -> UpdateQuery {
+        query.clone()
+    }
+    fn filter(&self, filter: &UpdateFilter) -> UpdateFilter {
+        filter.clone()
+    }
+    fn update(&self, found: Option<UpdateRow>) -> Option<UpdateRow> {
+        found
+    }
+    fn events(&self, found: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+        found
+    }
+    fn agent(&self, found: Option<AgentHead>) -> Option<AgentHead> {
+        found
+    }
+    fn agents(&self, found: AgentPage) -> AgentPage {
+        found
+    }
+    fn record(&self, found: Option<Record>) -> Option<Record> {
+        found
+    }
+    fn records(&self, found: Vec<(String, Record)>) -> Vec<(String, Record)> {
+        found
+    }
     fn batch(&self, found: Option<BatchRecord>) -> Option<BatchRecord> {
         found
     }
@@ -84,29 +108,30 @@ impl<T: Twist> BatchStore for Wrapped<T> {
 #[async_trait]
 impl<T: Twist> StateStore for Wrapped<T> {
     async fn update(&self, id: &UpdateId) -> Answered<Option<UpdateRow>> {
-        self.memory.update(id).await
+        Ok(self.twist.update(self.memory.update(id).await?))
     }
     async fn updates(&self, query: &UpdateQuery) -> Answered<UpdatePage> {
-        Ok(self.twist.updates(self.memory.updates(query).await?, query))
+        let asked = self.twist.asked(&UpdateQuery { filter: self.twist.filter(&query.filter), ..query.clone() });
+        Ok(self.twist.updates(self.memory.updates(&asked).await?, query))
     }
     async fn stats(&self, filter: &UpdateFilter) -> Answered<UpdateStats> {
-        Ok(self.twist.stats(self.memory.stats(filter).await?))
+        Ok(self.twist.stats(self.memory.stats(&self.twist.filter(filter)).await?))
     }
     async fn history(&self, id: &UpdateId) -> Answered<Vec<VersionChange>> {
         Ok(self.twist.history(self.memory.history(id).await?))
     }
     async fn agent(&self, agent: AgentId) -> Answered<Option<AgentHead>> {
-        self.memory.agent(agent).await
+        Ok(self.twist.agent(self.memory.agent(agent).await?))
     }
     async fn agents(&self, query: &AgentQuery) -> Answered<AgentPage> {
-        self.memory.agents(query).await
+        Ok(self.twist.agents(self.memory.agents(query).await?))
     }
 }
 
 #[async_trait]
 impl<T: Twist> EventStore for Wrapped<T> {
     async fn events(&self, id: &UpdateId) -> Answered<Vec<RecordedEvent>> {
-        self.memory.events(id).await
+        Ok(self.twist.events(self.memory.events(id).await?))
     }
     async fn replay(&self, agent: AgentId, after: u64, limit: u32) -> Answered<Vec<RecordedEvent>> {
         Ok(self.twist.log(self.memory.replay(agent, after, limit).await?))
@@ -122,7 +147,7 @@ impl<T: Twist> EventStore for Wrapped<T> {
 #[async_trait]
 impl<T: Twist> RecordStore for Wrapped<T> {
     async fn get(&self, namespace: &str, key: &str) -> Answered<Option<Record>> {
-        self.memory.get(namespace, key).await
+        Ok(self.twist.record(self.memory.get(namespace, key).await?))
     }
     async fn put(&self, namespace: &str, key: &str, value: &str, expected: Expected) -> Answered<Option<u64>> {
         let current = self.memory.get(namespace, key).await?.map(|record| record.revision);
@@ -132,6 +157,6 @@ impl<T: Twist> RecordStore for Wrapped<T> {
         self.memory.delete(namespace, key, revision).await
     }
     async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Answered<Vec<(String, Record)>> {
-        self.memory.list(namespace, after, limit).await
+        Ok(self.twist.records(self.memory.list(namespace, after, limit).await?))
     }
 }

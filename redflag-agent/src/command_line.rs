@@ -32,6 +32,8 @@ Exit codes:
   0   done
   1   failed; the message says why and what to do
   2   the command line is not understood
+  3   a scan failed (`scan`)
+  4   a scan is partial (`scan`)
   75  the report is kept, the server does not answer (`report`)
   77  the server does not accept this agent or token
 
@@ -42,7 +44,7 @@ Logs go to standard error; RUST_LOG=debug shows more.";
 #[command(name = "redflag-agent", version, after_help = EXIT_CODES)]
 pub struct CommandLine {
     /// Where the agent keeps its key, identity and outbox
-    #[arg(long, global = true, env = "REDFLAG_AGENT_STATE_DIR", default_value = DEFAULT_STATE_DIR, value_name = "DIR")]
+    #[arg(long, global = true, env = "REDFLAG_AGENT_STATE_DIR", hide_env_values = true, default_value = DEFAULT_STATE_DIR, value_name = "DIR")]
     pub state_dir: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -55,8 +57,8 @@ enum Command {
         visible_alias = "enroll",
         after_help = "\
 Examples:
-  redflag-agent enrol --server https://redflag.example --token rf_…
-  redflag-agent enrol --server http://127.0.0.1:8080 --token rf_… --name web-01
+  redflag-agent enrol --server https://redflag.example --token TOKEN
+  redflag-agent enrol --server http://127.0.0.1:8080 --token TOKEN --name web-01
 
 After a lost answer run the same command again: id and key stay the same."
     )]
@@ -84,16 +86,12 @@ Examples:
   redflag-agent status --json")]
     Status(StatusArguments),
     /// Show what the scanners find, without reporting it
-    #[command(after_help = "\
-Examples:
-  redflag-agent scan
-  redflag-agent scan --manager apt --json")]
     Scan(ScanArguments),
     /// Enrol and report a fleet of invented hosts
     #[command(after_help = "\
 Examples:
-  redflag-agent simulate --server http://127.0.0.1:8080 --token rf_… --agents 20
-  redflag-agent simulate --server http://127.0.0.1:8080 --token rf_… --agents 500 --rounds 3 --seed 7
+  redflag-agent simulate --server http://127.0.0.1:8080 --token TOKEN --agents 20
+  redflag-agent simulate --server http://127.0.0.1:8080 --token TOKEN --agents 500 --rounds 3 --seed 7
 
 Simulated agents are tagged `simulated`. The token needs a seat for each of them.")]
     Simulate(SimulateArguments),
@@ -102,7 +100,7 @@ Simulated agents are tagged `simulated`. The token needs a seat for each of them
 #[derive(Args, Debug)]
 struct EnrolArguments {
     /// The server's address
-    #[arg(long, env = "REDFLAG_SERVER", value_name = "URL")]
+    #[arg(long, env = "REDFLAG_SERVER", hide_env_values = true, value_name = "URL")]
     server: String,
     /// The enrolment token an operator made
     #[arg(long, env = "REDFLAG_TOKEN", hide_env_values = true)]
@@ -140,32 +138,32 @@ struct ReportArguments {
 #[derive(Args, Debug)]
 struct RunArguments {
     /// Minutes from one scan to the next, give or take a tenth
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=10_080))]
+    #[arg(long, value_name = "MINUTES", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=10_080))]
     interval_minutes: u64,
 }
 
 #[derive(Args, Debug)]
 struct SimulateArguments {
     /// The server's address
-    #[arg(long, env = "REDFLAG_SERVER", value_name = "URL")]
+    #[arg(long, env = "REDFLAG_SERVER", hide_env_values = true, value_name = "URL")]
     server: String,
     /// An enrolment token with a seat for every agent
     #[arg(long, env = "REDFLAG_TOKEN", hide_env_values = true)]
     token: String,
     /// How many agents
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10)]
     agents: u32,
     /// What the hosts are made from; the same seed makes the same fleet
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Updates of the first host
-    #[arg(long, default_value_t = 3_772)]
+    #[arg(long, value_name = "N", default_value_t = 3_772)]
     first_updates: u32,
     /// Rounds of change after the first reports
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     rounds: u32,
     /// Agents that work at the same time
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     concurrency: u32,
     /// Print one JSON document instead of lines for people
     #[arg(long)]
@@ -193,7 +191,7 @@ pub async fn run(line: &CommandLine) -> Result<ExitCode> {
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref() {
-        Some(Error::Unauthorized { .. }) => ExitCode::from(EXIT_UNAUTHORIZED),
+        Some(Error::Unauthorized { .. } | Error::TokenRefused { .. }) => ExitCode::from(EXIT_UNAUTHORIZED),
         _ => ExitCode::FAILURE,
     }
 }
@@ -207,9 +205,7 @@ async fn enrol_command(state_dir: &PathBuf, arguments: &EnrolArguments) -> Resul
         tags: arguments.tags.clone(),
         plain_http: arguments.transport.plain_http(),
     };
-    let identity = enrol(&home, &options)
-        .await
-        .context("could not enrol; once the cause is gone run the same command again, or ask an operator for a new token")?;
+    let identity = enrol(&home, &options).await.context("could not enrol; it is safe to run the same command again")?;
     let Identity { agent, name, server, .. } = &identity;
     print(&format!("enrolled as {name} ({agent}) at {server}"))?;
     print(&format!("key fingerprint: {}", identity.fingerprint()))?;
@@ -245,9 +241,12 @@ fn print_summary(summary: &ReportSummary) -> Result<()> {
     match &summary.delivery {
         Delivery::Delivered(counts) => {
             let Counts { reports, batches, events, recorded, unchanged, rejected, .. } = counts;
-            print(&format!(
-                "delivered {reports} reports: {events} events in {batches} batches; {recorded} facts recorded, {unchanged} unchanged, {rejected} rejected"
-            ))?;
+            print(&match events + recorded + unchanged + rejected {
+                0 => format!("reports delivered: {reports}; nothing has changed"),
+                _ => format!(
+                    "reports delivered: {reports}; {events} events in {batches} batches; facts: {recorded} recorded, {unchanged} unchanged, {rejected} rejected"
+                ),
+            })?;
         }
         Delivery::Waiting { reason, depth } => print(&format!("kept, {} reports wait: {reason}", depth.reports))?,
         Delivery::SetAside { reason } => print(&format!("set aside in the quarantine: {reason}"))?,

@@ -85,7 +85,9 @@ pub(crate) async fn send(
         };
         let Some(delay) = delays.next() else { return Err(error) };
         let Error::Unreachable { retry_after, .. } = &error else { return Err(error) };
-        let after = retry_after.unwrap_or(Duration::ZERO) + clock::random_up_to(delay);
+        // Never sooner than asked, and not all agents at the moment asked for either.
+        let asked = retry_after.map_or(Duration::ZERO, |asked| asked + clock::random_up_to(asked / 4));
+        let after = asked.max(clock::random_up_to(delay));
         progress.stage(&Stage::Retrying { error: error.to_string(), after });
         tracing::warn!(report_id = %report.report_id, after_ms = after.as_millis() as u64, "{error}; sending again");
         tokio::time::sleep(after).await;

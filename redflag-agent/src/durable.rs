@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::{File, OpenOptions},
-    io::{ErrorKind, Write as _},
+    io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
@@ -14,12 +14,24 @@ use std::{
 /// # Errors
 /// When any step fails; the old file is in place then.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_after(path, bytes, File::sync_all)?;
+    sync_directory_of(path)
+}
+
+/// As [`replace_json`], but not safe against a power cut: for what nobody decides by.
+///
+/// # Errors
+/// As [`replace`].
+pub fn show_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    replace_after(path, &json(path, value)?, |_| Ok(()))
+}
+
+fn replace_after(path: &Path, bytes: &[u8], settle: fn(&File) -> io::Result<()>) -> Result<()> {
     let beside = path.with_extension("new");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(Error::state("create", &beside))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::state("write", &beside))?;
-    std::fs::rename(&beside, path).map_err(Error::state("put into place", path))?;
-    sync_directory_of(path)
+    file.write_all(bytes).and_then(|()| settle(&file)).map_err(Error::state("write", &beside))?;
+    std::fs::rename(&beside, path).map_err(Error::state("put into place", path))
 }
 
 /// Makes created, renamed and removed entries of the directory that holds `path` durable.
@@ -36,10 +48,14 @@ pub fn sync_directory_of(path: &Path) -> Result<()> {
 /// # Errors
 /// As [`replace`].
 pub fn replace_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    replace(path, &json(path, value)?)
+}
+
+fn json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes =
         serde_json::to_vec_pretty(value).map_err(|error| Error::invalid(format!("could not encode {}: {error}", path.display())))?;
     bytes.push(b'\n');
-    replace(path, &bytes)
+    Ok(bytes)
 }
 
 /// Reads `path` as JSON; none when there is no such file.

@@ -86,7 +86,10 @@ pub(crate) async fn register(identity: &mut Identity, options: &EnrolOptions) ->
         tags: &options.tags,
     };
     let body = serde_json::to_vec(&request).map_err(|error| Error::invalid(format!("could not encode the request: {error}")))?;
-    let answer = server.post(PATH, body, None).await?;
+    let answer = server.post(PATH, body, None).await.map_err(|error| match error {
+        Error::Unauthorized { server, problem } => Error::TokenRefused { server, problem },
+        error => error,
+    })?;
     let answer: Answer = serde_json::from_slice(&answer)
         .map_err(|error| server.unreachable(format!("its answer to enrolment is not readable: {error}"), None))?;
     if answer.agent_id != identity.agent {
@@ -107,6 +110,10 @@ pub(crate) async fn register(identity: &mut Identity, options: &EnrolOptions) ->
 
 fn name(options: &EnrolOptions) -> Result<Text> {
     match &options.name {
+        // A name is shown on one line, and on terminals.
+        Some(name) if name.chars().any(char::is_control) => {
+            Err(Error::invalid(format!("the name {name:?} is not usable: it holds control characters")))
+        }
         Some(name) => Text::parse_as("name", name)
             .map_err(|rejection| Error::invalid(format!("the name {name:?} is not usable: {}", rejection.message))),
         None => Ok(crate::host::facts().hostname.unwrap_or_else(|| Text::lossy("unnamed host"))),

@@ -55,7 +55,15 @@ pub enum Error {
         /// When it asked to be asked again.
         retry_after: Option<Duration>,
     },
-    /// The server does not accept the agent's token or signature.
+    /// The server does not accept the enrolment token.
+    #[error("{server} does not accept the enrolment token: {problem}; ask an operator for a new one (`redflag-server enrolment-token`)")]
+    TokenRefused {
+        /// The server.
+        server: String,
+        /// What it said.
+        problem: String,
+    },
+    /// The server does not accept the agent's signature.
     #[error("{server} does not accept this agent: {problem}; check the clock of this host, else enrol anew with another state directory")]
     Unauthorized {
         /// The server.

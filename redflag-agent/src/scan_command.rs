@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use clap::Args;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use redflag_core::{
     names::{PackageKey, Text},
@@ -148,19 +148,24 @@ fn json<'a>(scans: &'a [Scan]) -> anyhow::Result<String> {
 }
 
 fn tables(scans: &[Scan]) -> String {
-    scans.iter().map(|scan| table(scan) + &summary(scan, clock::now()) + "\n").collect::<Vec<_>>().join("\n")
+    scans.iter().map(|scan| table(scan, Table::new().width()) + &summary(scan, clock::now()) + "\n").collect::<Vec<_>>().join("\n")
 }
 
-fn table(scan: &Scan) -> String {
+/// Columns a narrow terminal does without, in this order; `--json` has them all.
+const LEFT_OUT: [(usize, &str); 3] = [(5, "size"), (4, "origin"), (1, "arch")];
+const AVAILABILITY: usize = 6;
+/// Room for `installable`, which is what nearly every line says, and its padding.
+const AVAILABILITY_WIDTH: u16 = 13;
+
+/// One update a line; none without offers. Without a `width` to fit into a line has any length.
+fn table(scan: &Scan, width: Option<u16>) -> String {
     if scan.offers.is_empty() {
         return String::new();
     }
     let mut table = Table::new();
-    // Without a terminal there is no width to fit into: one update is one line, whatever its length.
-    let arrangement = if table.is_tty() { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(arrangement)
+        .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(["package", "arch", "installed", "candidate", "origin", "size", "availability"].map(heading));
     for (package, offer) in &scan.offers {
         table.add_row(row(package, offer));
@@ -168,7 +173,36 @@ fn table(scan: &Scan) -> String {
     if let Some(size) = table.column_mut(5) {
         size.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{table}\n").lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>() + "\n"
+    let hint = width.map_or_else(String::new, |width| fit(&mut table, width));
+    format!("{table}\n{hint}").lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>() + "\n"
+}
+
+/// Makes the table fit: whole columns give way before a version is broken into lines. Says what was left out.
+fn fit(table: &mut Table, width: u16) -> String {
+    const PADDING: usize = 2;
+    let mut widths = table.column_max_content_widths();
+    let fits = |widths: &[u16]| widths.iter().map(|content| usize::from(*content) + PADDING).sum::<usize>() <= usize::from(width);
+    let mut left_out = Vec::new();
+    for (index, heading) in LEFT_OUT {
+        if fits(&widths) {
+            break;
+        }
+        widths.remove(index);
+        left_out.push(heading);
+        if let Some(column) = table.column_mut(index) {
+            column.set_constraint(ColumnConstraint::Hidden);
+        }
+    }
+    if !fits(&widths) {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        if let Some(availability) = table.column_mut(AVAILABILITY) {
+            availability.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(AVAILABILITY_WIDTH)));
+        }
+    }
+    match left_out.as_slice() {
+        [] => String::new(),
+        columns => format!("(too narrow for {}; a wider terminal or --json shows them)\n", columns.join(", ")),
+    }
 }
 
 fn heading(text: &str) -> Cell {
@@ -283,6 +317,17 @@ mod tests {
         }
         assert!(!text.contains('\u{1b}'), "{text:?}");
         assert!(text.contains("apt: 1 updates, 0 installable, 1 security; metadata 0 s old"), "{text}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_loses_columns_before_versions_are_broken() {
+        let text = table(&scan("apt"), Some(70));
+        let line = text.lines().find(|line| line.contains("bash")).unwrap();
+        for word in ["5.1-1", "5.2-1", "held: held on this host"] {
+            assert!(line.contains(word), "{word} in {line}");
+        }
+        assert!(!text.contains("oldstable") && text.contains("(too narrow for size, origin; "), "{text}");
+        assert!(!table(&scan("apt"), Some(200)).contains("too narrow"));
     }
 
     #[test]

@@ -66,6 +66,6 @@ impl Status {
     }
 
     pub(crate) fn write(&self, home: &AgentHome) -> Result<()> {
-        durable::replace_json(&home.file(STATUS), self)
+        durable::show_json(&home.file(STATUS), self)
     }
 }

@@ -9,7 +9,7 @@ async fn a_repeated_enrolment_keeps_id_and_key() {
     let (server, directory) = (TestServer::start().await, tempfile::tempdir().unwrap());
     let home = home(&directory);
     let error = enrol(&home, &options(&server, "wrong")).await.unwrap_err();
-    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    assert!(matches!(error, Error::TokenRefused { .. }), "{error}");
     assert!(matches!(Identity::enrolled(&home), Err(Error::NotEnrolled { .. })));
     let identity = enrol(&home, &options(&server, "good")).await.unwrap();
     let sent = server.enrolments();

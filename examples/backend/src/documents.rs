@@ -4,7 +4,8 @@
 //! field: a field that core adds and a mirror lacks does not compile, so none can be forgotten. What is inside the records
 //! (offers, standings, outcomes) core serialises itself.
 
-use crate::error::Failure;
+use crate::{error::Failure, tables::Json};
+use redb::{Key, ReadableTable};
 use redflag_core::{
     agent::{AgentHead, HostFacts, LastReport, ScopeHead},
     batch::{BatchRecord, Outcome, Receipt, RejectedItem},
@@ -22,7 +23,7 @@ use redflag_core::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 /// A value that is kept as one JSON document.
 pub(crate) trait Document: Sized {
@@ -31,6 +32,19 @@ pub(crate) trait Document: Sized {
 
     /// Reads what [`Document::write`] wrote.
     fn read(json: &[u8]) -> Result<Self, Failure>;
+}
+
+/// The document under a key.
+pub(crate) fn find<'k, K: Key + 'static, T: Document>(
+    table: &impl ReadableTable<K, Json>,
+    key: impl Borrow<K::SelfType<'k>>,
+) -> Result<Option<T>, Failure> {
+    table.get(key)?.map(|json| T::read(json.value())).transpose()
+}
+
+/// The documents of a range, in key order.
+pub(crate) fn all<K: Key + 'static, T: Document>(range: redb::Range<'_, K, Json>) -> Result<Vec<T>, Failure> {
+    range.map(|entry| T::read(entry?.1.value())).collect()
 }
 
 macro_rules! documents {

@@ -4,8 +4,8 @@
 //! own indexes; the evaluators then are what its answers are compared with.
 
 use crate::{
+    documents::{all, find},
     error::Failure,
-    load::{all, find},
     tables::{self, AGENTS, STATES},
 };
 use redb::ReadTransaction;

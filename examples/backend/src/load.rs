@@ -1,19 +1,19 @@
 //! Loading: what a unit of work asked to see, inside its write transaction, so that nothing changes until it commits.
 
 use crate::{
-    documents::Document,
+    documents::{all, find},
     error::Failure,
-    tables::{self, AGENTS, BATCHES, CHOSEN_IDS, Json, REPORT_NUMBERS, REPORTS, STATES},
+    tables::{self, AGENTS, BATCHES, CHOSEN_IDS, REPORT_NUMBERS, REPORTS, STATES},
 };
-use redb::{Key, ReadableTable, WriteTransaction};
+use redb::{ReadableTable, WriteTransaction};
 use redflag_core::{
-    ids::{AgentId, BatchId, EventId, ReportId},
+    ids::{AgentId, EventId, ReportId},
     names::PackageKey,
     report::StoredReport,
     state::PackageState,
     work::{ChosenEventId, Loaded, Needs, StateNeeds},
 };
-use std::{borrow::Borrow, collections::HashMap};
+use std::collections::HashMap;
 
 /// Loads what `needs` names. Of an agent nobody enrolled there is nothing.
 pub(crate) fn load(transaction: &WriteTransaction, needs: &Needs) -> Result<Loaded, Failure> {
@@ -21,7 +21,7 @@ pub(crate) fn load(transaction: &WriteTransaction, needs: &Needs) -> Result<Load
         head: find(&transaction.open_table(AGENTS)?, tables::agent(needs.agent))?,
         states: states(transaction, needs.agent, &needs.states)?,
         batch: match needs.batch {
-            Some(batch) => find_batch(&transaction.open_table(BATCHES)?, needs.agent, batch)?,
+            Some(batch) => find(&transaction.open_table(BATCHES)?, (tables::agent(needs.agent), tables::batch(batch)))?,
             None => None,
         },
         report: match needs.report {
@@ -30,27 +30,6 @@ pub(crate) fn load(transaction: &WriteTransaction, needs: &Needs) -> Result<Load
         },
         events: chosen_ids(transaction, needs.agent, &needs.events)?,
     })
-}
-
-/// The document under a key.
-pub(crate) fn find<'k, K: Key + 'static, T: Document>(
-    table: &impl ReadableTable<K, Json>,
-    key: impl Borrow<K::SelfType<'k>>,
-) -> Result<Option<T>, Failure> {
-    table.get(key)?.map(|json| T::read(json.value())).transpose()
-}
-
-/// The documents of a range, in key order.
-pub(crate) fn all<K: Key + 'static, T: Document>(range: redb::Range<'_, K, Json>) -> Result<Vec<T>, Failure> {
-    range.map(|entry| T::read(entry?.1.value())).collect()
-}
-
-pub(crate) fn find_batch<T: Document>(
-    batches: &impl ReadableTable<(tables::Uuid, tables::Uuid), Json>,
-    agent: AgentId,
-    batch: BatchId,
-) -> Result<Option<T>, Failure> {
-    find(batches, (tables::agent(agent), tables::batch(batch)))
 }
 
 fn find_report(transaction: &WriteTransaction, agent: AgentId, report: ReportId) -> Result<Option<StoredReport>, Failure> {

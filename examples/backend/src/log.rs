@@ -1,10 +1,9 @@
 //! Reading the log: batches, rejections, events, history and reports. The keys already sort the way each is read.
 
 use crate::{
-    documents::Document,
+    documents::{Document, all, find},
     error::Failure,
     lists,
-    load::{all, find, find_batch},
     tables::{self, BATCHES, EVENTS, EVENTS_OF_PACKAGE, HISTORY, REJECTIONS, REPORTS},
 };
 use redb::ReadTransaction;
@@ -19,7 +18,7 @@ use redflag_core::{
 use std::cmp::Reverse;
 
 pub(crate) fn batch(transaction: &ReadTransaction, agent: AgentId, batch: BatchId) -> Result<Option<BatchRecord>, Failure> {
-    find_batch(&transaction.open_table(BATCHES)?, agent, batch)
+    find(&transaction.open_table(BATCHES)?, (tables::agent(agent), tables::batch(batch)))
 }
 
 pub(crate) fn rejections(transaction: &ReadTransaction, agent: AgentId, batch: BatchId) -> Result<Vec<RejectedItem>, Failure> {

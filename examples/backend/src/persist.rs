@@ -17,8 +17,8 @@ use redflag_core::{
 
 /// Writes `changes` of an agent. Taken apart by name, so that a list that core adds does not compile until it is written here.
 pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &Changes) -> Result<(), Failure> {
+    // Counters spare a backend counting its states. This one reads them all for every list anyway, and counts.
     let Changes { head, batches, events, chosen_ids, states, history, rejections, counters: _, report } = changes;
-    // Counters are a help for backends that do not want to count. This one reads all states anyway (see `lists`).
     if let Some(head) = head {
         transaction.open_table(AGENTS)?.insert(tables::agent(agent), head.write()?.as_slice())?;
     }

@@ -1,6 +1,10 @@
 //! Small documents with compare-and-set. Reading and replacing share one write transaction, so of two writers one wins.
 
-use crate::{documents::Document, error::Failure, load::find, tables::RECORDS};
+use crate::{
+    documents::{Document, find},
+    error::Failure,
+    tables::RECORDS,
+};
 use redb::{ReadTransaction, WriteTransaction};
 use redflag_core::{
     limits,

@@ -4,7 +4,7 @@ use crate::output;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use redflag_core::{Fleet, limits, names::Text, store::Expected};
-use redflag_server::{EnrolmentTokenOptions, RequestLimits, Role, Server, Settings, Transport, access, open_fleet};
+use redflag_server::{DatabaseName, EnrolmentTokenOptions, RequestLimits, Role, Server, Settings, Transport, access, open_fleet};
 use serde_json::json;
 use std::{error::Error, fmt, net::SocketAddr, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ Examples:
       Prints a link that signs ada in once, within 15 minutes. The server may be running.
   redflag-server enrolment-token --seats 20 --expires 8h
       Prints a token with which 20 agents can enrol.
+  redflag-server serve --database postgres://redflag:PASSWORD@db.example/redflag
   redflag-server serve --listen 0.0.0.0:8080 --behind-tls-proxy --public-url https://redflag.example
       Serves behind a proxy that ends TLS.
 
@@ -33,18 +34,36 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API and the pages until SIGTERM or Ctrl-C.
+    /// Serve the API and the pages until SIGTERM or Ctrl-C
+    #[command(after_help = "\
+Examples:
+  redflag-server serve
+  redflag-server serve --database /var/lib/redflag/redflag.db --listen 127.0.0.1:9000
+  redflag-server serve --database postgres://redflag:PASSWORD@db.example/redflag
+  redflag-server serve --listen 0.0.0.0:8080 --behind-tls-proxy --public-url https://redflag.example")]
     Serve(Serve),
-    /// Print a link that signs an operator in, once, within 15 minutes.
+    /// Print a link that signs an operator in, once, within 15 minutes
+    #[command(after_help = "\
+Examples:
+  redflag-server sign-in-link
+  redflag-server sign-in-link --name ada --role approver
+
+Give the database that `serve` was given. The server may be running.")]
     SignInLink(SignInLink),
-    /// Print a token with which agents enrol.
+    /// Print a token with which agents enrol
+    #[command(after_help = "\
+Examples:
+  redflag-server enrolment-token
+  redflag-server enrolment-token --seats 20 --expires 8h --label 'web servers'
+
+Then, on each host: redflag-agent enrol --server URL --token TOKEN")]
     EnrolmentToken(EnrolmentToken),
 }
 
 #[derive(Debug, Args)]
 struct Database {
-    /// The database: a path of a SQLite file, sqlite:PATH, or memory:
-    #[arg(long, env = "REDFLAG_DATABASE", default_value = "redflag.db")]
+    /// The database: a path of a SQLite file, sqlite:PATH, a PostgreSQL URL, or memory: (gone when `serve` ends)
+    #[arg(long, env = "REDFLAG_DATABASE", hide_env_values = true, default_value = "redflag.db")]
     database: String,
 }
 
@@ -53,26 +72,28 @@ struct Serve {
     #[command(flatten)]
     database: Database,
     /// Where to listen
-    #[arg(long, env = "REDFLAG_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "REDFLAG_LISTEN", hide_env_values = true, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Events per batch of a report
-    #[arg(long, env = "REDFLAG_BATCH_EVENTS", default_value_t = limits::BATCH_EVENTS_DEFAULT,
+    #[arg(long, env = "REDFLAG_BATCH_EVENTS", hide_env_values = true, value_name = "N", default_value_t = limits::BATCH_EVENTS_DEFAULT,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::BATCH_EVENTS_MAX)))]
     batch_events: u32,
     /// Silence after which an agent counts as offline, for example 15m
-    #[arg(long, env = "REDFLAG_OFFLINE_AFTER", default_value = "15m", value_parser = duration)]
+    #[arg(long, env = "REDFLAG_OFFLINE_AFTER", hide_env_values = true, value_name = "TIME", default_value = "15m", value_parser = duration)]
     offline_after: Duration,
     /// How clients reach the server, where that is not the address listened on
-    #[arg(long, env = "REDFLAG_PUBLIC_URL", value_parser = public_url)]
+    #[arg(long, env = "REDFLAG_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_parser = public_url)]
     public_url: Option<String>,
     /// A proxy in front ends TLS: allows listening beyond loopback, and cookies are for HTTPS only
-    #[arg(long, env = "REDFLAG_BEHIND_TLS_PROXY")]
+    #[arg(long, env = "REDFLAG_BEHIND_TLS_PROXY", hide_env_values = true)]
     behind_tls_proxy: bool,
     /// Most bytes of a report
-    #[arg(long, env = "REDFLAG_REPORT_BYTES_MAX", default_value_t = limits::REPORT_BYTES_MAX)]
+    #[arg(long, env = "REDFLAG_REPORT_BYTES_MAX", hide_env_values = true, value_name = "BYTES", default_value_t = limits::REPORT_BYTES_MAX,
+        value_parser = bytes)]
     report_bytes_max: usize,
     /// Most bytes of any other request
-    #[arg(long, env = "REDFLAG_BODY_BYTES_MAX", default_value_t = RequestLimits::default().body_bytes_max)]
+    #[arg(long, env = "REDFLAG_BODY_BYTES_MAX", hide_env_values = true, value_name = "BYTES",
+        default_value_t = RequestLimits::default().body_bytes_max, value_parser = bytes)]
     body_bytes_max: usize,
 }
 
@@ -87,9 +108,9 @@ struct SignInLink {
     #[arg(long, default_value = "admin")]
     role: Role,
     /// The server's address, where the running server did not note it
-    #[arg(long, env = "REDFLAG_PUBLIC_URL", value_parser = public_url)]
+    #[arg(long, env = "REDFLAG_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_parser = public_url)]
     public_url: Option<String>,
-    /// Print JSON
+    /// Print one JSON document instead of a line for people
     #[arg(long)]
     json: bool,
 }
@@ -99,15 +120,15 @@ struct EnrolmentToken {
     #[command(flatten)]
     database: Database,
     /// How many agents it enrols
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(access::SEATS_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(access::SEATS_MAX)))]
     seats: u32,
     /// For how long, for example 24h
-    #[arg(long, default_value = "24h", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
     expires: Duration,
     /// What it is for
-    #[arg(long, value_parser = text)]
+    #[arg(long, value_name = "TEXT", value_parser = text)]
     label: Option<Text>,
-    /// Print JSON
+    /// Print one JSON document instead of a line for people
     #[arg(long)]
     json: bool,
 }
@@ -166,6 +187,8 @@ impl Serve {
         output::line(&format!("serving {}", server.url()))?;
         if first_start {
             output::line(&format!("sign in (once, within 15 minutes): {}", server.sign_in_link().await?))?;
+        } else {
+            output::line("sign in: `redflag-server sign-in-link`, with the same --database, prints a link")?;
         }
         tracing::info!(url = server.url(), durable_on_ack = ?fleet.store().guarantees().durable_on_ack, "serving");
         server.run(shutdown).await?;
@@ -202,14 +225,14 @@ impl EnrolmentToken {
 
 /// Opens a database that a server made; a new file would be a fleet nobody serves.
 async fn existing_fleet(database: Database) -> anyhow::Result<Fleet> {
-    let name = database.database;
-    let path = name.strip_prefix("sqlite:").unwrap_or(&name);
-    anyhow::ensure!(name != "memory:", "a fleet in memory belongs to the process of its server");
-    anyhow::ensure!(
-        name.contains("://") || std::path::Path::new(path).exists(),
-        "no database at {path:?}; start the server first, or give --database"
-    );
-    Ok(open_fleet(&Settings { database: name, ..Settings::default() }).await?)
+    let settings = Settings { database: database.database, ..Settings::default() };
+    match settings.database.parse()? {
+        DatabaseName::Memory => anyhow::bail!("a fleet in memory belongs to the process of its server"),
+        DatabaseName::Sqlite(path) if !path.exists() => {
+            anyhow::bail!("no database at {}; start the server first, or give --database", path.display())
+        }
+        _ => Ok(open_fleet(&settings).await?),
+    }
 }
 
 const SETTINGS: &str = "settings";
@@ -248,7 +271,7 @@ fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
 
 /// Reads `45s`, `15m`, `24h` or `7d`.
 fn duration(written: &str) -> Result<Duration, String> {
-    let wrong = || format!("{written:?} is not a number with s, m, h or d after it");
+    let wrong = || format!("{written:?} is not a number above 0 with s, m, h or d after it, for example 15m");
     let unit = written.chars().last().ok_or_else(wrong)?;
     let seconds: u64 = match unit {
         's' => 1,
@@ -259,6 +282,11 @@ fn duration(written: &str) -> Result<Duration, String> {
     };
     let number: u64 = written[..written.len() - 1].parse().map_err(|_| wrong())?;
     number.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+fn bytes(written: &str) -> Result<usize, String> {
+    const LEAST: usize = 1_024;
+    written.parse().ok().filter(|bytes| *bytes >= LEAST).ok_or_else(|| format!("{written:?} is not a number of bytes from {LEAST}"))
 }
 
 fn text(written: &str) -> Result<Text, String> {
@@ -288,6 +316,14 @@ mod tests {
         assert_eq!(duration("24h").unwrap(), Duration::from_secs(86_400));
         for wrong in ["", "24", "h", "0s", "-1h", "1.5h", "99999999999999999999d", "9999999999999999999d", "1é"] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_never_work_is_refused_before_anything_starts() {
+        assert_eq!(bytes("1024"), Ok(1_024));
+        for wrong in ["", "0", "1023", "-1", "99999999999999999999"] {
+            assert!(bytes(wrong).is_err(), "{wrong:?}");
         }
     }
 }

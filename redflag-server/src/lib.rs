@@ -4,6 +4,7 @@ pub mod access;
 pub mod api;
 pub mod app;
 pub mod clock;
+pub mod database;
 pub mod ids;
 pub mod listing;
 pub mod problem;
@@ -16,5 +17,6 @@ mod server;
 mod sign_in;
 
 pub use access::{EnrolmentTokenOptions, Role};
+pub use database::DatabaseName;
 pub use server::{Server, ServerError, open_fleet};
 pub use settings::{RequestLimits, Settings, Transport};

@@ -3,15 +3,11 @@
 use crate::{
     access::{self, EnrolmentTokenOptions, Role},
     app::{App, AppState},
+    database::{DatabaseName, UnknownDatabase},
     router,
     settings::Settings,
 };
-use redflag_core::{
-    Fleet, MemoryStore,
-    names::Text,
-    store::{StoreError, StoreErrorKind},
-};
-use redflag_store_sqlite::{Options, SqliteStore};
+use redflag_core::{Fleet, names::Text, store::StoreError};
 use std::{future::IntoFuture as _, io, net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,13 +31,13 @@ pub enum ServerError {
         source: io::Error,
     },
     /// The database's name is of no known kind.
-    #[error("unknown database {0:?}; known are: a path, sqlite:PATH, memory:")]
-    UnknownDatabase(String),
+    #[error(transparent)]
+    UnknownDatabase(#[from] UnknownDatabase),
     /// The database cannot be opened.
-    #[error("opening the database {database:?}")]
+    #[error("opening the database {database}")]
     Database {
         /// Its name.
-        database: String,
+        database: DatabaseName,
         /// Why.
         source: StoreError,
     },
@@ -57,25 +53,13 @@ pub struct Server {
     listener: TcpListener,
 }
 
-/// Opens the fleet that [`Settings::database`] names; a SQLite file that is not there is made.
+/// Opens the fleet that [`Settings::database`] names; a SQLite file, or a schema on PostgreSQL, that is not there is made.
 ///
 /// # Errors
 /// When the name is of no known kind or the database cannot be opened.
 pub async fn open_fleet(settings: &Settings) -> Result<Fleet, ServerError> {
-    let database = settings.database.clone();
-    let path = match database.split_once(':') {
-        Some(("memory", "")) => return Ok(Fleet::new(MemoryStore::default())),
-        Some(("sqlite", path)) => path.to_owned(),
-        // A scheme of something else is no path, even though it could be a file's name.
-        Some((_, rest)) if rest.starts_with("//") => return Err(ServerError::UnknownDatabase(database)),
-        _ => database.clone(),
-    };
-    let opening = tokio::task::spawn_blocking(move || SqliteStore::open(path, Options::default()));
-    let opened = opening.await.map_err(|error| StoreError::caused(StoreErrorKind::Unavailable, error));
-    match opened.and_then(|opened| opened) {
-        Ok(store) => Ok(Fleet::new(store)),
-        Err(source) => Err(ServerError::Database { database, source }),
-    }
+    let database: DatabaseName = settings.database.parse()?;
+    database.open().await.map_err(|source| ServerError::Database { database, source })
 }
 
 impl Server {

@@ -12,7 +12,8 @@ use std::{
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The database: a path of a SQLite file, `sqlite:PATH`, or `memory:` for a fleet that is gone with the process.
+    /// The database: a path of a SQLite file, `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE`, or `memory:` for a fleet
+    /// that is gone with the process.
     pub database: String,
     /// Events per batch of a report, 1 to [`limits::BATCH_EVENTS_MAX`].
     pub batch_events: u32,

@@ -6,6 +6,7 @@ mod agents;
 mod binary;
 mod decisions;
 mod listing;
+mod postgres;
 mod real_agents;
 mod real_dnf;
 mod regressions;

@@ -1,0 +1,136 @@
+//! Which database a fleet lives in: told from its name, and opened.
+
+use redflag_core::{
+    Fleet, MemoryStore,
+    store::{StoreError, StoreErrorKind},
+};
+use redflag_store_sqlite::SqliteStore;
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// A database by name. In text: a path or `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE`, or `memory:`.
+///
+/// Showing it leaves the password out.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseName {
+    /// A fleet that is gone with the process.
+    Memory,
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    #[cfg(feature = "postgres")]
+    Postgres(String),
+}
+
+/// A name that is of no known kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown database {shown:?}; known are: {}", KNOWN)]
+pub struct UnknownDatabase {
+    shown: String,
+}
+
+#[cfg(feature = "postgres")]
+const KNOWN: &str = "a path, sqlite:PATH, postgres://USER@HOST/DATABASE, memory:";
+#[cfg(not(feature = "postgres"))]
+const KNOWN: &str = "a path, sqlite:PATH, memory: (this build knows no PostgreSQL)";
+
+impl FromStr for DatabaseName {
+    type Err = UnknownDatabase;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDatabase> {
+        match text.split_once(':') {
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(text.to_owned())),
+            // A scheme of something else is no path, even though it could be a file's name.
+            Some((_, rest)) if rest.starts_with("//") => Err(UnknownDatabase { shown: without_password(text) }),
+            _ if text.is_empty() => Err(UnknownDatabase { shown: String::new() }),
+            _ => Ok(Self::Sqlite(text.into())),
+        }
+    }
+}
+
+/// `scheme://user:password@host` with the password left out; also where it stands as a parameter.
+fn without_password(url: &str) -> String {
+    let (before, parameters) = url.split_once('?').map_or((url, None), |(before, parameters)| (before, Some(parameters)));
+    let mut shown = match before.rsplit_once('@').and_then(|(login, host)| Some((login.split_once("://")?, host))) {
+        Some(((scheme, login), host)) => format!("{scheme}://{}@{host}", login.split(':').next().unwrap_or_default()),
+        None => before.to_owned(),
+    };
+    let harmless = |parameter: &&str| !parameter.to_ascii_lowercase().contains("password");
+    let parameters: Vec<&str> = parameters.into_iter().flat_map(|parameters| parameters.split('&')).filter(harmless).collect();
+    if !parameters.is_empty() {
+        shown.push('?');
+        shown.push_str(&parameters.join("&"));
+    }
+    shown
+}
+
+impl fmt::Display for DatabaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::Sqlite(path) => path.display().fmt(f),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => f.write_str(&without_password(url)),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl DatabaseName {
+    /// Opens the fleet; a SQLite file, or a schema on PostgreSQL, that is not there is made.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub async fn open(&self) -> Result<Fleet, StoreError> {
+        match self {
+            Self::Memory => Ok(Fleet::new(MemoryStore::default())),
+            Self::Sqlite(path) => {
+                let path = path.clone();
+                let opening = tokio::task::spawn_blocking(|| SqliteStore::open(path, redflag_store_sqlite::Options::default()));
+                let opened = opening.await.map_err(|error| StoreError::caused(StoreErrorKind::Unavailable, error))?;
+                opened.map(Fleet::new)
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(url) => {
+                use redflag_store_postgres::{Options, PostgresStore};
+                PostgresStore::connect(url, Options::default()).await.map(Fleet::new)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        let read = |text: &str| text.parse::<DatabaseName>().map_err(|error| error.to_string());
+        assert_eq!(read("memory:"), Ok(DatabaseName::Memory));
+        assert_eq!(read("redflag.db"), Ok(DatabaseName::Sqlite("redflag.db".into())));
+        assert_eq!(read("sqlite:/var/lib/redflag.db"), Ok(DatabaseName::Sqlite("/var/lib/redflag.db".into())));
+        assert_eq!(read("a:b.db"), Ok(DatabaseName::Sqlite("a:b.db".into())));
+        #[cfg(feature = "postgres")]
+        assert_eq!(read("postgres://a/b"), Ok(DatabaseName::Postgres("postgres://a/b".to_owned())));
+        let unknown = read("mysql://root:secret@host/db").unwrap_err();
+        assert!(unknown.starts_with("unknown database \"mysql://root@host/db\"; known are: a path, "), "{unknown}");
+        assert!(read("").is_err());
+    }
+
+    #[test]
+    fn passwords_are_never_shown() {
+        for url in ["postgres://u:secret@h/d", "postgres://u:se:c@ret@h:5432/d?sslmode=require", "postgres://h/d?user=u&password=secret"] {
+            let shown = without_password(url);
+            assert!(!shown.contains("se:c") && !shown.contains("secret") && !shown.contains("c@ret"), "{shown}");
+            assert!(shown.contains("/d"), "{shown}");
+        }
+        assert_eq!(without_password("postgres://u@h/d?host=/tmp"), "postgres://u@h/d?host=/tmp");
+    }
+}

@@ -1,0 +1,42 @@
+//! The server on a real PostgreSQL: a simulated fleet reports, and what the server lists is what the hosts see.
+#![cfg(feature = "postgres")]
+
+use redflag_agent::{Silent, Simulation, SimulationOptions};
+use redflag_core::{
+    Fleet,
+    query::{UpdateFilter, UpdateQuery},
+    store::Durability,
+};
+use redflag_server::{EnrolmentTokenOptions, Server, Settings, open_fleet};
+use redflag_store_postgres::{Options, PostgresStore};
+use std::net::Ipv4Addr;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_on_postgres_is_served_like_one_on_sqlite() {
+    let postgres = tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)");
+    let database = postgres.connection_string();
+    let settings = Settings { listen: (Ipv4Addr::LOCALHOST, 0).into(), database: database.clone(), ..Settings::default() };
+    let refused = open_fleet(&settings).await.unwrap_err();
+    let cause = std::error::Error::source(&refused).and_then(std::error::Error::source).map(ToString::to_string);
+    assert!(cause.as_ref().is_some_and(|cause| cause.contains("fsync")), "a test server without fsync is not durable: {cause:?}");
+
+    // The test asks for no more than what the throw-away server gives.
+    let weaker = Options { durability: Durability::Process, ..Options::default() };
+    let fleet = Fleet::new(PostgresStore::connect(&database, weaker.clone()).await.unwrap());
+    let server = Server::bind(settings, fleet.clone()).await.unwrap();
+    let token = server.enrolment_token(EnrolmentTokenOptions { seats: 3, ..EnrolmentTokenOptions::default() }).await.unwrap();
+    let options = SimulationOptions { server: server.url(), token, agents: 3, rounds: 1, ..SimulationOptions::default() };
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(server.run(shutdown.clone()));
+    let summary = Simulation::new(options).run(&mut Silent).await.unwrap();
+    assert_eq!(summary.rejected, 0, "{summary:?}");
+    let stats = fleet.store().stats(&UpdateFilter::default()).await.unwrap();
+    assert_eq!(stats.total, summary.updates, "{summary:?}");
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+
+    let again = Fleet::new(PostgresStore::connect(&database, weaker).await.unwrap());
+    let page = again.store().updates(&UpdateQuery::default()).await.unwrap();
+    assert_eq!(page.stats, stats, "another process finds the same fleet");
+}

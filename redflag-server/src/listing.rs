@@ -214,16 +214,16 @@ impl Parameters {
         if value.is_empty() {
             return Ok(None);
         }
-        read(&value).map(Some).map_err(|error| Problem::parameter(name, format!("{error} ({})", quoted(&value))))
+        read(&value).map(Some).map_err(|error| Problem::parameter(name, complaint(name, &value, &error.to_string())))
     }
 
     fn page(&mut self) -> Result<Option<PageNumber>, Problem> {
-        let number: Option<u32> = self.take("page")?;
+        let number = self.take_with("page", whole_number)?;
         Ok(number.map(PageNumber::new).transpose()?)
     }
 
     fn page_size(&mut self) -> Result<PageSize, Problem> {
-        let rows: Option<u32> = self.take("page_size")?;
+        let rows = self.take_with("page_size", whole_number)?;
         Ok(rows.map(PageSize::new).transpose()?.unwrap_or_default())
     }
 
@@ -233,6 +233,17 @@ impl Parameters {
             None => Ok(()),
         }
     }
+}
+
+fn whole_number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("must be a whole number from 1 to {}", u32::MAX))
+}
+
+/// Names the value at fault once and the parameter not at all: the problem has a member for it.
+fn complaint(name: &str, value: &str, error: &str) -> String {
+    let error = error.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(error);
+    let value = quoted(value);
+    if error.contains(&value) { error.to_owned() } else { format!("{error} ({value})") }
 }
 
 #[derive(Default)]
@@ -308,6 +319,15 @@ mod tests {
         ] {
             let problem = read::<UpdateQuery>(query).unwrap_err();
             assert_eq!((problem.status().as_u16(), problem.named()), (400, Some(parameter)), "{query}: {problem:?}");
+        }
+    }
+
+    #[test]
+    fn a_problem_quotes_the_value_at_fault_once() {
+        for (query, value) in [("page=%D9%A1", "\"١\""), ("severity=high", "\"high\""), ("sort=-age", "\"-age\""), ("security=1", "\"1\"")]
+        {
+            let detail = read::<UpdateQuery>(query).unwrap_err().detail().to_owned();
+            assert_eq!(detail.matches(value).count(), 1, "{query}: {detail}");
         }
     }
 

@@ -110,10 +110,12 @@ CREATE INDEX update_events_of_package ON update_events (agent_ref, package_ref);
 
 -- Ids of events that callers chose (clause B7).
 CREATE TABLE chosen_event_ids (
-    agent_ref integer NOT NULL,
-    event_id  uuid    NOT NULL,
-    sequence  bigint  NOT NULL,
-    digest    bytea   NOT NULL CHECK (octet_length(digest) = 32),
+    agent_ref    integer NOT NULL,
+    event_id     uuid    NOT NULL,
+    sequence     bigint  NOT NULL,
+    batch_number bigint  NOT NULL,
+    batch_index  integer NOT NULL,
+    digest       bytea   NOT NULL CHECK (octet_length(digest) = 32),
     PRIMARY KEY (agent_ref, event_id)
 );
 

@@ -113,10 +113,9 @@ async fn chosen_ids(transaction: &mut Transaction, agent_ref: i32, events: &[Eve
         return Ok(HashMap::new());
     }
     let select = sqlx::query(
-        "SELECT k.event_id, k.sequence, k.digest, b.batch_id, e.batch_index
+        "SELECT k.event_id, k.sequence, k.digest, b.batch_id, k.batch_index
          FROM chosen_event_ids AS k
-         JOIN update_events AS e ON e.agent_ref = k.agent_ref AND e.sequence = k.sequence
-         JOIN update_batches AS b ON b.agent_ref = e.agent_ref AND b.number = e.batch_number
+         JOIN update_batches AS b ON b.agent_ref = k.agent_ref AND b.number = k.batch_number
          WHERE k.agent_ref = $1 AND k.event_id = ANY($2)",
     )
     .bind(agent_ref)

@@ -46,7 +46,7 @@ pub(crate) async fn persist(
     let mut writer = Writer { transaction, agent_ref };
     writer.batches(&changes.batches).await?;
     writer.events(&changes.events, refs, &changes.batches).await?;
-    writer.chosen_ids(&changes.chosen_ids).await?;
+    writer.chosen_ids(&changes.chosen_ids, &changes.batches).await?;
     writer.states(&changes.states, refs).await?;
     writer.history(&changes.history, refs).await?;
     writer.rejections(&changes.rejections, &changes.batches).await?;
@@ -180,17 +180,20 @@ impl Writer<'_> {
         self.transaction.execute(insert).await.map(|_| ())
     }
 
-    async fn chosen_ids(&mut self, chosen: &[ChosenEventId]) -> Result<(), Failure> {
+    async fn chosen_ids(&mut self, chosen: &[ChosenEventId], batches: &[BatchRecord]) -> Result<(), Failure> {
         if chosen.is_empty() {
             return Ok(());
         }
+        let numbers = BatchNumbers::new(batches)?;
         let insert = sqlx::query(
-            "INSERT INTO chosen_event_ids (agent_ref, event_id, sequence, digest)
-             SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::bytea[])",
+            "INSERT INTO chosen_event_ids (agent_ref, event_id, sequence, batch_number, batch_index, digest)
+             SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::bigint[], $5::integer[], $6::bytea[])",
         )
         .bind(self.agent_ref)
         .bind(column(chosen, |chosen| chosen.event.as_uuid()))
         .bind(fitting(chosen, |chosen| bigint(chosen.sequence))?)
+        .bind(fitting(chosen, |chosen| numbers.of(chosen.batch))?)
+        .bind(fitting(chosen, |chosen| integer(chosen.index))?)
         .bind(column(chosen, |chosen| chosen.digest.as_bytes().as_slice()));
         self.transaction.execute(insert).await.map(|_| ())
     }

@@ -39,9 +39,12 @@ impl Transactions {
         let limits = format!("SET LOCAL lock_timeout TO {milliseconds}; SET LOCAL idle_in_transaction_session_timeout TO 60000");
         // A plan for any page of any list would be one that sorts everything.
         let plans = "SET LOCAL plan_cache_mode TO force_custom_plan";
+        // Units of work look up keys alone. A table that grew from nothing since it was last analysed seems so small that reading
+        // all of it for each key looks cheap.
+        let keys = "SET LOCAL enable_seqscan TO off";
         Self {
             pool,
-            begin_write: format!("BEGIN ISOLATION LEVEL READ COMMITTED; {path}; {limits}").into(),
+            begin_write: format!("BEGIN ISOLATION LEVEL READ COMMITTED; {path}; {limits}; {keys}").into(),
             begin_read: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}; {limits}; {plans}").into(),
             prepared: *pooling == Pooling::Session,
         }

@@ -3,7 +3,6 @@
 mod conformance;
 mod faults;
 mod full_report;
-mod order;
 mod promises;
 mod schema;
 mod server;

@@ -122,7 +122,7 @@ async fn the_log_is_append_only() {
              INSERT INTO update_batches SELECT 1, 1, gen_random_uuid(), '{}', 1, NULL, decode(repeat('00', 32), 'hex'), 0, 0, 1, 1, 0, 0;
              INSERT INTO update_version_history SELECT 1, 1, 1, NULL, '2', 0, NULL, NULL, 0;
              INSERT INTO rejections SELECT 1, 1, 0, 'malformed', 'f', 'm', NULL, NULL, NULL, '';
-             INSERT INTO chosen_event_ids SELECT 1, gen_random_uuid(), 1, decode(repeat('00', 32), 'hex');
+             INSERT INTO chosen_event_ids SELECT 1, gen_random_uuid(), 1, 1, 1, decode(repeat('00', 32), 'hex');
              INSERT INTO reports (agent_ref, report_id, digest, sequence, received_at, answer)
                  SELECT 1, gen_random_uuid(), decode(repeat('00', 32), 'hex'), 1, 0, '{}'",
         )

@@ -4,7 +4,7 @@ use crate::output;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use redflag_core::{Fleet, limits, names::Text, store::Expected};
-use redflag_server::{EnrolmentTokenOptions, RequestLimits, Role, Server, Settings, Transport, access, open_fleet};
+use redflag_server::{DatabaseName, EnrolmentTokenOptions, RequestLimits, Role, Server, Settings, Transport, access, open_fleet};
 use serde_json::json;
 use std::{error::Error, fmt, net::SocketAddr, time::Duration};
 use tokio_util::sync::CancellationToken;

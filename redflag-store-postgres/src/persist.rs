@@ -3,7 +3,7 @@
 //! One statement a table, whatever the number of rows: they travel as one array a column.
 
 use crate::{
-    catalog::Refs,
+    catalog::{OfferRefs, Refs},
     error::Failure,
     rows::source_columns,
     stored::{arch, bigint, code, get, integer, json},
@@ -18,15 +18,16 @@ use redflag_core::{
     names::{Text, Version},
     report::StoredReport,
     state::{PackageState, VersionChange},
-    work::{Changes, ChosenEventId},
+    work::{Changes, ChosenEventId, Loaded},
 };
 use std::collections::HashMap;
 
-/// Writes `changes` of the agent known as `agent_ref`, or of a new one. Answers false when the new agent was enrolled by somebody
+/// Writes `changes` of the agent known as `agent_ref`, or of a new one, decided from `loaded`. Answers false when the new agent was enrolled by somebody
 /// else since it was looked for; nothing is written then.
 pub(crate) async fn persist(
     transaction: &mut Transaction,
     agent_ref: Option<i32>,
+    loaded: &Loaded,
     changes: &Changes,
     refs: &Refs,
 ) -> Result<bool, Failure> {
@@ -47,7 +48,7 @@ pub(crate) async fn persist(
     writer.batches(&changes.batches).await?;
     writer.events(&changes.events, refs, &changes.batches).await?;
     writer.chosen_ids(&changes.chosen_ids, &changes.batches).await?;
-    writer.states(&changes.states, refs).await?;
+    writer.states(&changes.states, refs, loaded).await?;
     writer.history(&changes.history, refs).await?;
     writer.rejections(&changes.rejections, &changes.batches).await?;
     writer.counters(&changes.counters).await?;
@@ -108,6 +109,9 @@ fn column<'a, T, V>(rows: &'a [T], of: impl Fn(&'a T) -> V) -> Vec<V> {
 fn fitting<'a, T, V>(rows: &'a [T], of: impl Fn(&'a T) -> Result<V, Failure>) -> Result<Vec<V>, Failure> {
     rows.iter().map(of).collect()
 }
+
+/// A state with the refs of its package and offer.
+type StateRow<'a> = (&'a PackageState, i32, OfferRefs);
 
 struct Writer<'a> {
     transaction: &'a mut Transaction,
@@ -198,36 +202,56 @@ impl Writer<'_> {
         self.transaction.execute(insert).await.map(|_| ())
     }
 
-    async fn states(&mut self, states: &[PackageState], refs: &Refs) -> Result<(), Failure> {
-        if states.is_empty() {
-            return Ok(());
+    /// States that were there before are updated, the others inserted: to find out by trying costs 8 % more write-ahead log.
+    async fn states(&mut self, states: &[PackageState], refs: &Refs, loaded: &Loaded) -> Result<(), Failure> {
+        let rows = states.iter().zip(&refs.states).map(|(state, (package, offer))| (state, *package, *offer));
+        let (known, new): (Vec<StateRow<'_>>, Vec<_>) = rows.partition(|(state, ..)| loaded.states.contains_key(&state.package));
+        if !new.is_empty() {
+            self.write_states(
+                "INSERT INTO current_package_state
+                 (agent_ref, package_ref, candidate_ref, installed_ref, reason_ref, status, severity, availability,
+                  revision, discovered_at, changed_at, detail)
+                 SELECT $1, * FROM UNNEST($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::smallint[], $7::smallint[],
+                     $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])",
+                &new,
+            )
+            .await?;
         }
-        let refs = &refs.states;
-        let upsert = sqlx::query(
-            "INSERT INTO current_package_state
-             (agent_ref, package_ref, candidate_ref, installed_ref, reason_ref, status, severity, availability,
-              revision, discovered_at, changed_at, detail)
-             SELECT $1, * FROM UNNEST($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::smallint[], $7::smallint[],
-                 $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])
-             ON CONFLICT (agent_ref, package_ref) DO UPDATE SET
-                 candidate_ref = excluded.candidate_ref, installed_ref = excluded.installed_ref, reason_ref = excluded.reason_ref,
-                 status = excluded.status, severity = excluded.severity, availability = excluded.availability,
-                 revision = excluded.revision, discovered_at = excluded.discovered_at, changed_at = excluded.changed_at,
-                 detail = excluded.detail",
-        )
-        .bind(self.agent_ref)
-        .bind(column(refs, |(package, _)| *package))
-        .bind(column(refs, |(_, offer)| offer.candidate))
-        .bind(column(refs, |(_, offer)| offer.installed))
-        .bind(column(refs, |(_, offer)| offer.reason))
-        .bind(column(states, |state| code(state.status().code())))
-        .bind(column(states, |state| code(state.offer.candidate.severity.code())))
-        .bind(column(refs, |(_, offer)| offer.availability))
-        .bind(fitting(states, |state| bigint(state.revision))?)
-        .bind(column(states, |state| state.discovered_at.as_micros()))
-        .bind(column(states, |state| state.changed_at.as_micros()))
-        .bind(column(states, PackageState::detail_json));
-        self.transaction.execute(upsert).await.map(|_| ())
+        if !known.is_empty() {
+            let found = self.write_states(
+                "UPDATE current_package_state AS s SET
+                     candidate_ref = n.candidate_ref, installed_ref = n.installed_ref, reason_ref = n.reason_ref, status = n.status,
+                     severity = n.severity, availability = n.availability, revision = n.revision,
+                     discovered_at = n.discovered_at, changed_at = n.changed_at, detail = n.detail
+                 FROM UNNEST($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::smallint[], $7::smallint[],
+                     $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])
+                     AS n (package_ref, candidate_ref, installed_ref, reason_ref, status, severity, availability,
+                           revision, discovered_at, changed_at, detail)
+                 WHERE s.agent_ref = $1 AND s.package_ref = n.package_ref",
+                &known,
+            );
+            if found.await? != known.len() as u64 {
+                return Err(Failure::corrupt("a state that was loaded is missing"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_states(&mut self, sql: &'static str, rows: &[StateRow<'_>]) -> Result<u64, Failure> {
+        let statement = sqlx::query(sql)
+            .bind(self.agent_ref)
+            .bind(column(rows, |(_, package, _)| *package))
+            .bind(column(rows, |(.., offer)| offer.candidate))
+            .bind(column(rows, |(.., offer)| offer.installed))
+            .bind(column(rows, |(.., offer)| offer.reason))
+            .bind(column(rows, |(state, ..)| code(state.status().code())))
+            .bind(column(rows, |(state, ..)| code(state.offer.candidate.severity.code())))
+            .bind(column(rows, |(.., offer)| offer.availability))
+            .bind(fitting(rows, |(state, ..)| bigint(state.revision))?)
+            .bind(column(rows, |(state, ..)| state.discovered_at.as_micros()))
+            .bind(column(rows, |(state, ..)| state.changed_at.as_micros()))
+            .bind(column(rows, |(state, ..)| state.detail_json()));
+        self.transaction.execute(statement).await
     }
 
     async fn history(&mut self, history: &[VersionChange], refs: &Refs) -> Result<(), Failure> {

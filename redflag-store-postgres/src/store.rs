@@ -108,7 +108,7 @@ impl PostgresStore {
                     return Ok(Attempt::Lacks(absent));
                 }
             };
-            if !persist(&mut transaction, agent_ref, &decided.changes, &refs).await? {
+            if !persist(&mut transaction, agent_ref, &loaded, &decided.changes, &refs).await? {
                 transaction.rolled_back().await?;
                 return Ok(Attempt::Overtaken);
             }

@@ -14,7 +14,7 @@ use redflag_core::{
     words::{Status, WithdrawalReason},
 };
 use redflag_store_postgres::PostgresStore;
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -134,4 +134,35 @@ async fn the_same_again_writes_no_event_and_the_next_exactly_its_changes() {
     let withdrawn = |kind: &EventKind| matches!(kind, EventKind::Withdrawn { reason: WithdrawalReason::NoLongerOffered });
     assert_eq!(of(withdrawn), gone.into_iter().collect());
     assert_eq!(store.stats(&UpdateFilter::default()).await.unwrap().total, ALL - 19);
+}
+
+/// What the server writes ahead is what its disks and replicas pay (clause R4).
+#[tokio::test]
+async fn an_unchanged_report_is_one_small_write_and_a_full_one_few_bytes_an_event() {
+    let server = Server::own();
+    let store = server.open(&Server::options()).await;
+    let fleet = Fleet::new(store);
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    // Settled, and no checkpoint meanwhile, after which whole pages would be written.
+    connection.execute("CHECKPOINT").await.unwrap();
+    let mut written = async || -> i64 {
+        let row = connection.fetch_one("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").await.unwrap();
+        row.get(0)
+    };
+    let offers = all_offers();
+    for number in 0..3 {
+        fleet.enrol(enrolment(number)).await.unwrap();
+    }
+    fleet.record_report(agent(0), report(1, &offers), at(1)).await.unwrap();
+    fleet.record_report(agent(1), report(1, &offers), at(1)).await.unwrap();
+    let before = written().await;
+    fleet.record_report(agent(2), report(1, &offers), at(1)).await.unwrap();
+    let full = (written().await - before) as u64 / ALL;
+    fleet.record_report(agent(2), report(2, &offers), at(2)).await.unwrap();
+    let before = written().await;
+    fleet.record_report(agent(2), report(3, &offers), at(3)).await.unwrap();
+    let unchanged = written().await - before;
+    println!("{full} B of WAL an event of a full report, {unchanged} B an unchanged report");
+    assert!(full <= 600, "{full} B of WAL an event");
+    assert!(unchanged <= 1_500, "{unchanged} B of WAL for an unchanged report");
 }

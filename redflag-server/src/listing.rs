@@ -196,7 +196,11 @@ impl Parameters {
     fn read(uri: &Uri) -> Result<Self, Problem> {
         let axum::extract::Query(pairs) = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map_err(|error| Problem::new(axum::http::StatusCode::BAD_REQUEST, "bad_query", error.to_string()))?;
-        for (index, (name, _)) in pairs.iter().enumerate() {
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            // Bytes that are no UTF-8 decode to the replacement character, which nobody means to look for.
+            if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
+                return Err(Problem::parameter(name, "is not UTF-8"));
+            }
             if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
                 return Err(Problem::parameter(name, "stands twice"));
             }

@@ -120,6 +120,7 @@ async fn regression_12_a_parameter_that_means_nothing_is_an_error_that_names_it(
         ("/api/v1/updates?colour=red", "colour"),
         ("/api/v1/updates?page=1&page=1", "page"),
         ("/api/v1/updates?search=%00", "search"),
+        ("/api/v1/updates?search=%ff", "search"),
         ("/api/v1/stats?page=2", "page"),
         ("/api/v1/agents?page=0", "page"),
         ("/api/v1/agents?sort=severity", "sort"),

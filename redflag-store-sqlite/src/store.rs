@@ -20,11 +20,11 @@ use redflag_core::{
     query::{AgentPage, AgentQuery, BatchPage, BatchQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
     report::StoredReport,
     state::VersionChange,
-    store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError},
+    store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
     work::{Answer, UnitOfWork},
 };
 use rusqlite::{Connection, OpenFlags};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc, time::Duration};
 
 /// How a [`SqliteStore`] opens its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ struct Inner {
 }
 
 impl SqliteStore {
-    /// Opens the fleet at `path`, creates the file if there is none, and brings its schema to this version.
+    /// Opens the fleet at `path`, creates the file (mode 0600) if there is none, and brings its schema to this version.
     ///
     /// Blocks for as long as the disk does; within a runtime, call it through `spawn_blocking` if that matters.
     ///
@@ -81,6 +81,7 @@ impl SqliteStore {
     /// be made.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
         let Options { synchronous, readers, busy_timeout } = options;
+        create_private(path.as_ref())?;
         let mut writer = Connection::open(&path).map_err(Failure::from)?;
         schema::configure(&writer, Place::File, synchronous, busy_timeout)?;
         schema::migrate(&mut writer)?;
@@ -156,6 +157,17 @@ impl SqliteStore {
         change: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.inner.writer.call(move |writer| writer.change(change)).await
+    }
+}
+
+/// A new file is for its owner alone: it says what every host of the fleet lacks. SQLite gives its companions the same mode.
+fn create_private(path: &Path) -> Result<(), StoreError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            let message = format!("creating {}: {error}", path.display());
+            Err(StoreError::caused(StoreErrorKind::Unavailable, message))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -263,3 +263,23 @@ async fn every_ref_refers_to_a_row_and_every_counter_counts() {
     assert_eq!(count("SELECT COUNT(*) FROM pragma_foreign_key_check"), 0);
     assert_eq!(connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap(), "ok");
 }
+
+#[tokio::test]
+async fn a_new_file_and_its_companions_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("redflag.db");
+    let store = SqliteStore::open(&path, Options::default()).unwrap();
+    let modes: Vec<(PathBuf, u32)> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.path(), entry.metadata().unwrap().permissions().mode() & 0o777))
+        .collect();
+    assert!(modes.len() >= 2, "the file and its write-ahead log: {modes:?}");
+    assert!(modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+    drop(store);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    drop(SqliteStore::open(&path, Options::default()).unwrap());
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o640, "an operator's own choice is left as it is");
+}

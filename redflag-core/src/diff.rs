@@ -193,3 +193,58 @@ fn collapsed<'a>(closings: impl ExactSizeIterator<Item = &'a EventKind>) -> bool
     let unexplained = |closing: &EventKind| matches!(closing, EventKind::Withdrawn { reason: WithdrawalReason::NoLongerOffered });
     closings.len() >= limits::COLLAPSE_OFFERS_MIN as usize && { closings }.any(unexplained)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Actor, Event},
+        ids::EventId,
+        offer::{Availability, Candidate},
+        state::{self, Context},
+    };
+    use std::sync::Arc;
+
+    fn scope(version: &str) -> Scope {
+        let offer = |version: &str| Offer {
+            installed: Some(Version::parse("1.0-1").unwrap()),
+            candidate: Arc::new(Candidate::new(Version::parse(version).unwrap())),
+            availability: Availability::INSTALLABLE,
+        };
+        let fact = |name: &str, version: &str| Fact::Valid(PackageKey::parse("apt", name, None).unwrap(), offer(version));
+        Scope {
+            manager: crate::names::Manager::parse("apt").unwrap(),
+            version_order: VersionOrder::Dpkg,
+            result: ScanResult::Complete,
+            error: None,
+            scanned_at: Timestamp::EPOCH,
+            metadata_at: None,
+            refresh_error: None,
+            content: ScopeContent::Facts { offers: vec![fact("bash", version), fact("openssl", "3.0-2")], gone: Vec::new() },
+        }
+    }
+
+    fn applied(mut states: HashMap<PackageKey, PackageState>, diff: &ScopeDiff) -> HashMap<PackageKey, PackageState> {
+        let context = Context { actor: Actor::Agent, received_at: Timestamp::EPOCH };
+        for (package, kind) in diff.changes() {
+            let id = EventId::from_uuid(uuid::Uuid::from_u128(1)).unwrap();
+            let event = Event { id, package: package.clone(), kind: kind.clone(), observed_at: None };
+            let after = state::apply(states.get(package), &event, &context).unwrap();
+            states.insert(package.clone(), after);
+        }
+        states
+    }
+
+    #[test]
+    fn nothing_is_left_to_say_once_what_was_said_is_applied() {
+        let first = diff(&HashMap::new(), &scope("2.0-1"), None);
+        let kinds =
+            |diff: &ScopeDiff| diff.changes().map(|(package, kind)| format!("{} {}", package.name, kind.as_str())).collect::<Vec<_>>();
+        assert_eq!(kinds(&first), ["bash discovered", "openssl discovered"]);
+        let states = applied(HashMap::new(), &first);
+        assert_eq!(diff(&states, &scope("2.0-1"), None).changes().count(), 0);
+        let second = diff(&states, &scope("2.0-2"), None);
+        assert_eq!(kinds(&second), ["bash revised"]);
+        assert_eq!(diff(&applied(states, &second), &scope("2.0-2"), None).changes().count(), 0);
+    }
+}

@@ -162,6 +162,10 @@ impl SqliteStore {
 
 /// A new file is for its owner alone: it says what every host of the fleet lacks. SQLite gives its companions the same mode.
 fn create_private(path: &Path) -> Result<(), StoreError> {
+    // Names by which SQLite means something else than a file of that name.
+    if path.to_str().is_some_and(|name| name.is_empty() || name == ":memory:" || name.starts_with("file:")) {
+        return Ok(());
+    }
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             let message = format!("creating {}: {error}", path.display());

@@ -63,6 +63,7 @@ async fn the_guarantee_is_that_of_the_settings_in_force() {
 #[tokio::test]
 async fn settings_that_are_not_in_force_are_refused() {
     let error = SqliteStore::open(":memory:", Options::default()).unwrap_err();
+    assert!(!Path::new(":memory:").exists(), "no file of that name is left behind");
     assert_eq!(error.kind(), &StoreErrorKind::Misconfigured);
 }
 

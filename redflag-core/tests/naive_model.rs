@@ -153,7 +153,7 @@ impl Seen {
 #[test]
 fn histories_of_small_hosts() {
     let shape = Shape { agents: 2, steps: 30, packages: 4 };
-    let seen = histories_keep_to_the_naive_specification("histories_of_small_hosts", 1_200, shape);
+    let seen = histories_keep_to_the_naive_specification("histories_of_small_hosts", 3_200, shape);
     for (what, counter) in [
         ("duplicates", &seen.duplicates),
         ("rejections", &seen.rejections),

@@ -195,6 +195,13 @@ pub(super) fn message_of(text: &str) -> String {
     kept.join("; ")
 }
 
+/// Notes that output which does not end with the end of a line was cut.
+pub(super) fn whole_lines(command: &str, text: &str, gaps: &mut Vec<String>) {
+    if !text.is_empty() && !text.ends_with('\n') {
+        gaps.push(format!("{command}: the last line was cut"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

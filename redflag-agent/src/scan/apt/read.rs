@@ -4,6 +4,7 @@
 //! and never panic, whatever the text holds.
 
 use super::version;
+use crate::scan::command::whole_lines;
 use redflag_core::names::{APT, PackageKey, Version};
 use std::collections::{HashMap, HashSet};
 
@@ -342,13 +343,6 @@ pub(super) fn obstacle(text: &str) -> Option<String> {
 
 fn package(name: &str, arch: &str) -> Result<PackageKey, String> {
     PackageKey::parse(APT, name, Some(arch)).map_err(|rejection| rejection.message)
-}
-
-/// Output that does not end with its last line was cut.
-fn whole_lines(command: &str, text: &str, gaps: &mut Vec<String>) {
-    if !text.is_empty() && !text.ends_with('\n') {
-        gaps.push(format!("{command}: the last line was cut"));
-    }
 }
 
 #[cfg(test)]

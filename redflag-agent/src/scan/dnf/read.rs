@@ -3,6 +3,7 @@
 //! A line that should hold a fact and cannot be read becomes a gap, a sentence that makes the scan partial. Readers never guess
 //! and never panic, whatever the text holds.
 
+use crate::scan::command::whole_lines;
 use redflag_core::{
     names::{DNF, Manager, PackageKey, Version},
     time::Timestamp,
@@ -238,13 +239,6 @@ fn version(epoch: &str, number: &str, release: &str) -> Result<Version, String> 
 
 fn without_zero_epoch(version: &str) -> &str {
     version.strip_prefix("0:").unwrap_or(version)
-}
-
-/// Output that does not end with its last line was cut.
-fn whole_lines(command: &str, text: &str, gaps: &mut Vec<String>) {
-    if !text.is_empty() && !text.ends_with('\n') {
-        gaps.push(format!("{command}: the last line was cut"));
-    }
 }
 
 #[cfg(test)]

@@ -3,20 +3,21 @@
 use crate::{
     ids::{AgentId, Digest, ReportId},
     names::{Manager, Text},
-    time::Timestamp,
+    time::{Day, Timestamp},
     words::{ScanResult, VersionOrder},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Everything the store keeps of an agent in one row, so that an unchanged report touches nothing else (clause R4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentHead {
     /// The agent.
     pub agent: AgentId,
     /// The name shown; the host's own at first.
     pub name: Text,
     /// The Ed25519 public key registered at enrolment.
+    #[serde(with = "key_form")]
     pub public_key: [u8; 32],
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
@@ -25,8 +26,10 @@ pub struct AgentHead {
     /// What the agent says of its host.
     pub host: HostFacts,
     /// When it last said anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact_at: Option<Timestamp>,
     /// Its newest report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_report: Option<LastReport>,
     /// What is known of each manager.
     pub scopes: BTreeMap<Manager, ScopeHead>,
@@ -34,6 +37,42 @@ pub struct AgentHead {
     pub events: u64,
     /// Batches in its stream.
     pub batches: u64,
+    /// The start of its stream that retention has taken away.
+    #[serde(default, skip_serializing_if = "Pruned::nothing")]
+    pub pruned: Pruned,
+}
+
+/// How much of the start of an agent's stream retention has taken away; its base states stand for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// Batches 1 to this.
+    pub batches: u64,
+    /// Events 1 to this.
+    pub events: u64,
+    /// The day on which the store received the last of them; base states count as opened then.
+    pub day: Day,
+}
+
+impl Pruned {
+    /// Whether the stream is whole.
+    #[must_use]
+    pub const fn nothing(&self) -> bool {
+        self.batches == 0
+    }
+}
+
+/// A public key in hexadecimal.
+mod key_form {
+    use crate::ids::Digest;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(key: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        Digest::from_bytes(*key).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        Digest::deserialize(deserializer).map(|key| *key.as_bytes())
+    }
 }
 
 impl AgentHead {
@@ -55,6 +94,7 @@ impl AgentHead {
             scopes: BTreeMap::new(),
             events: 0,
             batches: 0,
+            pruned: Pruned::default(),
         }
     }
 

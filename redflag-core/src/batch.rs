@@ -12,7 +12,7 @@ use crate::{
     names::PackageKey,
     rejection::{Rejection, RejectionCode},
     state::{self, Context, PackageState},
-    time::Timestamp,
+    time::{Day, Timestamp},
     words::OutcomeKind,
     work::{Changes, ChosenEventId, Loaded, Refusal, Withheld, known_agent},
 };
@@ -109,7 +109,7 @@ impl Outcome {
 /// The stored answer to a batch: one outcome per event, dense and index-aligned (clause B4).
 ///
 /// Kept sparse, because nearly every event of nearly every batch is accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The agent.
     pub agent: AgentId,
@@ -128,6 +128,7 @@ pub struct Receipt {
     /// Events rejected.
     pub rejected: u32,
     /// Every outcome that is not [`Outcome::Accepted`], by index, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exceptions: Vec<(u32, Outcome)>,
 }
 
@@ -151,7 +152,7 @@ impl Receipt {
 }
 
 /// A batch as it is stored: its receipt with where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchRecord {
     /// Who caused it.
     pub actor: Actor,
@@ -159,12 +160,23 @@ pub struct BatchRecord {
     pub source: Source,
     /// The digest of its content.
     pub digest: Digest,
+    /// The place in the agent's stream from which its accepted events stand, in a row.
+    pub first_sequence: u64,
     /// The answer.
     pub receipt: Receipt,
 }
 
+impl BatchRecord {
+    /// The digest that stands for the batch in the feed, also after the record has gone: over everything that is stored of it.
+    #[must_use]
+    pub fn feed_digest(&self) -> Digest {
+        let record = serde_json::to_vec(self).expect("batch records always serialise");
+        Digest::of("redflag batch record v1", &[&record])
+    }
+}
+
 /// A rejected event with what is left of it for people to read (clause B15).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedItem {
     /// The batch.
     pub batch: BatchId,
@@ -173,6 +185,7 @@ pub struct RejectedItem {
     /// Why.
     pub rejection: Rejection,
     /// The package, where it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<PackageKey>,
     /// The start of what was submitted.
     pub excerpt: String,
@@ -269,6 +282,7 @@ impl<'a> Planner<'a> {
         }
         self.head.batches += 1;
         receipt.number = self.head.batches;
+        let first_sequence = self.head.events + 1;
         for (index, item) in (0..submitted).zip(items) {
             let outcome = self.item(id, index, source, item);
             match &outcome {
@@ -280,7 +294,7 @@ impl<'a> Planner<'a> {
                 receipt.exceptions.push((index, outcome));
             }
         }
-        let record = BatchRecord { actor: self.context.actor.clone(), source, digest, receipt: receipt.clone() };
+        let record = BatchRecord { actor: self.context.actor.clone(), source, digest, first_sequence, receipt: receipt.clone() };
         self.changes.batches.push(record);
         receipt
     }
@@ -291,6 +305,7 @@ impl<'a> Planner<'a> {
         for after in &self.changes.states {
             self.changes.counters.record(self.loaded.states.get(&after.package), Some(after));
         }
+        self.changes.open_changes = self.changes.counters.open_changes(Day::of(self.context.received_at));
         self.changes.states.sort_unstable_by(|a, b| a.package.cmp(&b.package));
         self.changes.head = Some(self.head);
         self.changes

@@ -6,6 +6,7 @@
 use crate::{
     names::Manager,
     state::PackageState,
+    time::Day,
     words::{AvailabilityKind, Severity, Status},
 };
 use std::collections::BTreeMap;
@@ -39,6 +40,41 @@ impl CounterKey {
     }
 }
 
+/// By how much the open updates of one severity grew or shrank on one day, on one agent. Differences, so that any number of reports
+/// of a day add up to one row, and the trend of a fleet is a sum (see [`crate::query::TrendQuery`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenChange {
+    /// The day the store received what changed them, in UTC.
+    pub day: Day,
+    /// The severity.
+    pub severity: Severity,
+    /// The difference; never zero.
+    pub difference: i64,
+}
+
+/// Sums of [`OpenChange`]s by day and severity.
+#[derive(Clone, Debug, Default)]
+pub struct OpenChanges(BTreeMap<(Day, Severity), i64>);
+
+impl OpenChanges {
+    /// Adds differences.
+    pub fn add(&mut self, changes: &[OpenChange]) {
+        changes.iter().for_each(|change| *self.0.entry((change.day, change.severity)).or_default() += change.difference);
+    }
+
+    /// Takes differences away.
+    pub fn subtract(&mut self, changes: &[OpenChange]) {
+        changes.iter().for_each(|change| *self.0.entry((change.day, change.severity)).or_default() -= change.difference);
+    }
+
+    /// The sums that are not zero, by day and severity.
+    #[must_use]
+    pub fn sums(&self) -> Vec<OpenChange> {
+        let sums = self.0.iter().filter(|(_, difference)| **difference != 0);
+        sums.map(|((day, severity), difference)| OpenChange { day: *day, severity: *severity, difference: *difference }).collect()
+    }
+}
+
 /// Differences to add to an agent's counters; no entry is zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CounterChanges(BTreeMap<CounterKey, i64>);
@@ -57,6 +93,17 @@ impl CounterChanges {
         if *sum == 0 {
             self.0.remove(&CounterKey::of(state));
         }
+    }
+
+    /// What these differences mean for the open updates of `day`, by severity.
+    #[must_use]
+    pub fn open_changes(&self, day: Day) -> Vec<OpenChange> {
+        let mut sums: BTreeMap<Severity, i64> = BTreeMap::new();
+        for (key, difference) in self.iter().filter(|(key, _)| key.status.open()) {
+            *sums.entry(key.severity).or_default() += difference;
+        }
+        let changed = sums.into_iter().filter(|(_, difference)| *difference != 0);
+        changed.map(|(severity, difference)| OpenChange { day, severity, difference }).collect()
     }
 
     /// The differences, in key order.

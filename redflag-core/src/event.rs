@@ -226,16 +226,33 @@ impl EventKind {
 }
 
 /// One checked event, before it has a place in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Its id: chosen by the caller, or computed (clause B14).
     pub id: EventId,
     /// The package it is about.
     pub package: PackageKey,
     /// What happened.
+    #[serde(with = "kind_form")]
     pub kind: EventKind,
     /// When it was observed, by the clock of whoever saw it; data only (clause B11).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Timestamp>,
+}
+
+/// The form of a kind within an event: [`EventKind::to_json`], which also keeps the kinds of newer writers (clause S5).
+mod kind_form {
+    use super::EventKind;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, ser};
+    use serde_json::value::RawValue;
+
+    pub(super) fn serialize<S: Serializer>(kind: &EventKind, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(kind.to_json()).map_err(ser::Error::custom)?.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<EventKind, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(|kind| EventKind::from_json(kind.get()))
+    }
 }
 
 impl Event {
@@ -448,7 +465,7 @@ pub enum Source {
 }
 
 /// An event with its place in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedEvent {
     /// The event.
     pub event: Event,

@@ -102,7 +102,7 @@ impl Fleet {
 
     /// Runs a unit of work. When the database refuses data that core had accepted, finds the events at fault by rehearsing
     /// prefixes, rejects only them and stores the rest (clause B13).
-    async fn run(&self, mut work: UnitOfWork) -> Result<Answer, StoreError> {
+    pub(crate) async fn run(&self, mut work: UnitOfWork) -> Result<Answer, StoreError> {
         /// More culprits than this are no longer single bad events: the error goes to the caller.
         const CULPRITS_MAX: usize = 64;
         loop {
@@ -153,6 +153,6 @@ impl Fleet {
 }
 
 /// A backend that answers another kind of work than it was given is broken.
-fn wrong_answer(answer: &Answer) -> StoreError {
+pub(crate) fn wrong_answer(answer: &Answer) -> StoreError {
     StoreError::caused(StoreErrorKind::Corrupt, format!("the store answered another unit of work: {answer:?}"))
 }

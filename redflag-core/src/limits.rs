@@ -44,5 +44,15 @@ pub const PAGE_SIZE_DEFAULT: u32 = 50;
 pub const SEARCH_BYTES_MAX: usize = 128;
 /// Most bytes of a cursor: room for the longest names of an agent and a package with every character escaped.
 pub const CURSOR_BYTES_MAX: usize = 12 * 1024;
+/// Entries of the feed, or batches of an agent, that are read at a time.
+pub const FEED_ENTRIES_DEFAULT: u32 = 500;
+/// Events of a log that are read at a time when it is folded, and that one step of retention takes.
+pub const LOG_SLICE_EVENTS: u32 = 10_000;
+/// How often work that reads a log first is begun before it is given up because the log keeps growing.
+pub const ATTEMPTS_MAX: u32 = 8;
+/// Days of the shortest retention window: longer than any agent retries a report.
+pub const RETENTION_DAYS_MIN: u32 = 30;
+/// Most days of a trend.
+pub const TREND_DAYS_MAX: u32 = 400;
 /// Most bytes of one record of a `RecordStore`.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;

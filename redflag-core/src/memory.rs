@@ -1,26 +1,34 @@
 //! The memory store: the reference backend, for tests and for embedders who need no durability.
 
+mod stream;
+
 use crate::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
     counters::CounterKey,
     event::RecordedEvent,
-    ids::{AgentId, BatchId, EventId, ReportId, UpdateId},
-    names::{PackageKey, Text},
+    feed::{FeedEntry, FeedPosition, Tombstone},
+    ids::{AgentId, BatchId, Digest, UpdateId},
+    names::Text,
     query::{
-        self, AgentPage, AgentQuery, AgentRow, BatchPage, BatchQuery, BatchRow, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow,
-        UpdateStats,
+        self, AgentPage, AgentQuery, AgentRow, BatchPage, BatchQuery, BatchRow, PackagePage, PackageQuery, TrendPoint, TrendQuery,
+        UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
     },
+    rebuild::Derived,
+    removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
     store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
-    work::{Answer, Changes, ChosenEventId, Loaded, Needs, Refusal, StateNeeds, UnitOfWork},
+    work::{Answer, Changes, Loaded, Needs, UnitOfWork},
 };
 use async_trait::async_trait;
 use std::{
     collections::{BTreeMap, HashMap},
+    future::poll_fn,
     sync::{Mutex, MutexGuard},
+    task::{Poll, Waker},
 };
+use stream::Stream;
 
 /// A fleet in memory. Nothing survives its end.
 #[derive(Debug, Default)]
@@ -31,83 +39,14 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Inner {
     agents: BTreeMap<AgentId, Stream>,
+    removed: BTreeMap<AgentId, RemovedAgent>,
+    /// Every batch by agent and number; position n stands at index n - 1.
+    feed: Vec<(AgentId, u64)>,
+    /// Digests of batches whose records are gone.
+    tombstones: HashMap<(AgentId, u64), Digest>,
+    /// Whoever waits for the feed to go on.
+    waiting: Vec<Waker>,
     records: BTreeMap<(String, String), Record>,
-}
-
-/// Everything of one agent.
-#[derive(Debug)]
-struct Stream {
-    head: AgentHead,
-    states: HashMap<PackageKey, PackageState>,
-    batches: Vec<BatchRecord>,
-    events: Vec<RecordedEvent>,
-    chosen_ids: HashMap<EventId, ChosenEventId>,
-    history: Vec<VersionChange>,
-    rejections: Vec<RejectedItem>,
-    reports: Vec<StoredReport>,
-    counters: BTreeMap<CounterKey, i64>,
-}
-
-impl Stream {
-    fn new(head: AgentHead) -> Self {
-        Self {
-            head,
-            states: HashMap::new(),
-            batches: Vec::new(),
-            events: Vec::new(),
-            chosen_ids: HashMap::new(),
-            history: Vec::new(),
-            rejections: Vec::new(),
-            reports: Vec::new(),
-            counters: BTreeMap::new(),
-        }
-    }
-
-    fn batch(&self, id: BatchId) -> Option<BatchRecord> {
-        self.batches.iter().find(|record| record.receipt.batch == id).cloned()
-    }
-
-    fn report(&self, id: ReportId) -> Option<StoredReport> {
-        self.reports.iter().find(|report| report.report_id == id).cloned()
-    }
-
-    fn load(&self, needs: &Needs) -> Loaded {
-        let states = match &needs.states {
-            StateNeeds::None => HashMap::new(),
-            StateNeeds::Packages(packages) => packages.iter().filter_map(|package| self.states.get_key_value(package)).collect(),
-            StateNeeds::Managers(managers) => self.states.iter().filter(|(package, _)| managers.contains(&package.manager)).collect(),
-        };
-        Loaded {
-            head: Some(self.head.clone()),
-            states: states.into_iter().map(|(package, state)| (package.clone(), state.clone())).collect(),
-            batch: needs.batch.and_then(|id| self.batch(id)),
-            report: needs.report.and_then(|id| self.report(id)),
-            events: needs.events.iter().filter_map(|id| self.chosen_ids.get(id)).map(|known| (known.event, *known)).collect(),
-        }
-    }
-
-    fn write(&mut self, changes: Changes) {
-        let Changes { head, batches, events, chosen_ids, states, history, rejections, counters, report } = changes;
-        self.head = head.unwrap_or_else(|| self.head.clone());
-        self.batches.extend(batches);
-        self.events.extend(events);
-        self.chosen_ids.extend(chosen_ids.into_iter().map(|chosen| (chosen.event, chosen)));
-        self.states.extend(states.into_iter().map(|state| (state.package.clone(), state)));
-        self.history.extend(history);
-        self.rejections.extend(rejections);
-        self.reports.extend(report);
-        for (key, difference) in counters.iter() {
-            *self.counters.entry(key.clone()).or_default() += difference;
-        }
-    }
-
-    fn open_stats(&self) -> UpdateStats {
-        let mut stats = UpdateStats::default();
-        for (key, count) in self.counters.iter().filter(|(key, _)| key.status.open()) {
-            stats.add(key, u64::try_from(*count).unwrap_or(0));
-        }
-        stats
-    }
 }
 
 impl MemoryStore {
@@ -130,21 +69,10 @@ impl MemoryStore {
 #[async_trait]
 impl BatchStore for MemoryStore {
     async fn run(&self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
-        let needs = work.needs();
         let mut inner = self.lock();
-        let loaded = inner.agents.get(&needs.agent).map_or_else(Loaded::default, |stream| stream.load(&needs));
-        let decided = work.decide(&loaded)?;
-        if mode == Mode::Rehearse {
-            return Ok(decided.answer);
-        }
-        match (inner.agents.get_mut(&needs.agent), &decided.changes.head) {
-            (Some(stream), _) => stream.write(decided.changes),
-            (None, Some(head)) => {
-                let mut stream = Stream::new(head.clone());
-                stream.write(decided.changes);
-                inner.agents.insert(needs.agent, stream);
-            }
-            (None, None) => return Err(Refusal::UnknownAgent { agent: needs.agent }.into()),
+        let decided = work.decide(&inner.load(&work.needs()))?;
+        if mode == Mode::Commit {
+            inner.write(work.needs().agent, decided.changes);
         }
         Ok(decided.answer)
     }
@@ -203,9 +131,69 @@ impl StateStore for MemoryStore {
         let rows = inner.agents.values().map(|stream| AgentRow { head: stream.head.clone(), open: stream.open_stats() });
         Ok(query::evaluate_agents(rows, query))
     }
+
+    async fn packages(&self, query: &PackageQuery) -> Result<PackagePage, StoreError> {
+        let inner = self.lock();
+        Ok(query::evaluate_packages(inner.states().map(|(agent, _, state)| (agent, state)), query))
+    }
+
+    async fn trend(&self, query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
+        let inner = self.lock();
+        let wanted = inner.agents.iter().filter(|(agent, _)| query.agent().is_none_or(|wanted| wanted == **agent));
+        Ok(query::evaluate_trend(wanted.flat_map(|(_, stream)| stream.open.sums()), query))
+    }
+
+    async fn derived(&self, agent: AgentId) -> Result<Option<Derived>, StoreError> {
+        Ok(self.of_agent(agent, Stream::derived))
+    }
+
+    async fn removed_agents(&self, after: Option<AgentId>, limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
+        let inner = self.lock();
+        let later = inner.removed.values().filter(|removed| after.is_none_or(|after| removed.agent > after));
+        Ok(later.take(limit as usize).cloned().collect())
+    }
 }
 
 impl Inner {
+    fn load(&self, needs: &Needs) -> Loaded {
+        match self.agents.get(&needs.agent) {
+            Some(stream) => stream.load(needs),
+            None => Loaded { removed: self.removed.get(&needs.agent).cloned(), ..Loaded::default() },
+        }
+    }
+
+    fn write(&mut self, agent: AgentId, changes: Changes) {
+        let known = |tombstone: &Tombstone| ((agent, tombstone.number), tombstone.digest);
+        self.tombstones.extend(changes.tombstones.iter().map(known));
+        let new = if changes.removed.is_none() && changes.pruning.is_none() { &*changes.tombstones } else { &[] };
+        self.feed.extend(new.iter().map(|tombstone| (agent, tombstone.number)));
+        self.feed.extend(changes.batches.iter().map(|record| (agent, record.receipt.number)));
+        self.waiting.drain(..).for_each(Waker::wake);
+        if let Some(removed) = changes.removed {
+            self.agents.remove(&agent);
+            self.removed.insert(agent, removed);
+            return;
+        }
+        match (self.agents.get_mut(&agent), &changes.head) {
+            (Some(stream), _) => stream.write(changes),
+            (None, Some(head)) => {
+                let mut stream = Stream::new(head.clone());
+                stream.write(changes);
+                self.agents.insert(agent, stream);
+            }
+            // Nothing but feed entries is written of an agent that is not there.
+            (None, None) => {}
+        }
+    }
+
+    fn entry(&self, index: usize) -> Option<FeedEntry> {
+        let (agent, number) = *self.feed.get(index)?;
+        let record = self.agents.get(&agent).and_then(|stream| stream.batches_after(number - 1).first());
+        let record = record.filter(|record| record.receipt.number == number).cloned();
+        let digest = record.as_ref().map(BatchRecord::feed_digest).or_else(|| self.tombstones.get(&(agent, number)).copied())?;
+        Some(FeedEntry { position: FeedPosition(index as u64 + 1), agent, number, digest, record })
+    }
+
     fn states(&self) -> impl Iterator<Item = (AgentId, &Text, &PackageState)> {
         self.agents.iter().flat_map(|(agent, stream)| stream.states.values().map(|state| (*agent, &stream.head.name, state)))
     }
@@ -219,10 +207,7 @@ impl EventStore for MemoryStore {
     }
 
     async fn replay(&self, agent: AgentId, after: u64, limit: u32) -> Result<Vec<RecordedEvent>, StoreError> {
-        let later = |stream: &Stream| {
-            let start = usize::try_from(after).unwrap_or(usize::MAX);
-            stream.events.iter().skip(start).take(limit as usize).cloned().collect()
-        };
+        let later = |stream: &Stream| stream.events_after(after).iter().take(limit as usize).cloned().collect();
         Ok(self.of_agent(agent, later).unwrap_or_default())
     }
 
@@ -248,6 +233,44 @@ impl EventStore for MemoryStore {
     async fn reports(&self, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
         let newest = |stream: &Stream| stream.reports.iter().rev().take(limit as usize).cloned().collect();
         Ok(self.of_agent(agent, newest).unwrap_or_default())
+    }
+
+    async fn agent_batches(&self, agent: AgentId, after: u64, limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
+        let later = |stream: &Stream| stream.batches_after(after).iter().take(limit as usize).cloned().collect();
+        Ok(self.of_agent(agent, later).unwrap_or_default())
+    }
+
+    async fn bases(&self, agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
+        Ok(self.of_agent(agent, |stream| stream.bases.values().cloned().collect()).unwrap_or_default())
+    }
+
+    async fn feed(&self, after: FeedPosition, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        let inner = self.lock();
+        let start = usize::try_from(after.0).unwrap_or(usize::MAX).min(inner.feed.len());
+        let end = start.saturating_add(limit as usize).min(inner.feed.len());
+        let lost = || StoreError::caused(StoreErrorKind::Corrupt, "a feed entry without record and tombstone");
+        (start..end).map(|index| inner.entry(index).ok_or_else(lost)).collect()
+    }
+
+    async fn feed_grown(&self, after: FeedPosition) -> Result<FeedPosition, StoreError> {
+        poll_fn(|context| {
+            let mut inner = self.lock();
+            let newest = FeedPosition(inner.feed.len() as u64);
+            if newest > after {
+                return Poll::Ready(Ok(newest));
+            }
+            if !inner.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+                inner.waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError> {
+        let inner = self.lock();
+        let end = usize::try_from(position.0).unwrap_or(usize::MAX).min(inner.feed.len());
+        Ok(inner.feed[..end].iter().rev().find(|(of, _)| *of == agent).map_or(0, |(_, number)| *number))
     }
 }
 
@@ -287,22 +310,27 @@ impl RecordStore for MemoryStore {
         let later = inner.records.iter().filter(|((place, key), _)| place == namespace && after.is_none_or(|after| key.as_str() > after));
         Ok(later.take(limit as usize).map(|((_, key), record)| (key.clone(), record.clone())).collect())
     }
+
+    async fn namespaces(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, StoreError> {
+        let inner = self.lock();
+        let mut namespaces: Vec<_> = inner.records.keys().map(|(namespace, _)| namespace.clone()).collect();
+        namespaces.dedup();
+        namespaces.retain(|namespace| after.is_none_or(|after| namespace.as_str() > after));
+        namespaces.truncate(limit as usize);
+        Ok(namespaces)
+    }
 }
 
 impl MemoryStore {
     /// The maintained counters of an agent that are not zero, for comparing with those of a rebuild.
     #[must_use]
     pub fn counters(&self, agent: AgentId) -> Vec<(CounterKey, i64)> {
-        let counters =
-            |stream: &Stream| stream.counters.iter().filter(|(_, count)| **count != 0).map(|(key, count)| (key.clone(), *count)).collect();
-        self.of_agent(agent, counters).unwrap_or_default()
+        self.of_agent(agent, Stream::derived).unwrap_or_default().counters
     }
 
     /// Every state of an agent with any status, in key order.
     #[must_use]
     pub fn states(&self, agent: AgentId) -> Vec<PackageState> {
-        let mut states: Vec<_> = self.of_agent(agent, |stream| stream.states.values().cloned().collect()).unwrap_or_default();
-        states.sort_unstable_by(|a: &PackageState, b| a.package.cmp(&b.package));
-        states
+        self.of_agent(agent, Stream::derived).unwrap_or_default().states
     }
 }

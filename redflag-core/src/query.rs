@@ -7,16 +7,20 @@ mod agents;
 mod batches;
 mod filter;
 mod order;
+mod packages;
 mod page;
 mod stats;
+mod trend;
 mod updates;
 
 pub use agents::{AgentPage, AgentQuery, AgentRow, AgentSortKey, evaluate_agents};
 pub use batches::{BatchPage, BatchQuery, BatchRow};
 pub use filter::{Search, StatusFilter, UpdateFilter};
 pub use order::{Position, Sort, SortKey};
+pub use packages::{PackagePage, PackageQuery, PackageRow, PackageSortKey, evaluate_packages};
 pub use page::{PageNumber, PageSize};
 pub use stats::UpdateStats;
+pub use trend::{TrendPoint, TrendQuery, evaluate_trend};
 pub use updates::{Cursor, PageStart, UpdatePage, UpdateQuery, UpdateRow, evaluate};
 
 /// A query that cannot be answered as asked (clause Q3).

@@ -75,9 +75,9 @@ impl RecordReport {
     fn stale(&self, head: &AgentHead) -> Decided {
         let mut answer = self.answer(ReportStatus::Stale);
         (0..self.report.facts()).for_each(|_| answer.outcomes.push(FactOutcome::Unchanged));
-        let report = Some(self.stored(head, &answer));
+        let reports = vec![self.stored(head, &answer)];
         let head = AgentHead { last_contact_at: Some(self.received_at), ..head.clone() };
-        let changes = Changes { head: Some(head), report, ..Changes::default() };
+        let changes = Changes { head: Some(head), reports, ..Changes::default() };
         Decided { changes, answer: Answer::Report(answer) }
     }
 
@@ -130,7 +130,7 @@ impl RecordReport {
             head.last_report =
                 Some(LastReport { report_id: self.report.report_id, digest: self.report.digest, sequence, received_at: self.received_at });
         });
-        changes.report = (answer.batches > 0).then(|| self.stored(head, &answer));
+        changes.reports.extend((answer.batches > 0).then(|| self.stored(head, &answer)));
         Decided { changes, answer: Answer::Report(answer) }
     }
 

@@ -208,7 +208,7 @@ pub struct ReportAnswer {
 
 /// A report as it is stored, so that a retry gets the same answer. Only reports that wrote events or rejections, or came too
 /// late, are stored; an unchanged one is remembered in the agent's head.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredReport {
     /// Its id.
     pub report_id: ReportId,

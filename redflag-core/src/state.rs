@@ -13,7 +13,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// What is known of one package on one agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageState {
     /// The package.
     pub package: PackageKey,
@@ -22,6 +22,7 @@ pub struct PackageState {
     /// Where the update stands, with what belongs to it.
     pub standing: Standing,
     /// An ignore of the whole package, which outlives versions (clause S4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package_ignore: Option<Ignore>,
     /// How many events were folded (clause F3).
     pub revision: u64,
@@ -331,20 +332,22 @@ fn mismatch(field: &str) -> Rejection {
 }
 
 /// One row of version history: a version that was installed, failed to install, or was taken back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionChange {
     /// The package.
-    #[serde(flatten)]
     pub package: PackageKey,
     /// The version before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_version: Option<Version>,
     /// The version meant.
     pub to_version: Version,
     /// What happened.
     pub outcome: VersionOutcome,
     /// The command that caused it; none when it happened outside RedFlag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandId>,
     /// Why it failed or was undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Text>,
     /// When the store received it.
     pub at: Timestamp,

@@ -8,13 +8,20 @@ use crate::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
     event::RecordedEvent,
+    feed::{FeedEntry, FeedPosition},
     ids::{AgentId, BatchId, UpdateId},
-    query::{AgentPage, AgentQuery, BatchPage, BatchQuery, QueryError, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
+    query::{
+        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, QueryError, TrendPoint, TrendQuery, UpdateFilter,
+        UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
+    },
+    rebuild::Derived,
+    removal::RemovedAgent,
     report::StoredReport,
-    state::VersionChange,
+    state::{PackageState, VersionChange},
     work::{Answer, Refusal, UnitOfWork},
 };
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use std::{error::Error, fmt};
 
 /// Whether a unit of work is to last.
@@ -84,6 +91,18 @@ pub trait StateStore: Send + Sync + fmt::Debug {
 
     /// A page of agents.
     async fn agents(&self, query: &AgentQuery) -> Result<AgentPage, StoreError>;
+
+    /// A page of packages with how many hosts have an update of each that passes.
+    async fn packages(&self, query: &PackageQuery) -> Result<PackagePage, StoreError>;
+
+    /// Open updates at the end of each day, oldest day first.
+    async fn trend(&self, query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError>;
+
+    /// Everything that follows from an agent's log, of one moment; none for an unknown agent.
+    async fn derived(&self, agent: AgentId) -> Result<Option<Derived>, StoreError>;
+
+    /// Up to `limit` removed agents whose id is above `after`, in the order of their ids.
+    async fn removed_agents(&self, after: Option<AgentId>, limit: u32) -> Result<Vec<RemovedAgent>, StoreError>;
 }
 
 /// Reading: the log.
@@ -98,8 +117,23 @@ pub trait EventStore: Send + Sync + fmt::Debug {
     /// A page of batches, newest first.
     async fn batches(&self, query: &BatchQuery) -> Result<BatchPage, StoreError>;
 
+    /// Up to `limit` batches of an agent with a number above `after`, in order.
+    async fn agent_batches(&self, agent: AgentId, after: u64, limit: u32) -> Result<Vec<BatchRecord>, StoreError>;
+
     /// The newest `limit` stored reports of an agent, newest first.
     async fn reports(&self, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, StoreError>;
+
+    /// The base states of an agent, in key order: what stands for the events that retention took.
+    async fn bases(&self, agent: AgentId) -> Result<Vec<PackageState>, StoreError>;
+
+    /// Up to `limit` entries of the feed after `after`, in order and without gap. Whatever was committed before the call is there.
+    async fn feed(&self, after: FeedPosition, limit: u32) -> Result<Vec<FeedEntry>, StoreError>;
+
+    /// Waits until the feed goes on after `after`; answers its newest position. May wait for ever. Cancel safe.
+    async fn feed_grown(&self, after: FeedPosition) -> Result<FeedPosition, StoreError>;
+
+    /// The number of an agent's newest batch at or below a position of the feed; 0 when there is none.
+    async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError>;
 }
 
 /// What a `put` expects to find.
@@ -112,7 +146,7 @@ pub enum Expected {
 }
 
 /// A small document with the revision to name when replacing it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The document, at most [`crate::limits::RECORD_BYTES_MAX`] bytes of text without NUL.
     pub value: String,
@@ -134,6 +168,9 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
 
     /// Up to `limit` records whose key sorts after `after`, in byte order of their keys.
     async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Record)>, StoreError>;
+
+    /// Up to `limit` namespaces that hold a record and sort after `after`, in byte order.
+    async fn namespaces(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, StoreError>;
 }
 
 /// All ports in one backend.
@@ -162,6 +199,8 @@ pub enum StoreErrorKind {
     OutcomeUnknown,
     /// The database refused data that core had accepted; nothing changed (clause B13).
     DataRefused,
+    /// Retention has taken the part of the log that was asked for (clause D3).
+    Pruned,
     /// The schema is newer than this version knows (clause D4).
     SchemaTooNew,
     /// A setting that durability or integrity needs is not in force (clause D5).
@@ -197,6 +236,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => f.write_str("the database is not available"),
             StoreErrorKind::OutcomeUnknown => f.write_str("the outcome of the commit is unknown"),
             StoreErrorKind::DataRefused => f.write_str("the database refused data"),
+            StoreErrorKind::Pruned => f.write_str("that part of the log has been pruned"),
             StoreErrorKind::SchemaTooNew => f.write_str("the database has a newer schema than this version knows"),
             StoreErrorKind::Misconfigured => f.write_str("the database is not configured as it must be"),
             StoreErrorKind::Corrupt => f.write_str("stored data cannot be read back"),

@@ -57,10 +57,76 @@ impl Timestamp {
         Self(self.0.saturating_add(micros).min(Self::MAX.0))
     }
 
+    /// The time `duration` earlier, at least [`Timestamp::MIN`].
+    #[must_use]
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(micros).max(Self::MIN.0))
+    }
+
     /// How long ago `earlier` was; zero when it lies in the future.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         u64::try_from(self.0.saturating_sub(earlier.0)).map_or(Duration::ZERO, Duration::from_micros)
+    }
+}
+
+/// A day in UTC, as whole days since 1970-01-01; written `2026-11-25`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(i32);
+
+impl Day {
+    /// The day `number` days after 1970-01-01.
+    ///
+    /// # Errors
+    /// When it lies outside the years of a [`Timestamp`].
+    pub fn from_number(number: i32) -> Result<Self, InvalidTimestamp> {
+        let day = Self(number);
+        if (Self::of(Timestamp::MIN)..=Self::of(Timestamp::MAX)).contains(&day) {
+            Ok(day)
+        } else {
+            Err(InvalidTimestamp { value: format!("day {number}") })
+        }
+    }
+
+    /// The day a time falls on.
+    #[must_use]
+    pub fn of(time: Timestamp) -> Self {
+        const DAY_MICROS: i64 = 86_400_000_000;
+        Self(i32::try_from(time.0.div_euclid(DAY_MICROS)).expect("the years 0001 to 9999 have fewer than 2^31 days"))
+    }
+
+    /// Whole days since 1970-01-01.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
+    /// The day `days` before this one; before the year 1, the first day of that year.
+    #[must_use]
+    pub fn before(self, days: u32) -> Self {
+        Self(self.0.saturating_sub_unsigned(days)).max(Self::of(Timestamp::MIN))
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let midnight = jiff::Timestamp::from_second(i64::from(self.0) * 86_400).expect("a Day lies within jiff's range");
+        write!(f, "{}", midnight.strftime("%Y-%m-%d"))
+    }
+}
+
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Day {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let day = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let midnight: Timestamp = format!("{day}T00:00:00Z").parse().map_err(de::Error::custom)?;
+        Ok(Self::of(midnight))
     }
 }
 
@@ -109,6 +175,17 @@ mod tests {
         let time: Timestamp = "2026-11-23T10:00:00.123456789+02:00".parse().unwrap();
         assert_eq!(time.to_string(), "2026-11-23T08:00:00.123456Z");
         assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time);
+    }
+
+    #[test]
+    fn days_begin_at_midnight_in_utc_also_before_1970() {
+        let day = |text: &str| Day::of(text.parse().unwrap());
+        assert_eq!(day("2026-11-25T00:00:00Z").to_string(), "2026-11-25");
+        assert_eq!(day("2026-11-24T23:59:59.999999Z").to_string(), "2026-11-24");
+        assert_eq!((day("1970-01-01T00:00:00Z").number(), day("1969-12-31T23:00:00Z").number()), (0, -1));
+        assert_eq!(Day::of(Timestamp::MIN).before(1).to_string(), "0001-01-01");
+        assert!(Day::from_number(Day::of(Timestamp::MAX).number()).is_ok());
+        assert!(Day::from_number(Day::of(Timestamp::MAX).number() + 1).is_err());
     }
 
     #[test]

@@ -5,15 +5,20 @@
 //! looking inside, in a number of statements that does not depend on their size, and commits. Nothing else is asked of it.
 
 use crate::{
-    agent::{AgentHead, Enrolment},
+    agent::{AgentHead, Enrolment, Pruned},
     batch::{Batch, BatchRecord, Item, Planner, Receipt, RejectedItem},
-    counters::CounterChanges,
+    counters::{CounterChanges, OpenChange},
     event::{Actor, Event, EventKind, RecordedEvent, Source},
+    feed::Tombstone,
     ids::{AgentId, BatchId, Digest, EventId, ReportId},
     limits,
     names::{Manager, PackageKey, Text},
     offer::OfferDigest,
+    rebuild::{Derived, Rebuild},
+    removal::{RemoveAgent, RemovedAgent},
     report::{Report, ReportAnswer, StoredReport},
+    restore::Restore,
+    retention::Prune,
     state::{Context, PackageState, VersionChange},
     time::Timestamp,
     words::IgnoreScope,
@@ -32,6 +37,14 @@ pub enum UnitOfWork {
     Decide(Decide),
     /// An agent is enrolled.
     EnrolAgent(Enrolment),
+    /// An agent is removed.
+    RemoveAgent(RemoveAgent),
+    /// Retention takes the start of an agent's log.
+    Prune(Prune),
+    /// What follows from an agent's log is replaced by what does.
+    Rebuild(Rebuild),
+    /// A piece of an exported fleet is put back.
+    Restore(Restore),
 }
 
 /// A batch with when it was received.
@@ -181,6 +194,8 @@ pub enum StateNeeds {
 pub struct Loaded {
     /// The agent's head; none when the agent is unknown.
     pub head: Option<AgentHead>,
+    /// What is kept of the agent when it was removed.
+    pub removed: Option<RemovedAgent>,
     /// The states asked for, those that exist.
     pub states: HashMap<PackageKey, PackageState>,
     /// The stored batch of the id asked for.
@@ -225,8 +240,28 @@ pub struct Changes {
     pub rejections: Vec<RejectedItem>,
     /// Differences to the agent's counters.
     pub counters: CounterChanges,
-    /// A new stored report.
-    pub report: Option<StoredReport>,
+    /// Differences of open updates, to be added by day and severity; each day and severity at most once.
+    pub open_changes: Vec<OpenChange>,
+    /// New stored reports, in the order of their arrival.
+    pub reports: Vec<StoredReport>,
+    /// What stands in the feed for batches of the agent that have no record any more, by ascending number: with `removed` or
+    /// `pruning`, for the batches that these take away; with neither, as new entries at the feed's end.
+    pub tombstones: Vec<Tombstone>,
+    /// What retention takes: batches and events up to `head.pruned`, with all that belongs to them.
+    pub pruning: Option<Pruning>,
+    /// What replaces all states, history, counters and differences of open updates of the agent.
+    pub derived: Option<Derived>,
+    /// The agent goes, with every row of it but its feed entries; this stays.
+    pub removed: Option<RemovedAgent>,
+}
+
+/// What retention takes beside batches and events, and what it leaves for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pruning {
+    /// Reports received before this go.
+    pub reports_before: Timestamp,
+    /// Base states, in key order; each replaces the one of its package.
+    pub bases: Vec<PackageState>,
 }
 
 /// What the caller is told after commit.
@@ -240,6 +275,14 @@ pub enum Answer {
     Decision(Receipt),
     /// To an enrolment.
     Enrolled,
+    /// To a removal.
+    Removed(RemovedAgent),
+    /// To retention: how much of the stream is gone.
+    Pruned(Pruned),
+    /// To a rebuild.
+    Rebuilt,
+    /// To a piece of an exported fleet.
+    Restored,
 }
 
 /// Why a unit of work as a whole is refused; nothing changes.
@@ -257,6 +300,26 @@ pub enum Refusal {
     AgentExists {
         /// The id.
         agent: AgentId,
+    },
+    /// The id belonged to an agent that was removed (clause D2).
+    #[error("agent {agent} was removed; a host that comes back enrols anew")]
+    AgentRemoved {
+        /// The id.
+        agent: AgentId,
+    },
+    /// The agent's stream is not as it was when the work was prepared; read it again.
+    #[error("the stream of agent {agent} has moved on")]
+    AgentMoved {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// A piece of a log does not fit what is there.
+    #[error("the log of agent {agent} is broken: {what}")]
+    BrokenLog {
+        /// The agent.
+        agent: AgentId,
+        /// Where and how.
+        what: String,
     },
     /// The batch id was used for other content (clause B6).
     #[error("batch id {batch} was used before for other content")]
@@ -302,6 +365,10 @@ impl UnitOfWork {
             Self::RecordReport(work) => work.needs(),
             Self::Decide(work) => work.needs(),
             Self::EnrolAgent(enrolment) => Needs::head(enrolment.agent),
+            Self::RemoveAgent(work) => work.needs(),
+            Self::Prune(work) => work.needs(),
+            Self::Rebuild(work) => work.needs(),
+            Self::Restore(work) => work.needs(),
         }
     }
 
@@ -315,6 +382,10 @@ impl UnitOfWork {
             Self::RecordReport(work) => work.decide(loaded),
             Self::Decide(work) => work.decide(loaded),
             Self::EnrolAgent(enrolment) => enrol(enrolment, loaded),
+            Self::RemoveAgent(work) => work.decide(loaded),
+            Self::Prune(work) => work.decide(loaded),
+            Self::Rebuild(work) => work.decide(loaded),
+            Self::Restore(work) => work.decide(loaded),
         }
     }
 
@@ -323,7 +394,7 @@ impl UnitOfWork {
         match self {
             Self::SubmitBatch(work) => Some(&mut work.withheld),
             Self::RecordReport(work) => Some(&mut work.withheld),
-            Self::Decide(_) | Self::EnrolAgent(_) => None,
+            Self::Decide(_) | Self::EnrolAgent(_) | Self::RemoveAgent(_) | Self::Prune(_) | Self::Rebuild(_) | Self::Restore(_) => None,
         }
     }
 }
@@ -426,6 +497,7 @@ fn enrol(enrolment: &Enrolment, loaded: &Loaded) -> Result<Decided, Refusal> {
         // The same key again is a retry of the same enrolment.
         Some(head) if head.public_key == enrolment.public_key => Ok(Decided::nothing(Answer::Enrolled)),
         Some(_) => Err(Refusal::AgentExists { agent: enrolment.agent }),
+        None if loaded.removed.is_some() => Err(Refusal::AgentRemoved { agent: enrolment.agent }),
         None => {
             let changes = Changes { head: Some(AgentHead::enrolled(enrolment)), ..Changes::default() };
             Ok(Decided { changes, answer: Answer::Enrolled })

@@ -54,6 +54,7 @@ fn run(store: &MemoryStore, work: &UnitOfWork) -> naive::Answer {
                 .collect(),
         },
         Ok(Answer::Enrolled) => naive::Answer::Enrolled,
+        Ok(other) => panic!("no history of events is answered so: {other:?}"),
         Err(error) => match error.kind() {
             StoreErrorKind::Refused(refusal) => naive::Answer::Refused(refusal.clone()),
             other => panic!("the memory store failed: {other:?}"),

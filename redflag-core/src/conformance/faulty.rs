@@ -4,10 +4,16 @@ use crate::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
     event::RecordedEvent,
+    feed::{FeedEntry, FeedPosition},
     ids::{AgentId, BatchId, UpdateId},
-    query::{AgentPage, AgentQuery, BatchPage, BatchQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
+    query::{
+        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage,
+        UpdateQuery, UpdateRow, UpdateStats,
+    },
+    rebuild::Derived,
+    removal::RemovedAgent,
     report::StoredReport,
-    state::VersionChange,
+    state::{PackageState, VersionChange},
     store::{BatchStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, Store, StoreError, StoreErrorKind},
     work::{Answer, UnitOfWork},
 };
@@ -134,6 +140,22 @@ impl StateStore for Faulty {
     async fn agents(&self, query: &AgentQuery) -> Result<AgentPage, StoreError> {
         self.store.agents(query).await
     }
+
+    async fn packages(&self, query: &PackageQuery) -> Result<PackagePage, StoreError> {
+        self.store.packages(query).await
+    }
+
+    async fn trend(&self, query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
+        self.store.trend(query).await
+    }
+
+    async fn derived(&self, agent: AgentId) -> Result<Option<Derived>, StoreError> {
+        self.store.derived(agent).await
+    }
+
+    async fn removed_agents(&self, after: Option<AgentId>, limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
+        self.store.removed_agents(after, limit).await
+    }
 }
 
 #[async_trait]
@@ -153,6 +175,26 @@ impl EventStore for Faulty {
     async fn reports(&self, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
         self.store.reports(agent, limit).await
     }
+
+    async fn agent_batches(&self, agent: AgentId, after: u64, limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
+        self.store.agent_batches(agent, after, limit).await
+    }
+
+    async fn bases(&self, agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
+        self.store.bases(agent).await
+    }
+
+    async fn feed(&self, after: FeedPosition, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        self.store.feed(after, limit).await
+    }
+
+    async fn feed_grown(&self, after: FeedPosition) -> Result<FeedPosition, StoreError> {
+        self.store.feed_grown(after).await
+    }
+
+    async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError> {
+        self.store.batches_until(agent, position).await
+    }
 }
 
 #[async_trait]
@@ -171,5 +213,9 @@ impl RecordStore for Faulty {
 
     async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Record)>, StoreError> {
         self.store.list(namespace, after, limit).await
+    }
+
+    async fn namespaces(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.store.namespaces(after, limit).await
     }
 }

@@ -271,7 +271,12 @@ impl Maker {
             UnitOfWork::SubmitBatch(work) => work.received_at = now,
             UnitOfWork::RecordReport(work) => work.received_at = now,
             UnitOfWork::Decide(work) => work.received_at = now,
-            UnitOfWork::EnrolAgent(_) => {}
+            // Nothing else is made here; what depends on the log as it is stored is made by the facade (see `differential`).
+            UnitOfWork::EnrolAgent(_)
+            | UnitOfWork::RemoveAgent(_)
+            | UnitOfWork::Prune(_)
+            | UnitOfWork::Rebuild(_)
+            | UnitOfWork::Restore(_) => {}
         }
         work
     }
@@ -294,6 +299,7 @@ impl Maker {
                 enrolment.public_key[31] = 1;
                 UnitOfWork::EnrolAgent(enrolment)
             }
+            other => other,
         }
     }
 }

@@ -220,6 +220,7 @@ impl Naive {
             UnitOfWork::SubmitBatch(work) => work.batch.agent(),
             UnitOfWork::RecordReport(work) => work.agent,
             UnitOfWork::Decide(work) => work.agent,
+            other => unreachable!("the specification is of events, not of the life of a log: {other:?}"),
         };
         let Some(known) = self.agents.iter_mut().find(|known| known.head.agent == agent) else {
             return Answer::Refused(Refusal::UnknownAgent { agent });
@@ -228,7 +229,7 @@ impl Naive {
             UnitOfWork::SubmitBatch(work) => known.submit(work),
             UnitOfWork::RecordReport(work) => known.report(work),
             UnitOfWork::Decide(work) => known.decide(work),
-            UnitOfWork::EnrolAgent(_) => unreachable!("answered above"),
+            other => unreachable!("answered above: {other:?}"),
         }
     }
 

@@ -6,10 +6,16 @@ use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
     event::RecordedEvent,
+    feed::{FeedEntry, FeedPosition},
     ids::{AgentId, BatchId, UpdateId},
-    query::{AgentPage, AgentQuery, BatchPage, BatchQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
+    query::{
+        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage,
+        UpdateQuery, UpdateRow, UpdateStats,
+    },
+    rebuild::Derived,
+    removal::RemovedAgent,
     report::StoredReport,
-    state::VersionChange,
+    state::{PackageState, VersionChange},
     store::{BatchStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError},
     work::{Answer, UnitOfWork},
 };
@@ -71,6 +77,39 @@ pub(crate) trait Twist: Debug + Send + Sync {
     fn expected(&self, expected: Expected, _current: Option<u64>) -> Expected {
         expected
     }
+    fn packages(&self, found: PackagePage, _query: &PackageQuery) -> PackagePage {
+        found
+    }
+    fn trend(&self, found: Vec<TrendPoint>) -> Vec<TrendPoint> {
+        found
+    }
+    fn derived(&self, found: Derived) -> Derived {
+        found
+    }
+    fn removed_agents(&self, found: Vec<RemovedAgent>) -> Vec<RemovedAgent> {
+        found
+    }
+    fn reports(&self, found: Vec<StoredReport>) -> Vec<StoredReport> {
+        found
+    }
+    fn agent_batches(&self, found: Vec<BatchRecord>) -> Vec<BatchRecord> {
+        found
+    }
+    fn bases(&self, found: Vec<PackageState>) -> Vec<PackageState> {
+        found
+    }
+    async fn feed(&self, memory: &MemoryStore, after: FeedPosition, limit: u32) -> Answered<Vec<FeedEntry>> {
+        memory.feed(after, limit).await
+    }
+    async fn feed_grown(&self, memory: &MemoryStore, after: FeedPosition) -> Answered<FeedPosition> {
+        memory.feed_grown(after).await
+    }
+    fn batches_until(&self, found: u64) -> u64 {
+        found
+    }
+    fn namespaces(&self, found: Vec<String>) -> Vec<String> {
+        found
+    }
     /// Whether a reopened store has lost everything.
     fn forgets(&self) -> bool {
         false
@@ -126,6 +165,18 @@ impl<T: Twist> StateStore for Wrapped<T> {
     async fn agents(&self, query: &AgentQuery) -> Answered<AgentPage> {
         Ok(self.twist.agents(self.memory.agents(query).await?))
     }
+    async fn packages(&self, query: &PackageQuery) -> Answered<PackagePage> {
+        Ok(self.twist.packages(self.memory.packages(query).await?, query))
+    }
+    async fn trend(&self, query: &TrendQuery) -> Answered<Vec<TrendPoint>> {
+        Ok(self.twist.trend(self.memory.trend(query).await?))
+    }
+    async fn derived(&self, agent: AgentId) -> Answered<Option<Derived>> {
+        Ok(self.memory.derived(agent).await?.map(|found| self.twist.derived(found)))
+    }
+    async fn removed_agents(&self, after: Option<AgentId>, limit: u32) -> Answered<Vec<RemovedAgent>> {
+        Ok(self.twist.removed_agents(self.memory.removed_agents(after, limit).await?))
+    }
 }
 
 #[async_trait]
@@ -140,7 +191,22 @@ impl<T: Twist> EventStore for Wrapped<T> {
         Ok(self.twist.batches(self.memory.batches(query).await?))
     }
     async fn reports(&self, agent: AgentId, limit: u32) -> Answered<Vec<StoredReport>> {
-        self.memory.reports(agent, limit).await
+        Ok(self.twist.reports(self.memory.reports(agent, limit).await?))
+    }
+    async fn agent_batches(&self, agent: AgentId, after: u64, limit: u32) -> Answered<Vec<BatchRecord>> {
+        Ok(self.twist.agent_batches(self.memory.agent_batches(agent, after, limit).await?))
+    }
+    async fn bases(&self, agent: AgentId) -> Answered<Vec<PackageState>> {
+        Ok(self.twist.bases(self.memory.bases(agent).await?))
+    }
+    async fn feed(&self, after: FeedPosition, limit: u32) -> Answered<Vec<FeedEntry>> {
+        self.twist.feed(&self.memory, after, limit).await
+    }
+    async fn feed_grown(&self, after: FeedPosition) -> Answered<FeedPosition> {
+        self.twist.feed_grown(&self.memory, after).await
+    }
+    async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Answered<u64> {
+        Ok(self.twist.batches_until(self.memory.batches_until(agent, position).await?))
     }
 }
 
@@ -158,5 +224,8 @@ impl<T: Twist> RecordStore for Wrapped<T> {
     }
     async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Answered<Vec<(String, Record)>> {
         Ok(self.twist.records(self.memory.list(namespace, after, limit).await?))
+    }
+    async fn namespaces(&self, after: Option<&str>, limit: u32) -> Answered<Vec<String>> {
+        Ok(self.twist.namespaces(self.memory.namespaces(after, limit).await?))
     }
 }

@@ -162,8 +162,15 @@ pub struct BatchRecord {
     pub digest: Digest,
     /// The place in the agent's stream from which its accepted events stand, in a row.
     pub first_sequence: u64,
+    /// The place of its first event among those of its report, rejected ones included: what ids are computed from (clause B14).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first_ordinal: u32,
     /// The answer.
     pub receipt: Receipt,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl BatchRecord {
@@ -282,7 +289,7 @@ impl<'a> Planner<'a> {
         }
         self.head.batches += 1;
         receipt.number = self.head.batches;
-        let first_sequence = self.head.events + 1;
+        let (first_sequence, first_ordinal) = (self.head.events + 1, self.items_seen);
         for (index, item) in (0..submitted).zip(items) {
             let outcome = self.item(id, index, source, item);
             match &outcome {
@@ -294,7 +301,8 @@ impl<'a> Planner<'a> {
                 receipt.exceptions.push((index, outcome));
             }
         }
-        let record = BatchRecord { actor: self.context.actor.clone(), source, digest, first_sequence, receipt: receipt.clone() };
+        let record =
+            BatchRecord { actor: self.context.actor.clone(), source, digest, first_sequence, first_ordinal, receipt: receipt.clone() };
         self.changes.batches.push(record);
         receipt
     }

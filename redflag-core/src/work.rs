@@ -23,7 +23,7 @@ use crate::{
     time::Timestamp,
     words::IgnoreScope,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, ops::Range};
 
 /// Something that changes a fleet.
@@ -207,7 +207,7 @@ pub struct Loaded {
 }
 
 /// An event id chosen by a caller, with where the event stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChosenEventId {
     /// The id.
     pub event: EventId,

@@ -22,7 +22,10 @@ CREATE TABLE agents (
     last_report     text,             -- JSON object
     scopes          text    NOT NULL, -- JSON object by manager
     events          bigint  NOT NULL CHECK (events >= 0),
-    batches         bigint  NOT NULL CHECK (batches >= 0)
+    batches         bigint  NOT NULL CHECK (batches >= 0),
+    pruned_batches  bigint  NOT NULL CHECK (pruned_batches >= 0), -- 1 to this, gone by retention
+    pruned_events   bigint  NOT NULL CHECK (pruned_events BETWEEN 0 AND events),
+    pruned_day      integer NOT NULL -- days since 1970-01-01, UTC
 ) WITH (fillfactor = 50);
 
 CREATE INDEX agents_by_name ON agents (name, agent_id);
@@ -69,7 +72,8 @@ CREATE TABLE update_batches (
     report_id     uuid,
     digest        bytea    NOT NULL CHECK (octet_length(digest) = 32),
     received_at   bigint   NOT NULL,
-    first_ordinal bigint   NOT NULL CHECK (first_ordinal >= 0), -- place of its first event among those of its report
+    first_sequence bigint  NOT NULL CHECK (first_sequence >= 1), -- of its accepted events
+    first_ordinal integer  NOT NULL CHECK (first_ordinal >= 0), -- place of its first event among those of its report
     submitted     integer  NOT NULL CHECK (submitted >= 1),
     accepted      integer  NOT NULL CHECK (accepted >= 0),
     duplicate     integer  NOT NULL CHECK (duplicate >= 0),

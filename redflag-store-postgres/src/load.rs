@@ -41,7 +41,7 @@ pub(crate) async fn load(transaction: &mut Transaction, needs: &Needs) -> Result
         StateNeeds::Managers(managers) => states_of_managers(transaction, agent_ref, managers).await?,
     };
     let events = chosen_ids(transaction, agent_ref, &needs.events).await?;
-    Ok((Some(agent_ref), Loaded { head, states, batch, report, events }))
+    Ok((Some(agent_ref), Loaded { head, removed: None, states, batch, report, events }))
 }
 
 async fn stored_batch(

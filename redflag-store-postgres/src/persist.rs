@@ -52,7 +52,7 @@ pub(crate) async fn persist(
     writer.history(&changes.history, refs).await?;
     writer.rejections(&changes.rejections, &changes.batches).await?;
     writer.counters(&changes.counters).await?;
-    if let Some(report) = &changes.report {
+    for report in &changes.reports {
         writer.report(report).await?;
     }
     Ok(true)
@@ -60,8 +60,9 @@ pub(crate) async fn persist(
 
 async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<Option<i32>, Failure> {
     let insert = sqlx::query(
-        "INSERT INTO agents (agent_id, name, public_key, enrolled_at, tags, host, last_contact_at, last_report, scopes, events, batches)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        "INSERT INTO agents (agent_id, name, public_key, enrolled_at, tags, host, last_contact_at, last_report, scopes, events, batches,
+             pruned_batches, pruned_events, pruned_day)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
          ON CONFLICT (agent_id) DO NOTHING
          RETURNING agent_ref",
     )
@@ -75,7 +76,10 @@ async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<
     .bind(head.last_report.as_ref().map(json))
     .bind(json(&head.scopes))
     .bind(bigint(head.events)?)
-    .bind(bigint(head.batches)?);
+    .bind(bigint(head.batches)?)
+    .bind(bigint(head.pruned.batches)?)
+    .bind(bigint(head.pruned.events)?)
+    .bind(head.pruned.day.number());
     transaction.row(insert).await?.map(|row| get(&row, 0)).transpose()
 }
 
@@ -83,7 +87,7 @@ async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<
 async fn update_head(transaction: &mut Transaction, agent_ref: i32, head: &AgentHead) -> Result<(), Failure> {
     let update = sqlx::query(
         "UPDATE agents SET name = $2, public_key = $3, enrolled_at = $4, tags = $5, host = $6, last_contact_at = $7,
-             last_report = $8, scopes = $9, events = $10, batches = $11
+             last_report = $8, scopes = $9, events = $10, batches = $11, pruned_batches = $12, pruned_events = $13, pruned_day = $14
          WHERE agent_ref = $1",
     )
     .bind(agent_ref)
@@ -96,7 +100,10 @@ async fn update_head(transaction: &mut Transaction, agent_ref: i32, head: &Agent
     .bind(head.last_report.as_ref().map(json))
     .bind(json(&head.scopes))
     .bind(bigint(head.events)?)
-    .bind(bigint(head.batches)?);
+    .bind(bigint(head.batches)?)
+    .bind(bigint(head.pruned.batches)?)
+    .bind(bigint(head.pruned.events)?)
+    .bind(head.pruned.day.number());
     transaction.execute(update).await.map(|_| ())
 }
 
@@ -123,19 +130,12 @@ impl Writer<'_> {
         if batches.is_empty() {
             return Ok(());
         }
-        let mut next = 0_i64;
-        let ordinal = |record: &BatchRecord| {
-            let first = next;
-            next += i64::from(record.receipt.submitted);
-            first
-        };
-        let ordinals: Vec<_> = batches.iter().map(ordinal).collect();
         let insert = sqlx::query(
             "INSERT INTO update_batches
-             (agent_ref, number, batch_id, actor, source, report_id, digest, received_at, first_ordinal,
+             (agent_ref, number, batch_id, actor, source, report_id, digest, received_at, first_sequence, first_ordinal,
               submitted, accepted, duplicate, rejected, exceptions)
              SELECT $1, * FROM UNNEST($2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::uuid[], $7::bytea[], $8::bigint[],
-                 $9::bigint[], $10::integer[], $11::integer[], $12::integer[], $13::integer[], $14::text[])",
+                 $9::bigint[], $10::integer[], $11::integer[], $12::integer[], $13::integer[], $14::integer[], $15::text[])",
         )
         .bind(self.agent_ref)
         .bind(fitting(batches, |record| bigint(record.receipt.number))?)
@@ -145,7 +145,8 @@ impl Writer<'_> {
         .bind(column(batches, |record| source_columns(&record.source).1))
         .bind(column(batches, |record| record.digest.as_bytes().as_slice()))
         .bind(column(batches, |record| record.receipt.received_at.as_micros()))
-        .bind(ordinals)
+        .bind(fitting(batches, |record| bigint(record.first_sequence))?)
+        .bind(fitting(batches, |record| integer(record.first_ordinal))?)
         .bind(fitting(batches, |record| integer(record.receipt.submitted))?)
         .bind(fitting(batches, |record| integer(record.receipt.accepted))?)
         .bind(fitting(batches, |record| integer(record.receipt.duplicate))?)

@@ -5,7 +5,7 @@ use crate::{
     stored::{Json, get, package_key},
 };
 use redflag_core::{
-    agent::AgentHead,
+    agent::{AgentHead, Pruned},
     batch::{BatchRecord, Receipt},
     event::{Event, EventKind, EventWord, RecordedEvent, Source},
     ids::{AgentId, BatchId, EventId, ReportId},
@@ -22,7 +22,8 @@ use uuid::Uuid;
 /// What [`head`] reads, of `agents AS a`.
 macro_rules! head_columns {
     () => {
-        "a.agent_id, a.name, a.public_key, a.enrolled_at, a.tags, a.host, a.last_contact_at, a.last_report, a.scopes, a.events, a.batches"
+        "a.agent_id, a.name, a.public_key, a.enrolled_at, a.tags, a.host, a.last_contact_at, a.last_report, a.scopes, a.events, a.batches,
+         a.pruned_batches, a.pruned_events, a.pruned_day"
     };
 }
 pub(crate) use head_columns;
@@ -31,7 +32,7 @@ pub(crate) use head_columns;
 macro_rules! batch_columns {
     () => {
         "b.batch_id, b.actor, b.source, b.report_id, b.digest, b.number, b.received_at, b.submitted, b.accepted, b.duplicate, b.rejected,
-         b.exceptions"
+         b.exceptions, b.first_sequence, b.first_ordinal"
     };
 }
 pub(crate) use batch_columns;
@@ -101,6 +102,7 @@ pub(crate) fn head(row: &PgRow, at: usize) -> Result<AgentHead, Failure> {
         scopes: get::<Json<_>>(row, at + 8)?.0,
         events: get(row, at + 9)?,
         batches: get(row, at + 10)?,
+        pruned: Pruned { batches: get(row, at + 11)?, events: get(row, at + 12)?, day: get(row, at + 13)? },
     })
 }
 
@@ -158,7 +160,7 @@ pub(crate) fn event(row: &PgRow, agent: AgentId) -> Result<RecordedEvent, Failur
     let chosen: Option<EventId> = get(row, 6)?;
     let id = match (chosen, source) {
         (Some(id), _) => id,
-        (None, Source::Report { report_id }) => EventId::of_report(agent, report_id, get::<u64>(row, 12)? + u64::from(index)),
+        (None, Source::Report { report_id }) => EventId::of_report(agent, report_id, u64::from(get::<u32>(row, 12)?) + u64::from(index)),
         (None, Source::Decision) => EventId::of_batch(agent, batch, index),
         (None, Source::Submitted) => return Err(Failure::corrupt(format!("event {index} of submitted batch {batch} has no id"))),
     };
@@ -210,6 +212,8 @@ pub(crate) fn batch(row: &PgRow, at: usize, agent: AgentId) -> Result<BatchRecor
         actor: get::<Json<_>>(row, at + 1)?.0,
         source: source(row, at + 2)?,
         digest: get(row, at + 4)?,
+        first_sequence: get(row, at + 12)?,
+        first_ordinal: get(row, at + 13)?,
         receipt: Receipt {
             agent,
             batch: get(row, at)?,

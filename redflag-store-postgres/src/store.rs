@@ -17,10 +17,16 @@ use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
     event::RecordedEvent,
+    feed::{FeedEntry, FeedPosition},
     ids::{AgentId, BatchId, UpdateId},
-    query::{AgentPage, AgentQuery, BatchPage, BatchQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
+    query::{
+        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage,
+        UpdateQuery, UpdateRow, UpdateStats,
+    },
+    rebuild::Derived,
+    removal::RemovedAgent,
     report::StoredReport,
-    state::VersionChange,
+    state::{PackageState, VersionChange},
     store::{BatchStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
     work::{Answer, Changes, UnitOfWork},
 };
@@ -129,6 +135,11 @@ macro_rules! read {
     }};
 }
 
+/// What this backend does not do yet.
+fn not_yet() -> StoreError {
+    StoreError::caused(StoreErrorKind::Unavailable, "this backend cannot do that yet")
+}
+
 #[async_trait]
 impl BatchStore for PostgresStore {
     async fn run(&self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
@@ -183,6 +194,22 @@ impl StateStore for PostgresStore {
     async fn agents(&self, query: &AgentQuery) -> Result<AgentPage, StoreError> {
         read!(self, |transaction| agents::page(transaction, query))
     }
+
+    async fn packages(&self, _query: &PackageQuery) -> Result<PackagePage, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn trend(&self, _query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn derived(&self, _agent: AgentId) -> Result<Option<Derived>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn removed_agents(&self, _after: Option<AgentId>, _limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
+        Err(not_yet())
+    }
 }
 
 #[async_trait]
@@ -201,6 +228,26 @@ impl EventStore for PostgresStore {
 
     async fn reports(&self, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
         read!(self, |transaction| log::reports(transaction, agent, limit))
+    }
+
+    async fn agent_batches(&self, _agent: AgentId, _after: u64, _limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn bases(&self, _agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn feed(&self, _after: FeedPosition, _limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn feed_grown(&self, _after: FeedPosition) -> Result<FeedPosition, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn batches_until(&self, _agent: AgentId, _position: FeedPosition) -> Result<u64, StoreError> {
+        Err(not_yet())
     }
 }
 
@@ -227,5 +274,9 @@ impl RecordStore for PostgresStore {
 
     async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Record)>, StoreError> {
         read!(self, |transaction| records::list(transaction, namespace, after, limit))
+    }
+
+    async fn namespaces(&self, _after: Option<&str>, _limit: u32) -> Result<Vec<String>, StoreError> {
+        Err(not_yet())
     }
 }

@@ -9,7 +9,7 @@ use redflag_core::{
     ids::{AgentId, BatchId, CommandId, Digest, EventId, ReportId},
     metadata::Metadata,
     names::{Arch, Manager, PackageKey, PackageName, Text, Version},
-    time::Timestamp,
+    time::{Day, Timestamp},
     words::{AvailabilityKind, Severity, Status, VersionOutcome},
 };
 use serde::de::DeserializeOwned;
@@ -116,6 +116,7 @@ stored! {
     u64 as i64: |column| column.try_into().ok();
     u8 as i16: |column| column.try_into().ok();
     bool as bool: |column| Some(column);
+    Day as i32: |column| Self::from_number(column).ok();
     Timestamp as i64: |column| Self::from_micros(column).ok();
     AvailabilityKind as i16: |column| Self::from_code(column.try_into().ok()?);
     EventWord as i16: |column| Self::from_code(column.try_into().ok()?);

@@ -16,7 +16,10 @@ CREATE TABLE agents (
     last_report     TEXT,          -- JSON object
     scopes          TEXT NOT NULL, -- JSON object by manager
     events          INTEGER NOT NULL CHECK (events >= 0),
-    batches         INTEGER NOT NULL CHECK (batches >= 0)
+    batches         INTEGER NOT NULL CHECK (batches >= 0),
+    pruned_batches  INTEGER NOT NULL CHECK (pruned_batches >= 0), -- 1 to this, gone by retention
+    pruned_events   INTEGER NOT NULL CHECK (pruned_events BETWEEN 0 AND events),
+    pruned_day      INTEGER NOT NULL -- days since 1970-01-01, UTC
 ) STRICT;
 
 CREATE INDEX agents_by_name ON agents (name, agent_id);
@@ -63,6 +66,7 @@ CREATE TABLE update_batches (
     report_id     BLOB CHECK (length(report_id) = 16),
     digest        BLOB NOT NULL CHECK (length(digest) = 32),
     received_at   INTEGER NOT NULL,
+    first_sequence INTEGER NOT NULL CHECK (first_sequence >= 1), -- of its accepted events
     first_ordinal INTEGER NOT NULL CHECK (first_ordinal >= 0), -- place of its first event among those of its report
     submitted     INTEGER NOT NULL CHECK (submitted >= 1),
     accepted      INTEGER NOT NULL CHECK (accepted >= 0),

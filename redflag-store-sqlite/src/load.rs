@@ -24,7 +24,7 @@ pub(crate) fn load(connection: &Connection, catalog: &mut Catalog, needs: &Needs
     let report = needs.report.map(|report| reader.report(report)).transpose()?.flatten();
     let states = reader.states(&needs.states)?;
     let events = reader.chosen_ids(&needs.events)?;
-    Ok((Some(agent_ref), Loaded { head: Some(head), states, batch, report, events }))
+    Ok((Some(agent_ref), Loaded { head: Some(head), removed: None, states, batch, report, events }))
 }
 
 struct Reader<'a> {

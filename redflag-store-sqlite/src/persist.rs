@@ -55,14 +55,15 @@ pub(crate) fn persist(
     writer.history(&changes.history)?;
     writer.rejections(&changes.rejections, &changes.batches)?;
     writer.counters(&changes.counters)?;
-    changes.report.as_ref().map_or(Ok(()), |report| writer.report(report))?;
+    changes.reports.iter().try_for_each(|report| writer.report(report))?;
     Ok(Some(Written { agent_ref, package_refs }))
 }
 
 fn insert_head(connection: &Connection, head: &AgentHead) -> Result<i64, Failure> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO agents (agent_id, name, public_key, enrolled_at, tags, host, last_contact_at, last_report, scopes, events, batches)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO agents (agent_id, name, public_key, enrolled_at, tags, host, last_contact_at, last_report, scopes, events, batches,
+             pruned_batches, pruned_events, pruned_day)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
     Ok(insert.insert(params![
         head.agent.as_uuid().as_bytes(),
@@ -76,6 +77,9 @@ fn insert_head(connection: &Connection, head: &AgentHead) -> Result<i64, Failure
         json(&head.scopes),
         head.events,
         head.batches,
+        head.pruned.batches,
+        head.pruned.events,
+        head.pruned.day.number(),
     ])?)
 }
 
@@ -87,7 +91,7 @@ fn update_head(connection: &Connection, agent_ref: i64, before: &AgentHead, afte
     }
     let mut update = connection.prepare_cached(
         "UPDATE agents SET public_key = ?2, enrolled_at = ?3, tags = ?4, host = ?5, last_contact_at = ?6, last_report = ?7,
-             scopes = ?8, events = ?9, batches = ?10
+             scopes = ?8, events = ?9, batches = ?10, pruned_batches = ?11, pruned_events = ?12, pruned_day = ?13
          WHERE agent_ref = ?1",
     )?;
     update.execute(params![
@@ -101,6 +105,9 @@ fn update_head(connection: &Connection, agent_ref: i64, before: &AgentHead, afte
         json(&after.scopes),
         after.events,
         after.batches,
+        after.pruned.batches,
+        after.pruned.events,
+        after.pruned.day.number(),
     ])?;
     Ok(())
 }
@@ -123,12 +130,11 @@ impl Writer<'_> {
     fn batches(&self, batches: &[BatchRecord]) -> Result<(), Failure> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO update_batches
-             (agent_ref, number, batch_id, actor, source, report_id, digest, received_at, first_ordinal,
+             (agent_ref, number, batch_id, actor, source, report_id, digest, received_at, first_sequence, first_ordinal,
               submitted, accepted, duplicate, rejected, exceptions)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?;
-        let mut ordinal = 0_u64;
-        for BatchRecord { actor, source, digest, receipt } in batches {
+        for BatchRecord { actor, source, digest, first_sequence, first_ordinal, receipt } in batches {
             let (source, report_id) = source_columns(source);
             insert.execute(params![
                 self.agent_ref,
@@ -139,14 +145,14 @@ impl Writer<'_> {
                 report_id,
                 digest.as_bytes(),
                 receipt.received_at.as_micros(),
-                ordinal,
+                first_sequence,
+                first_ordinal,
                 receipt.submitted,
                 receipt.accepted,
                 receipt.duplicate,
                 receipt.rejected,
                 (!receipt.exceptions.is_empty()).then(|| json(&receipt.exceptions)),
             ])?;
-            ordinal += u64::from(receipt.submitted);
         }
         Ok(())
     }

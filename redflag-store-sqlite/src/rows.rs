@@ -5,7 +5,7 @@ use crate::{
     stored::{Json, arch, get, package_key},
 };
 use redflag_core::{
-    agent::AgentHead,
+    agent::{AgentHead, Pruned},
     batch::{BatchRecord, Receipt},
     event::{Event, EventKind, EventWord, RecordedEvent, Source},
     ids::{AgentId, BatchId, EventId, ReportId},
@@ -21,7 +21,8 @@ use std::sync::Arc;
 /// What [`head_of`] reads, of `agents AS a`.
 macro_rules! head_columns {
     () => {
-        "a.agent_id, a.name, a.public_key, a.enrolled_at, a.tags, a.host, a.last_contact_at, a.last_report, a.scopes, a.events, a.batches"
+        "a.agent_id, a.name, a.public_key, a.enrolled_at, a.tags, a.host, a.last_contact_at, a.last_report, a.scopes, a.events, a.batches,
+         a.pruned_batches, a.pruned_events, a.pruned_day"
     };
 }
 pub(crate) use head_columns;
@@ -38,7 +39,7 @@ pub(crate) use candidate_columns;
 macro_rules! batch_columns {
     () => {
         "b.batch_id, b.actor, b.source, b.report_id, b.digest, b.number, b.received_at, b.submitted, b.accepted, b.duplicate, b.rejected,
-         b.exceptions"
+         b.exceptions, b.first_sequence, b.first_ordinal"
     };
 }
 pub(crate) use batch_columns;
@@ -87,6 +88,7 @@ pub(crate) fn head_of(row: &Row<'_>, at: usize) -> Result<AgentHead, Failure> {
         scopes: get::<Json<_>>(row, at + 8)?.0,
         events: get(row, at + 9)?,
         batches: get(row, at + 10)?,
+        pruned: Pruned { batches: get(row, at + 11)?, events: get(row, at + 12)?, day: get(row, at + 13)? },
     })
 }
 
@@ -228,6 +230,8 @@ pub(crate) fn batch(row: &Row<'_>, at: usize, agent: AgentId) -> Result<BatchRec
         actor: get::<Json<_>>(row, at + 1)?.0,
         source: source(row, at + 2)?,
         digest: get(row, at + 4)?,
+        first_sequence: get(row, at + 12)?,
+        first_ordinal: get(row, at + 13)?,
         receipt: Receipt {
             agent,
             batch: get(row, at)?,

@@ -16,10 +16,16 @@ use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
     event::RecordedEvent,
+    feed::{FeedEntry, FeedPosition},
     ids::{AgentId, BatchId, UpdateId},
-    query::{AgentPage, AgentQuery, BatchPage, BatchQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
+    query::{
+        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage,
+        UpdateQuery, UpdateRow, UpdateStats,
+    },
+    rebuild::Derived,
+    removal::RemovedAgent,
     report::StoredReport,
-    state::VersionChange,
+    state::{PackageState, VersionChange},
     store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
     work::{Answer, UnitOfWork},
 };
@@ -175,6 +181,11 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// What this backend does not do yet.
+fn not_yet() -> StoreError {
+    StoreError::caused(StoreErrorKind::Unavailable, "this backend cannot do that yet")
+}
+
 #[async_trait]
 impl BatchStore for SqliteStore {
     async fn run(&self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
@@ -240,6 +251,22 @@ impl StateStore for SqliteStore {
         let query = query.clone();
         self.read(move |connection| agents::page(connection, &query)).await
     }
+
+    async fn packages(&self, _query: &PackageQuery) -> Result<PackagePage, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn trend(&self, _query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn derived(&self, _agent: AgentId) -> Result<Option<Derived>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn removed_agents(&self, _after: Option<AgentId>, _limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
+        Err(not_yet())
+    }
 }
 
 #[async_trait]
@@ -260,6 +287,26 @@ impl EventStore for SqliteStore {
 
     async fn reports(&self, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
         self.read(move |connection| log::reports(connection, agent, limit)).await
+    }
+
+    async fn agent_batches(&self, _agent: AgentId, _after: u64, _limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn bases(&self, _agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn feed(&self, _after: FeedPosition, _limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn feed_grown(&self, _after: FeedPosition) -> Result<FeedPosition, StoreError> {
+        Err(not_yet())
+    }
+
+    async fn batches_until(&self, _agent: AgentId, _position: FeedPosition) -> Result<u64, StoreError> {
+        Err(not_yet())
     }
 }
 
@@ -284,6 +331,10 @@ impl RecordStore for SqliteStore {
     async fn list(&self, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Record)>, StoreError> {
         let (namespace, after) = (namespace.to_owned(), after.map(str::to_owned));
         self.read(move |connection| records::list(connection, &namespace, after.as_deref(), limit)).await
+    }
+
+    async fn namespaces(&self, _after: Option<&str>, _limit: u32) -> Result<Vec<String>, StoreError> {
+        Err(not_yet())
     }
 }
 

@@ -9,7 +9,7 @@ use redflag_core::{
     ids::{AgentId, BatchId, CommandId, Digest, EventId, ReportId},
     metadata::Metadata,
     names::{Arch, Manager, PackageKey, PackageName, Text, Version},
-    time::Timestamp,
+    time::{Day, Timestamp},
     words::{AvailabilityKind, Severity, Status, VersionOutcome},
 };
 use rusqlite::{Row, types::ValueRef};
@@ -110,6 +110,12 @@ impl Stored for Digest {
 impl Stored for Timestamp {
     fn read(value: ValueRef<'_>) -> Option<Self> {
         Self::from_micros(value.as_i64().ok()?).ok()
+    }
+}
+
+impl Stored for Day {
+    fn read(value: ValueRef<'_>) -> Option<Self> {
+        Self::from_number(value.as_i64().ok()?.try_into().ok()?).ok()
     }
 }
 

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 /// Loads what `needs` names. Of an agent nobody enrolled there is nothing.
 pub(crate) fn load(transaction: &WriteTransaction, needs: &Needs) -> Result<Loaded, Failure> {
     Ok(Loaded {
+        removed: None,
         head: find(&transaction.open_table(AGENTS)?, tables::agent(needs.agent))?,
         states: states(transaction, needs.agent, &needs.states)?,
         batch: match needs.batch {

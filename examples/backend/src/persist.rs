@@ -18,7 +18,7 @@ use redflag_core::{
 /// Writes `changes` of an agent. Taken apart by name, so that a list that core adds does not compile until it is written here.
 pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &Changes) -> Result<(), Failure> {
     // Counters spare a backend counting its states. This one reads them all for every list anyway, and counts.
-    let Changes { head, batches, events, chosen_ids, states, history, rejections, counters: _, report } = changes;
+    let Changes { head, batches, events, chosen_ids, states, history, rejections, reports, .. } = changes;
     if let Some(head) = head {
         transaction.open_table(AGENTS)?.insert(tables::agent(agent), head.write()?.as_slice())?;
     }
@@ -28,10 +28,7 @@ pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &
     write_states(transaction, agent, states)?;
     write_history(transaction, agent, history)?;
     write_rejections(transaction, agent, rejections)?;
-    match report {
-        Some(report) => write_report(transaction, agent, report),
-        None => Ok(()),
-    }
+    reports.iter().try_for_each(|report| write_report(transaction, agent, report))
 }
 
 fn write_batches(transaction: &WriteTransaction, agent: AgentId, batches: &[BatchRecord]) -> Result<(), Failure> {

@@ -119,7 +119,7 @@ async fn the_log_is_append_only() {
     connection
         .execute(
             "INSERT INTO update_events SELECT 1, 1, 1, 1, 1, 1, 2, NULL, NULL, NULL, NULL, NULL, '{}';
-             INSERT INTO update_batches SELECT 1, 1, gen_random_uuid(), '{}', 1, NULL, decode(repeat('00', 32), 'hex'), 0, 0, 1, 1, 0, 0;
+             INSERT INTO update_batches SELECT 1, 1, gen_random_uuid(), '{}', 1, NULL, decode(repeat('00', 32), 'hex'), 0, 1, 0, 1, 1, 0, 0;
              INSERT INTO update_version_history SELECT 1, 1, 1, NULL, '2', 0, NULL, NULL, 0;
              INSERT INTO rejections SELECT 1, 1, 0, 'malformed', 'f', 'm', NULL, NULL, NULL, '';
              INSERT INTO chosen_event_ids SELECT 1, gen_random_uuid(), 1, 1, 1, decode(repeat('00', 32), 'hex');

@@ -34,9 +34,10 @@ use std::{
 /// The version of the form written here; others are refused.
 pub const VERSION: u32 = 1;
 
-/// One line.
+/// One line: an object of one field, whose name says what it is. (Tags inside would make serde buffer the line, and the raw text of
+/// events would be lost.)
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "line", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Line {
     Fleet {
         version: u32,

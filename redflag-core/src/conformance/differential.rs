@@ -2,21 +2,25 @@
 
 use super::{
     CheckResult, Failure, Harness, Lab, Shape, ensure,
-    generate::{agent, enrolment},
+    generate::{Rng, agent, at, enrolment, text},
     history,
 };
 use crate::{
-    MemoryStore,
+    Fleet, MemoryStore,
+    event::Actor,
+    feed::FeedPosition,
     ids::{AgentId, UpdateId},
     query::{
-        AgentQuery, AgentSortKey, BatchQuery, PageNumber, PageSize, PageStart, QueryError, Search, Sort, SortKey, StatusFilter,
-        UpdateFilter, UpdateQuery,
+        AgentQuery, AgentSortKey, BatchQuery, PackageQuery, PackageSortKey, PageNumber, PageSize, PageStart, QueryError, Search, Sort,
+        SortKey, StatusFilter, TrendQuery, UpdateFilter, UpdateQuery,
     },
-    store::{Mode, Store},
+    retention::RetentionWindow,
+    store::{Mode, Store, StoreError},
+    time::Day,
     words::Severity,
     work::UnitOfWork,
 };
-use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
 
 /// Seeds of the ordinary run; a store's own tests may take more by [`compare_with_memory`].
 const SEEDS: u64 = 6;
@@ -41,21 +45,68 @@ pub(super) async fn histories_survive_reopening_midway(harness: &dyn Harness) ->
 /// # Errors
 /// The first difference, with the seed that replays it.
 pub async fn compare_with_memory(harness: &dyn Harness, seed: u64, shape: Shape, reopen_after: Option<usize>) -> CheckResult {
-    let memory = MemoryStore::new();
+    let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut lab = Lab::new(harness, 0).await?;
+    let mut rng = Rng::new(seed);
     for (step, work) in history(seed, shape).iter().enumerate() {
         if reopen_after == Some(step) {
             lab = lab.reopened(harness).await;
         }
         let found = answer(lab.store(), work).await;
-        let expected = answer(&memory, work).await;
+        let expected = answer(&*memory, work).await;
         ensure!(
             found == expected,
             "history seed {seed} {shape:?}: unit of work {step} was answered otherwise\n   found: {found}\nexpected: {expected}\n    work: {work:?}"
         );
+        if rng.chance(6) {
+            let change = Life::any(&mut rng, shape, step);
+            let found = change.happen(&lab.fleet).await;
+            let expected = change.happen(&Fleet::shared(Arc::clone(&memory))).await;
+            ensure!(
+                found == expected,
+                "history seed {seed} {shape:?}: after {step}, {change:?} ended in\n   found: {found}\nexpected: {expected}"
+            );
+        }
     }
     let agents: Vec<_> = (0..shape.agents.max(1)).map(agent).collect();
-    same(seed, &transcript(lab.store(), &agents).await?, &transcript(&memory, &agents).await?)
+    same(seed, &transcript(lab.store(), &agents).await?, &transcript(&*memory, &agents).await?)
+}
+
+/// What happens to a log between units of work.
+#[derive(Debug)]
+enum Life {
+    Prune { host: u32, second: u32 },
+    Remove { host: u32 },
+    Check { host: u32 },
+}
+
+impl Life {
+    fn any(rng: &mut Rng, shape: Shape, step: usize) -> Self {
+        let host = u32::try_from(rng.below(shape.agents.max(1) as usize)).unwrap_or(0);
+        match rng.below(10) {
+            // Times of a history grow by about a second a step.
+            0..6 => Self::Prune { host, second: u32::try_from(rng.below(step + 2)).unwrap_or(0) },
+            6 => Self::Remove { host },
+            _ => Self::Check { host },
+        }
+    }
+
+    async fn happen(&self, fleet: &Fleet) -> String {
+        fn told<T: Debug>(result: Result<T, StoreError>) -> String {
+            result.map_or_else(|error| format!("{:?}", error.kind()), |answer| format!("{answer:?}"))
+        }
+        match self {
+            Self::Prune { host, second } => match RetentionWindow::days(30) {
+                Ok(window) => {
+                    let now = at(*second).saturating_add(Duration::from_secs(30 * 86_400));
+                    told(fleet.prune(agent(*host), window, now).await)
+                }
+                Err(error) => error.to_string(),
+            },
+            Self::Remove { host } => told(fleet.remove_agent(agent(*host), Actor::Operator(text("ada")), None, at(500)).await),
+            Self::Check { host } => told(fleet.check(agent(*host)).await),
+        }
+    }
 }
 
 async fn answer(store: &dyn Store, work: &UnitOfWork) -> String {
@@ -86,9 +137,15 @@ fn same(seed: u64, found: &[String], expected: &[String]) -> CheckResult {
 pub async fn transcript(store: &dyn Store, agents: &[AgentId]) -> Result<Vec<String>, Failure> {
     let mut lines = Lines(Vec::new());
     lists(store, &mut lines).await?;
+    summaries(store, &mut lines).await?;
+    lines.add_all("feed", &store.feed(FeedPosition::START, u32::MAX).await?);
+    lines.add_all("removed", &store.removed_agents(None, u32::MAX).await?);
     for agent in agents {
         lines.add("agent", &store.agent(*agent).await?);
         lines.add("reports", &store.reports(*agent, 1_000).await?);
+        lines.add("derived", &store.derived(*agent).await?);
+        lines.add_all("base", &store.bases(*agent).await?);
+        lines.add_all("batch by number", &store.agent_batches(*agent, 0, u32::MAX).await?);
         let log = store.replay(*agent, 0, u32::MAX).await?;
         lines.add_all("log", &log);
         let packages: BTreeSet<_> = log.iter().map(|recorded| recorded.event.package.clone()).collect();
@@ -136,6 +193,18 @@ async fn lists(store: &dyn Store, lines: &mut Lines) -> Result<(), Failure> {
             lines.add("agents", &store.agents(&AgentQuery { sort, reverse, ..AgentQuery::default() }).await?);
         }
     }
+    Ok(())
+}
+
+async fn summaries(store: &dyn Store, lines: &mut Lines) -> Result<(), Failure> {
+    for filter in filters().map_err(|error| Failure::new(error.to_string()))? {
+        for sort in [PackageSortKey::Hosts, PackageSortKey::Name] {
+            let query = PackageQuery { filter: filter.clone(), sort, ..PackageQuery::default() };
+            lines.add(&format!("packages of {filter:?}"), &store.packages(&query).await?);
+        }
+    }
+    let days = TrendQuery::new(None, Day::of(at(0)), 3).map_err(|error| Failure::new(error.to_string()))?;
+    lines.add("trend", &store.trend(&days).await?);
     Ok(())
 }
 

@@ -53,6 +53,12 @@ impl Lab {
         &*self.store
     }
 
+    /// The store, for whoever takes it over.
+    #[must_use]
+    pub fn into_store(self) -> Arc<dyn Store> {
+        self.store
+    }
+
     /// The same store, closed and opened again.
     pub async fn reopened(self, harness: &dyn Harness) -> Self {
         drop(self.fleet);

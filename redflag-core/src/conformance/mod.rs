@@ -22,16 +22,19 @@ mod differential;
 mod extremes;
 mod faults;
 mod faulty;
+mod feed;
 pub mod generate;
 mod history;
 mod idempotency;
 mod lab;
+mod life;
 mod log;
 mod queries;
 mod readers;
 mod records;
 mod reports;
 mod round_trip;
+mod summaries;
 
 pub use clauses::{Clause, Coverage, clauses};
 pub use differential::{MemoryHarness, compare_with_memory, transcript};
@@ -236,6 +239,7 @@ registry! { $
         a_record_is_written_only_as_expected ["B8"]
         one_of_twenty_racing_writers_wins ["B8"]
         records_are_listed_in_key_order ["Q1"]
+        namespaces_are_listed_in_order ["Q1"]
         records_survive_reopening_and_are_bounded ["D5" "B13"]
     }
     concurrency {
@@ -270,6 +274,30 @@ registry! { $
         a_report_of_two_thousand_batches_is_one ["B1" "B12" "R1"]
         records_of_every_size_replace_each_other ["B13"]
         every_word_is_accepted_by_the_schema ["S6" "S7" "S8" "A2"]
+    }
+    feed {
+        every_batch_stands_in_the_feed_once ["F1" "F4"]
+        the_feed_stands_in_commit_order ["F1" "F4"]
+        what_writes_no_batch_stands_not_in_the_feed ["F1" "B9"]
+        nothing_appears_below_a_position_seen ["F1" "F2" "F4"]
+        a_waiting_reader_is_woken ["F2"]
+        batches_of_an_agent_are_found_by_number_and_position ["F4" "S1"]
+        the_past_reads_as_it_was ["S1"]
+    }
+    life {
+        a_removed_agent_leaves_nothing_but_its_tombstones ["D2" "F1" "Q2"]
+        a_removed_agent_never_comes_back ["D2" "F1"]
+        work_on_a_stream_that_moved_is_refused ["D2" "R5"]
+        retention_takes_the_start_of_a_log_and_nothing_else ["D3" "S1" "F1"]
+        what_was_pruned_is_forgotten_and_says_so ["D3" "B7" "S1"]
+        a_rebuild_mends_what_differs_from_the_log ["S1" "Q2"]
+        an_export_moves_everything ["S1" "B14" "F1" "F4"]
+        an_import_takes_nothing_that_does_not_fit ["F3" "S1"]
+    }
+    summaries {
+        packages_are_counted_by_hosts ["Q2" "Q4"]
+        packages_follow_every_change ["Q2" "D2"]
+        the_trend_is_what_was_open_at_the_end_of_each_day ["Q2"]
     }
     log {
         what_was_written_is_never_rewritten ["D1" "S1"]

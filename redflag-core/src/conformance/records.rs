@@ -71,6 +71,22 @@ pub(super) async fn records_are_listed_in_key_order(harness: &dyn Harness) -> Ch
     Ok(())
 }
 
+pub(super) async fn namespaces_are_listed_in_order(harness: &dyn Harness) -> CheckResult {
+    let lab = Lab::new(harness, 0).await?;
+    let store = lab.store();
+    ensure_eq!(store.namespaces(None, 10).await?, Vec::<String>::new(), "namespaces of an empty store");
+    for (namespace, key) in [("tokens", "a"), ("Sessions", "a"), ("tokens", "b"), ("settings", "z"), ("tokens2", "a"), ("é", "a")] {
+        store.put(namespace, key, "value", Expected::Absent).await?;
+    }
+    let expected = ["Sessions", "settings", "tokens", "tokens2", "é"].map(str::to_owned);
+    ensure_eq!(store.namespaces(None, 10).await?, expected.to_vec(), "all namespaces");
+    ensure_eq!(store.namespaces(None, 2).await?, expected[..2].to_vec(), "the first two namespaces");
+    ensure_eq!(store.namespaces(Some("tokens"), 10).await?, expected[3..].to_vec(), "namespaces after one");
+    store.delete("settings", "z", 1).await?;
+    ensure_eq!(store.namespaces(Some("Sessions"), 1).await?, expected[2..3].to_vec(), "namespaces once one is empty");
+    Ok(())
+}
+
 pub(super) async fn records_survive_reopening_and_are_bounded(harness: &dyn Harness) -> CheckResult {
     let lab = Lab::new(harness, 0).await?;
     let largest = format!("é'\"\\{}", "x".repeat(limits::RECORD_BYTES_MAX - 5));

@@ -428,8 +428,8 @@ impl Importer {
             Line::Fleet { version } => Err(ImportError::Line { line: 1, what: format!("version {version} where {VERSION} is read") }),
             Line::Removed { agent } => self.store(agent.agent, Piece::Removed(agent)).await,
             Line::Agent { head, bases, pruned_history } => {
-                let piece = Piece::Agent { head: (*head).clone(), bases, history: pruned_history };
-                self.store(head.agent, piece).await
+                let agent = head.agent;
+                self.store(agent, Piece::Agent { head, bases, history: pruned_history }).await
             }
             Line::Tombstone { agent, number, digest } => self.gather(agent, Piece::Tombstones(vec![Tombstone { number, digest }])).await,
             Line::Batch { record, events, rejections } => {

@@ -10,7 +10,7 @@ use crate::{
     event::RecordedEvent,
     ids::{AgentId, Digest},
     limits,
-    store::StoreError,
+    store::{StoreError, StoreErrorKind},
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -78,14 +78,18 @@ impl Subscription {
     /// # Errors
     /// When the store fails; the subscription can go on afterwards.
     pub async fn next(&mut self) -> Result<Vec<FeedEntry>, StoreError> {
-        loop {
-            let entries = self.fleet.store().feed(self.position, limits::FEED_ENTRIES_DEFAULT).await?;
-            if let Some(last) = entries.last() {
-                self.position = last.position;
-                return Ok(entries);
+        let store = self.fleet.store();
+        let mut entries = store.feed(self.position, limits::FEED_ENTRIES_DEFAULT).await?;
+        if entries.is_empty() {
+            let newest = store.feed_grown(self.position).await?;
+            entries = store.feed(self.position, limits::FEED_ENTRIES_DEFAULT).await?;
+            if entries.is_empty() {
+                let message = format!("the feed reaches position {newest} and holds nothing after {}", self.position);
+                return Err(StoreError::caused(StoreErrorKind::Corrupt, message));
             }
-            self.fleet.store().feed_grown(self.position).await?;
         }
+        self.position = entries.last().map_or(self.position, |last| last.position);
+        Ok(entries)
     }
 }
 

@@ -36,7 +36,7 @@ pub enum Piece {
     /// that part.
     Agent {
         /// Its head.
-        head: AgentHead,
+        head: Box<AgentHead>,
         /// Its base states.
         bases: Vec<PackageState>,
         /// History rows of events that were pruned.

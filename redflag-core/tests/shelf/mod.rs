@@ -59,6 +59,7 @@ macro_rules! mutants {
 }
 
 pub(crate) mod faults;
+pub(crate) mod life;
 pub(crate) mod queries;
 pub(crate) mod reports;
 pub(crate) mod values;

@@ -208,35 +208,126 @@ CREATE TABLE records (
     PRIMARY KEY (namespace, key)
 ) STRICT, WITHOUT ROWID;
 
+-- ---------------------------------------------------------------- the feed (clause F)
+
+-- A row is a run: batches first_number, first_number + 1, … of an agent, one a position from first_position on. There is one writer,
+-- so a unit of work numbers its batches itself.
+CREATE TABLE feed (
+    first_position INTEGER PRIMARY KEY CHECK (first_position >= 1),
+    agent_ref      INTEGER NOT NULL, -- of agents or removed_agents
+    first_number   INTEGER NOT NULL CHECK (first_number >= 1),
+    batches        INTEGER NOT NULL CHECK (batches >= 1)
+) STRICT;
+
+CREATE INDEX feed_of_agent ON feed (agent_ref); -- and by first_position within
+
+-- What stands in the feed for batches whose records are gone.
+CREATE TABLE feed_tombstones (
+    agent_ref INTEGER NOT NULL, -- of agents or removed_agents
+    number    INTEGER NOT NULL CHECK (number >= 1),
+    digest    BLOB NOT NULL CHECK (length(digest) = 32),
+    PRIMARY KEY (agent_ref, number)
+) STRICT, WITHOUT ROWID;
+
+-- ---------------------------------------------------------------- what removal and retention leave (clauses D2 and D3)
+
+-- Refs of removed agents are never given to others: the feed goes on naming them.
+CREATE TABLE removed_agents (
+    agent_ref   INTEGER PRIMARY KEY,
+    agent_id    BLOB NOT NULL UNIQUE CHECK (length(agent_id) = 16),
+    name        TEXT NOT NULL CHECK (name <> ''),
+    enrolled_at INTEGER NOT NULL,
+    removed_at  INTEGER NOT NULL,
+    actor       TEXT NOT NULL, -- JSON object
+    reason      TEXT,
+    batches     INTEGER NOT NULL CHECK (batches >= 0),
+    events      INTEGER NOT NULL CHECK (events >= 0)
+) STRICT;
+
+-- States that stand for the events that retention took.
+CREATE TABLE bases (
+    agent_ref   INTEGER NOT NULL,
+    package_ref INTEGER NOT NULL,
+    state       TEXT NOT NULL, -- JSON object
+    PRIMARY KEY (agent_ref, package_ref)
+) STRICT, WITHOUT ROWID;
+
+-- ---------------------------------------------------------------- the trend
+
+-- By how much open updates grew on a day; what adds up to nothing may stay.
+CREATE TABLE open_changes (
+    agent_ref  INTEGER NOT NULL,
+    day        INTEGER NOT NULL, -- days since 1970-01-01, UTC
+    severity   INTEGER NOT NULL CHECK (severity BETWEEN 0 AND 4),
+    difference INTEGER NOT NULL,
+    PRIMARY KEY (agent_ref, day, severity)
+) STRICT, WITHOUT ROWID;
+
 -- ---------------------------------------------------------------- append-only (clause D1)
--- A removal or retention pass will be marked by a row written in its own transaction, for which the DELETE triggers then look.
+
+-- A pass of removal, retention or rebuild marks its agent here, and takes the mark away before it commits: only then can rows of that
+-- agent be deleted. A mark refers to one that cannot be, so that a transaction that leaves it cannot commit.
+CREATE TABLE maintenance (
+    agent_ref INTEGER PRIMARY KEY CHECK (agent_ref > 0),
+    ends      INTEGER NOT NULL DEFAULT 0 CHECK (ends = 0) REFERENCES maintenance (agent_ref) DEFERRABLE INITIALLY DEFERRED
+) STRICT;
 
 CREATE TRIGGER update_batches_keep BEFORE UPDATE ON update_batches
 BEGIN SELECT RAISE(ABORT, 'update_batches is append-only'); END;
 CREATE TRIGGER update_batches_stay BEFORE DELETE ON update_batches
+WHEN NOT EXISTS (SELECT 1 FROM maintenance WHERE agent_ref = OLD.agent_ref)
 BEGIN SELECT RAISE(ABORT, 'update_batches is append-only'); END;
 
 CREATE TRIGGER update_events_keep BEFORE UPDATE ON update_events
 BEGIN SELECT RAISE(ABORT, 'update_events is append-only'); END;
 CREATE TRIGGER update_events_stay BEFORE DELETE ON update_events
+WHEN NOT EXISTS (SELECT 1 FROM maintenance WHERE agent_ref = OLD.agent_ref)
 BEGIN SELECT RAISE(ABORT, 'update_events is append-only'); END;
 
 CREATE TRIGGER chosen_event_ids_keep BEFORE UPDATE ON chosen_event_ids
 BEGIN SELECT RAISE(ABORT, 'chosen_event_ids is append-only'); END;
 CREATE TRIGGER chosen_event_ids_stay BEFORE DELETE ON chosen_event_ids
+WHEN NOT EXISTS (SELECT 1 FROM maintenance WHERE agent_ref = OLD.agent_ref)
 BEGIN SELECT RAISE(ABORT, 'chosen_event_ids is append-only'); END;
 
 CREATE TRIGGER rejections_keep BEFORE UPDATE ON rejections
 BEGIN SELECT RAISE(ABORT, 'rejections is append-only'); END;
 CREATE TRIGGER rejections_stay BEFORE DELETE ON rejections
+WHEN NOT EXISTS (SELECT 1 FROM maintenance WHERE agent_ref = OLD.agent_ref)
 BEGIN SELECT RAISE(ABORT, 'rejections is append-only'); END;
 
 CREATE TRIGGER reports_keep BEFORE UPDATE ON reports
 BEGIN SELECT RAISE(ABORT, 'reports is append-only'); END;
 CREATE TRIGGER reports_stay BEFORE DELETE ON reports
+WHEN NOT EXISTS (SELECT 1 FROM maintenance WHERE agent_ref = OLD.agent_ref)
 BEGIN SELECT RAISE(ABORT, 'reports is append-only'); END;
 
 CREATE TRIGGER update_version_history_keep BEFORE UPDATE ON update_version_history
 BEGIN SELECT RAISE(ABORT, 'update_version_history is append-only'); END;
 CREATE TRIGGER update_version_history_stay BEFORE DELETE ON update_version_history
+WHEN NOT EXISTS (SELECT 1 FROM maintenance WHERE agent_ref = OLD.agent_ref)
 BEGIN SELECT RAISE(ABORT, 'update_version_history is append-only'); END;
+
+-- A later step of retention replaces the bases of an earlier one.
+CREATE TRIGGER bases_keep BEFORE UPDATE ON bases
+WHEN NOT EXISTS (SELECT 1 FROM maintenance WHERE agent_ref = OLD.agent_ref)
+BEGIN SELECT RAISE(ABORT, 'bases is append-only'); END;
+CREATE TRIGGER bases_stay BEFORE DELETE ON bases
+WHEN NOT EXISTS (SELECT 1 FROM maintenance WHERE agent_ref = OLD.agent_ref)
+BEGIN SELECT RAISE(ABORT, 'bases is append-only'); END;
+
+-- The feed and what is kept of removed agents stay for ever.
+CREATE TRIGGER feed_keep BEFORE UPDATE ON feed
+BEGIN SELECT RAISE(ABORT, 'feed is append-only'); END;
+CREATE TRIGGER feed_stay BEFORE DELETE ON feed
+BEGIN SELECT RAISE(ABORT, 'feed is append-only'); END;
+
+CREATE TRIGGER feed_tombstones_keep BEFORE UPDATE ON feed_tombstones
+BEGIN SELECT RAISE(ABORT, 'feed_tombstones is append-only'); END;
+CREATE TRIGGER feed_tombstones_stay BEFORE DELETE ON feed_tombstones
+BEGIN SELECT RAISE(ABORT, 'feed_tombstones is append-only'); END;
+
+CREATE TRIGGER removed_agents_keep BEFORE UPDATE ON removed_agents
+BEGIN SELECT RAISE(ABORT, 'removed_agents is append-only'); END;
+CREATE TRIGGER removed_agents_stay BEFORE DELETE ON removed_agents
+BEGIN SELECT RAISE(ABORT, 'removed_agents is append-only'); END;

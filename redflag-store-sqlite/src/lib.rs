@@ -2,15 +2,20 @@
 
 mod agents;
 mod catalog;
+mod derived;
 mod error;
+mod feed;
 mod lists;
 mod load;
 mod log;
+mod maintenance;
 mod persist;
+mod pivot;
 #[cfg(test)]
 mod plans;
 mod readers;
 mod records;
+mod removed;
 mod rows;
 mod schema;
 mod sql;
@@ -18,6 +23,7 @@ mod store;
 mod stored;
 mod tally;
 mod transaction;
+mod trend;
 mod writer;
 
 pub use store::{Options, SqliteStore, Synchronous};

@@ -215,7 +215,7 @@ pub(crate) fn key_statement(query: &UpdateQuery, after: Option<&Position>, offse
     statement
 }
 
-fn narrow(statement: &mut Statement, filter: &UpdateFilter) {
+pub(crate) fn narrow(statement: &mut Statement, filter: &UpdateFilter) {
     narrow_states(statement, filter);
     if let Some(agent) = filter.agent {
         statement.push(" AND a.agent_id = ").bind(agent.as_uuid().as_bytes().to_vec());
@@ -318,7 +318,7 @@ pub(crate) fn open_stats(connection: &Connection, agent: AgentId) -> Result<Upda
 }
 
 /// Five columns: manager, status, severity, security, availability.
-fn counter_key(row: &Row<'_>) -> Result<CounterKey, Failure> {
+pub(crate) fn counter_key(row: &Row<'_>) -> Result<CounterKey, Failure> {
     Ok(CounterKey {
         manager: get(row, 0)?,
         status: get(row, 1)?,

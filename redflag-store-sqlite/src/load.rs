@@ -3,6 +3,7 @@
 use crate::{
     catalog::{Catalog, OfferRefs},
     error::Failure,
+    removed,
     rows::{self, report_columns},
     stored::get,
 };
@@ -16,9 +17,12 @@ use redflag_core::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::HashMap;
 
-/// Loads what `needs` names, with the agent's ref when it is enrolled.
+/// Loads what `needs` names, with the agent's ref when it is enrolled or was removed.
 pub(crate) fn load(connection: &Connection, catalog: &mut Catalog, needs: &Needs) -> Result<(Option<i64>, Loaded), Failure> {
-    let Some((agent_ref, head)) = rows::head(connection, needs.agent)? else { return Ok((None, Loaded::default())) };
+    let Some((agent_ref, head)) = rows::head(connection, needs.agent)? else {
+        let (agent_ref, removed) = removed::find(connection, needs.agent)?.unzip();
+        return Ok((agent_ref, Loaded { removed, ..Loaded::default() }));
+    };
     let mut reader = Reader { connection, catalog, agent_ref };
     let batch = needs.batch.map(|batch| rows::find_batch(connection, agent_ref, needs.agent, batch)).transpose()?.flatten();
     let report = needs.report.map(|report| reader.report(report)).transpose()?.flatten();

@@ -1,24 +1,24 @@
-//! Reading the log: events, batches, rejections, reports and version history.
+//! Reading the log: events, batches, rejections, reports, version history, and the base states that stand for its pruned start.
 
 use crate::{
     error::Failure,
     rows::{self, batch_columns, report_columns, select_events},
     sql::Statement,
-    stored::{get, package_key},
+    stored::{Json, get, package_key},
 };
 use redflag_core::{
-    batch::RejectedItem,
+    batch::{BatchRecord, RejectedItem},
     event::RecordedEvent,
     ids::{AgentId, BatchId, UpdateId},
     query::{BatchPage, BatchQuery, BatchRow},
     rejection::{Rejection, RejectionCode},
     report::StoredReport,
-    state::VersionChange,
+    state::{PackageState, VersionChange},
 };
 use rusqlite::{Connection, Params, Row, params};
 
 /// The rows of a statement, each read by `read`.
-fn all<T>(
+pub(crate) fn all<T>(
     connection: &Connection,
     sql: &str,
     parameters: impl Params,
@@ -53,26 +53,37 @@ pub(crate) fn replay(connection: &Connection, agent: AgentId, after: u64, limit:
     all(connection, REPLAY, params![agent_ref, after, limit], |row| rows::event(row, agent))
 }
 
-pub(crate) const HISTORY: &str = "
-    SELECT p.manager, p.name, p.arch, h.from_version, h.to_version, h.outcome, h.command_id, h.reason, h.at, h.sequence
-    FROM update_version_history AS h
-    JOIN packages AS p ON p.package_ref = h.package_ref
-    WHERE h.agent_ref = ?1 AND h.package_ref = ?2
-    ORDER BY h.sequence";
+/// What [`version_change`] reads, to be followed by a `WHERE` and an `ORDER BY`.
+macro_rules! select_history {
+    ($rest:literal) => {
+        concat!(
+            "SELECT p.manager, p.name, p.arch, h.from_version, h.to_version, h.outcome, h.command_id, h.reason, h.at, h.sequence
+             FROM update_version_history AS h
+             JOIN packages AS p ON p.package_ref = h.package_ref ",
+            $rest
+        )
+    };
+}
+pub(crate) use select_history;
+
+pub(crate) const HISTORY: &str = select_history!("WHERE h.agent_ref = ?1 AND h.package_ref = ?2 ORDER BY h.sequence");
 
 pub(crate) fn history(connection: &Connection, id: &UpdateId) -> Result<Vec<VersionChange>, Failure> {
     let Some((agent_ref, package_ref)) = refs(connection, id)? else { return Ok(Vec::new()) };
-    all(connection, HISTORY, [agent_ref, package_ref], |row| {
-        Ok(VersionChange {
-            package: package_key(row, 0)?,
-            from_version: get(row, 3)?,
-            to_version: get(row, 4)?,
-            outcome: get(row, 5)?,
-            command: get(row, 6)?,
-            reason: get(row, 7)?,
-            at: get(row, 8)?,
-            sequence: get(row, 9)?,
-        })
+    all(connection, HISTORY, [agent_ref, package_ref], version_change)
+}
+
+/// The columns of `select_history!`.
+pub(crate) fn version_change(row: &Row<'_>) -> Result<VersionChange, Failure> {
+    Ok(VersionChange {
+        package: package_key(row, 0)?,
+        from_version: get(row, 3)?,
+        to_version: get(row, 4)?,
+        outcome: get(row, 5)?,
+        command: get(row, 6)?,
+        reason: get(row, 7)?,
+        at: get(row, 8)?,
+        sequence: get(row, 9)?,
     })
 }
 
@@ -101,6 +112,27 @@ pub(crate) fn reports(connection: &Connection, agent: AgentId, limit: u32) -> Re
     let Some(agent_ref) = rows::agent_ref(connection, agent)? else { return Ok(Vec::new()) };
     let sql = concat!("SELECT ", report_columns!(), " FROM reports AS r WHERE r.agent_ref = ?1 ORDER BY r.report_ref DESC LIMIT ?2");
     all(connection, sql, params![agent_ref, limit], rows::report)
+}
+
+pub(crate) const BATCHES_AFTER: &str =
+    concat!("SELECT ", batch_columns!(), " FROM update_batches AS b WHERE b.agent_ref = ?1 AND b.number > ?2 ORDER BY b.number LIMIT ?3");
+
+/// Up to `limit` batches of an agent with a number above `after`.
+pub(crate) fn agent_batches(connection: &Connection, agent: AgentId, after: u64, limit: u32) -> Result<Vec<BatchRecord>, Failure> {
+    let Some(agent_ref) = rows::agent_ref(connection, agent)? else { return Ok(Vec::new()) };
+    // No number is beyond 63 bits.
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    all(connection, BATCHES_AFTER, params![agent_ref, after, limit], |row| rows::batch(row, 0, agent))
+}
+
+pub(crate) const BASES: &str = "SELECT state FROM bases WHERE agent_ref = ?1";
+
+/// The base states of an agent, in key order.
+pub(crate) fn bases(connection: &Connection, agent: AgentId) -> Result<Vec<PackageState>, Failure> {
+    let Some(agent_ref) = rows::agent_ref(connection, agent)? else { return Ok(Vec::new()) };
+    let mut bases = all(connection, BASES, [agent_ref], |row| Ok(get::<Json<PackageState>>(row, 0)?.0))?;
+    bases.sort_unstable_by(|a, b| a.package.cmp(&b.package));
+    Ok(bases)
 }
 
 /// A page of batches, newest first.

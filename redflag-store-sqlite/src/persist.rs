@@ -5,67 +5,127 @@
 use crate::{
     catalog::{Catalog, OfferRefs},
     error::Failure,
+    feed, maintenance, removed,
     rows::source_columns,
-    stored::{arch, json},
+    stored::{arch, get, json},
+    trend,
 };
 use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
-    counters::CounterChanges,
+    counters::CounterKey,
     event::{EventKind, RecordedEvent, Source},
     ids::{BatchId, CommandId},
     names::{PackageKey, Text, Version},
     offer::Offer,
+    rebuild::Derived,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    work::{Changes, ChosenEventId},
+    work::{Changes, ChosenEventId, Pruning},
 };
 use rusqlite::{Connection, params};
 
-/// What was written, in refs.
+/// What was written that others must hear of.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct Written<'a> {
     pub(crate) agent_ref: i64,
-    /// Of the packages of the states, in their order.
-    pub(crate) package_refs: Vec<i64>,
+    /// New and changed states, each with its package's ref.
+    pub(crate) states: Vec<(i64, &'a PackageState)>,
+    /// Whether they are all that the agent has now.
+    pub(crate) replaced: bool,
+    /// Whether the feed goes on.
+    pub(crate) feed_grew: bool,
 }
 
-/// Writes `changes` of the agent known as `known`, or of a new one; none when there is nothing to write it to.
-pub(crate) fn persist(
+/// Writes `changes` of the agent of this ref and head, as far as it has them; none when there is nothing to write.
+pub(crate) fn persist<'a>(
     connection: &Connection,
     catalog: &mut Catalog,
-    known: Option<(i64, &AgentHead)>,
-    changes: &Changes,
-) -> Result<Option<Written>, Failure> {
-    let agent_ref = match (known, &changes.head) {
-        (Some((agent_ref, before)), Some(after)) => {
+    agent_ref: Option<i64>,
+    before: Option<&AgentHead>,
+    changes: &'a Changes,
+) -> Result<Option<Written<'a>>, Failure> {
+    let Changes {
+        head,
+        batches,
+        events,
+        chosen_ids,
+        states,
+        history,
+        rejections,
+        counters,
+        open_changes,
+        reports,
+        tombstones,
+        pruning,
+        derived,
+        removed,
+    } = changes;
+    let agent_ref = match (agent_ref, before, head) {
+        (Some(agent_ref), Some(before), Some(after)) => {
             update_head(connection, agent_ref, before, after)?;
             agent_ref
         }
-        (Some((agent_ref, _)), None) => agent_ref,
-        (None, Some(head)) => insert_head(connection, head)?,
-        // Core decides nothing about an agent that it was not shown.
-        (None, None) => return Ok(None),
+        (_, None, Some(head)) => insert_head(connection, new_agent_ref(connection)?, head)?,
+        (Some(agent_ref), _, None) => agent_ref,
+        (None, _, None) if removed.is_some() => new_agent_ref(connection)?,
+        // Core decides nothing else about an agent that it was not shown.
+        (None, _, _) => return Ok(None),
     };
+    feed::insert_tombstones(connection, agent_ref, tombstones)?;
+    // Tombstones of batches that go now stand in the feed already.
+    let restored = if removed.is_none() && pruning.is_none() { &**tombstones } else { &[] };
+    let numbers = restored.iter().map(|tombstone| tombstone.number).chain(batches.iter().map(|record| record.receipt.number));
+    let feed_grew = feed::append(connection, agent_ref, numbers)?;
+    if let Some(removed) = removed {
+        removed::insert(connection, agent_ref, removed)?;
+        maintenance::pass(connection, agent_ref, || maintenance::remove(connection, agent_ref))?;
+        return Ok(Some(Written { agent_ref, states: Vec::new(), replaced: true, feed_grew }));
+    }
     let mut writer = Writer { connection, catalog, agent_ref };
-    writer.batches(&changes.batches)?;
-    writer.events(&changes.events, &changes.batches)?;
-    writer.chosen_ids(&changes.chosen_ids)?;
-    let package_refs = writer.states(&changes.states)?;
-    writer.history(&changes.history)?;
-    writer.rejections(&changes.rejections, &changes.batches)?;
-    writer.counters(&changes.counters)?;
-    changes.reports.iter().try_for_each(|report| writer.report(report))?;
-    Ok(Some(Written { agent_ref, package_refs }))
+    writer.batches(batches)?;
+    writer.events(events, batches)?;
+    writer.chosen_ids(chosen_ids)?;
+    let mut package_refs = writer.states(states)?;
+    writer.history(history)?;
+    writer.rejections(rejections, batches)?;
+    writer.counters(counters.iter())?;
+    trend::add(connection, agent_ref, open_changes)?;
+    reports.iter().try_for_each(|report| writer.report(report))?;
+    if let Some(Pruning { reports_before, bases }) = pruning {
+        let pruned = head.as_ref().or(before).map(|head| head.pruned).unwrap_or_default();
+        maintenance::pass(connection, agent_ref, || {
+            writer.bases(bases)?;
+            maintenance::prune(connection, agent_ref, pruned, *reports_before)
+        })?;
+    }
+    let states = derived.as_ref().map_or(states, |derived| &derived.states);
+    if let Some(Derived { sequence: _, states, history, counters, open_changes }) = derived {
+        maintenance::pass(connection, agent_ref, || maintenance::clear_derived(connection, agent_ref))?;
+        package_refs = writer.states(states)?;
+        writer.history(history)?;
+        writer.counters(counters.iter().map(|(key, count)| (key, *count)))?;
+        trend::add(connection, agent_ref, open_changes)?;
+    }
+    Ok(Some(Written { agent_ref, states: package_refs.into_iter().zip(states).collect(), replaced: derived.is_some(), feed_grew }))
 }
 
-fn insert_head(connection: &Connection, head: &AgentHead) -> Result<i64, Failure> {
+/// A ref that no agent has or had.
+fn new_agent_ref(connection: &Connection) -> Result<i64, Failure> {
+    let mut select = connection.prepare_cached(
+        "SELECT 1 + MAX(COALESCE((SELECT MAX(agent_ref) FROM agents), 0), COALESCE((SELECT MAX(agent_ref) FROM removed_agents), 0))",
+    )?;
+    select.query_one([], |row| Ok(get(row, 0)))?
+}
+
+fn insert_head(connection: &Connection, agent_ref: i64, head: &AgentHead) -> Result<i64, Failure> {
     let mut insert = connection.prepare_cached(
-        "INSERT INTO agents (agent_id, name, public_key, enrolled_at, tags, host, last_contact_at, last_report, scopes, events, batches,
-             pruned_batches, pruned_events, pruned_day)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        "INSERT INTO agents (agent_ref, agent_id, name, public_key, enrolled_at, tags, host, last_contact_at, last_report, scopes, events,
+             batches, pruned_batches, pruned_events, pruned_day)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?;
     Ok(insert.insert(params![
+        agent_ref,
         head.agent.as_uuid().as_bytes(),
         head.name.as_str(),
         head.public_key,
@@ -282,7 +342,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn counters(&self, counters: &CounterChanges) -> Result<(), Failure> {
+    fn counters<'k>(&self, counters: impl Iterator<Item = (&'k CounterKey, i64)>) -> Result<(), Failure> {
         let mut add = self.connection.prepare_cached(
             "UPDATE update_counters SET count = count + ?7
              WHERE agent_ref = ?1 AND manager = ?2 AND status = ?3 AND severity = ?4 AND security = ?5 AND availability = ?6",
@@ -291,7 +351,7 @@ impl Writer<'_> {
             "INSERT INTO update_counters (agent_ref, manager, status, severity, security, availability, count)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?;
-        for (key, difference) in counters.iter() {
+        for (key, difference) in counters {
             let values = params![
                 self.agent_ref,
                 key.manager.as_str(),
@@ -304,6 +364,18 @@ impl Writer<'_> {
             if add.execute(values)? == 0 {
                 insert.execute(values)?;
             }
+        }
+        Ok(())
+    }
+
+    fn bases(&mut self, bases: &[PackageState]) -> Result<(), Failure> {
+        let mut upsert = self.connection.prepare_cached(
+            "INSERT INTO bases (agent_ref, package_ref, state) VALUES (?1, ?2, ?3)
+             ON CONFLICT (agent_ref, package_ref) DO UPDATE SET state = excluded.state",
+        )?;
+        for state in bases {
+            let package_ref = self.package(&state.package)?;
+            upsert.execute(params![self.agent_ref, package_ref, json(state)])?;
         }
         Ok(())
     }

@@ -46,6 +46,20 @@ pub(crate) fn delete(connection: &Connection, namespace: &str, key: &str, revisi
     Ok(delete.execute(params![namespace, key, revision])? == 1)
 }
 
+pub(crate) const NEXT_NAMESPACE: &str = "SELECT MIN(namespace) FROM records WHERE ?1 IS NULL OR namespace > ?1";
+
+/// Up to `limit` namespaces after `after`; each is found by its key, however many records it has.
+pub(crate) fn namespaces(connection: &Connection, after: Option<String>, limit: u32) -> Result<Vec<String>, Failure> {
+    let mut select = connection.prepare_cached(NEXT_NAMESPACE)?;
+    let (mut namespaces, mut after) = (Vec::new(), after);
+    for _ in 0..limit {
+        after = select.query_one([after], |row| Ok(get(row, 0)))??;
+        let Some(next) = &after else { break };
+        namespaces.push(next.clone());
+    }
+    Ok(namespaces)
+}
+
 pub(crate) fn list(connection: &Connection, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let mut select = connection.prepare_cached(
         "SELECT value, revision, key FROM records WHERE namespace = ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3",

@@ -121,35 +121,45 @@ fn offer(row: &Row<'_>, at: usize) -> Result<Offer, Failure> {
 /// One update by refs, with what it refers to.
 pub(crate) fn update(connection: &Connection, agent_ref: i64, package_ref: i64) -> Result<Option<UpdateRow>, Failure> {
     let mut select = connection.prepare_cached(UPDATE)?;
-    let read = |row: &Row<'_>| {
-        let (standing, package_ignore) = PackageState::read_detail_json(get::<Option<String>>(row, 8)?.as_deref())
-            .map_err(|error| Failure::corrupt(format!("the detail of a state: {error}")))?;
-        let state = PackageState {
-            package: package_key(row, 2)?,
-            revision: get(row, 5)?,
-            discovered_at: get(row, 6)?,
-            changed_at: get(row, 7)?,
-            standing,
-            package_ignore,
-            offer: offer(row, 9)?,
-        };
-        Ok(UpdateRow { agent: get(row, 0)?, agent_name: get(row, 1)?, state })
-    };
-    select.query_row([agent_ref, package_ref], |row| Ok(read(row))).optional()?.transpose()
+    select.query_row([agent_ref, package_ref], |row| Ok(update_of(row))).optional()?.transpose()
 }
 
-pub(crate) const UPDATE: &str = concat!(
-    "SELECT a.agent_id, a.name, p.manager, p.name, p.arch, s.revision, s.discovered_at, s.changed_at, s.detail,
-            i.text, s.availability, r.text, ",
-    candidate_columns!(),
-    " FROM current_package_state AS s
-    JOIN agents AS a ON a.agent_ref = s.agent_ref
-    JOIN packages AS p ON p.package_ref = s.package_ref
-    JOIN candidates AS c ON c.candidate_ref = s.candidate_ref
-    LEFT JOIN texts AS i ON i.text_ref = s.installed_ref
-    LEFT JOIN texts AS r ON r.text_ref = s.reason_ref
-    WHERE s.agent_ref = ?1 AND s.package_ref = ?2"
-);
+/// What [`update_of`] reads, to be followed by a `WHERE`.
+macro_rules! select_updates {
+    ($rest:literal) => {
+        concat!(
+            "SELECT a.agent_id, a.name, p.manager, p.name, p.arch, s.revision, s.discovered_at, s.changed_at, s.detail,
+                    i.text, s.availability, r.text, ",
+            $crate::rows::candidate_columns!(),
+            " FROM current_package_state AS s
+             JOIN agents AS a ON a.agent_ref = s.agent_ref
+             JOIN packages AS p ON p.package_ref = s.package_ref
+             JOIN candidates AS c ON c.candidate_ref = s.candidate_ref
+             LEFT JOIN texts AS i ON i.text_ref = s.installed_ref
+             LEFT JOIN texts AS r ON r.text_ref = s.reason_ref ",
+            $rest
+        )
+    };
+}
+pub(crate) use select_updates;
+
+pub(crate) const UPDATE: &str = select_updates!("WHERE s.agent_ref = ?1 AND s.package_ref = ?2");
+
+/// The columns of `select_updates!`.
+pub(crate) fn update_of(row: &Row<'_>) -> Result<UpdateRow, Failure> {
+    let (standing, package_ignore) = PackageState::read_detail_json(get::<Option<String>>(row, 8)?.as_deref())
+        .map_err(|error| Failure::corrupt(format!("the detail of a state: {error}")))?;
+    let state = PackageState {
+        package: package_key(row, 2)?,
+        revision: get(row, 5)?,
+        discovered_at: get(row, 6)?,
+        changed_at: get(row, 7)?,
+        standing,
+        package_ignore,
+        offer: offer(row, 9)?,
+    };
+    Ok(UpdateRow { agent: get(row, 0)?, agent_name: get(row, 1)?, state })
+}
 
 /// What [`event`] reads, to be followed by a `WHERE` and an `ORDER BY`.
 macro_rules! select_events {

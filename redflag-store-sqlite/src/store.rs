@@ -1,14 +1,14 @@
 //! The store: one file, one writer, a few readers, and the four ports over them.
 
 use crate::{
-    agents,
+    agents, derived,
     error::Failure,
-    lists, log,
+    feed, lists, log, pivot,
     readers::Readers,
-    records, rows,
+    records, removed, rows,
     schema::{self, Place},
     tally::{self, Tallies, Tally},
-    transaction,
+    transaction, trend,
     writer::{Writer, WriterThread},
 };
 use async_trait::async_trait;
@@ -31,6 +31,7 @@ use redflag_core::{
 };
 use rusqlite::{Connection, OpenFlags};
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc, time::Duration};
+use tokio::{sync::watch, time::timeout};
 
 /// How a [`SqliteStore`] opens its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ struct Inner {
     readers: Option<Readers>,
     writer: WriterThread,
     tallies: Arc<Tallies>,
+    /// Changes with every commit of this process after which the feed goes on.
+    feed_grew: watch::Receiver<()>,
     guarantees: Guarantees,
 }
 
@@ -119,8 +122,9 @@ impl SqliteStore {
 
     fn start(writer: Connection, readers: Option<Readers>, durable_on_ack: Durability) -> Result<Self, StoreError> {
         let tallies = Arc::new(Tallies::default());
-        let writer = WriterThread::start(writer, Arc::clone(&tallies))?;
-        let inner = Inner { readers, writer, tallies, guarantees: Guarantees { durable_on_ack } };
+        let (rings, feed_grew) = watch::channel(());
+        let writer = WriterThread::start(writer, Arc::clone(&tallies), rings)?;
+        let inner = Inner { readers, writer, tallies, feed_grew, guarantees: Guarantees { durable_on_ack } };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -179,11 +183,6 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
         }
         Ok(_) | Err(_) => Ok(()),
     }
-}
-
-/// What this backend does not do yet.
-fn not_yet() -> StoreError {
-    StoreError::caused(StoreErrorKind::Unavailable, "this backend cannot do that yet")
 }
 
 #[async_trait]
@@ -252,20 +251,25 @@ impl StateStore for SqliteStore {
         self.read(move |connection| agents::page(connection, &query)).await
     }
 
-    async fn packages(&self, _query: &PackageQuery) -> Result<PackagePage, StoreError> {
-        Err(not_yet())
+    async fn packages(&self, query: &PackageQuery) -> Result<PackagePage, StoreError> {
+        let query = query.clone();
+        match query.filter.agent {
+            Some(_) => self.read(move |connection| pivot::page_of_agent(connection, &query)).await,
+            None => self.read_tallied(move |_, tally| Ok(query.cut(tally.packages(&query.filter)))).await,
+        }
     }
 
-    async fn trend(&self, _query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
-        Err(not_yet())
+    async fn trend(&self, query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
+        let query = *query;
+        self.read(move |connection| trend::points(connection, &query)).await
     }
 
-    async fn derived(&self, _agent: AgentId) -> Result<Option<Derived>, StoreError> {
-        Err(not_yet())
+    async fn derived(&self, agent: AgentId) -> Result<Option<Derived>, StoreError> {
+        self.read(move |connection| derived::of_agent(connection, agent)).await
     }
 
-    async fn removed_agents(&self, _after: Option<AgentId>, _limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
-        Err(not_yet())
+    async fn removed_agents(&self, after: Option<AgentId>, limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
+        self.read(move |connection| removed::page(connection, after, limit)).await
     }
 }
 
@@ -289,24 +293,36 @@ impl EventStore for SqliteStore {
         self.read(move |connection| log::reports(connection, agent, limit)).await
     }
 
-    async fn agent_batches(&self, _agent: AgentId, _after: u64, _limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
-        Err(not_yet())
+    async fn agent_batches(&self, agent: AgentId, after: u64, limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
+        self.read(move |connection| log::agent_batches(connection, agent, after, limit)).await
     }
 
-    async fn bases(&self, _agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
-        Err(not_yet())
+    async fn bases(&self, agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
+        self.read(move |connection| log::bases(connection, agent)).await
     }
 
-    async fn feed(&self, _after: FeedPosition, _limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
-        Err(not_yet())
+    async fn feed(&self, after: FeedPosition, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        self.read(move |connection| feed::entries(connection, after, limit)).await
     }
 
-    async fn feed_grown(&self, _after: FeedPosition) -> Result<FeedPosition, StoreError> {
-        Err(not_yet())
+    async fn feed_grown(&self, after: FeedPosition) -> Result<FeedPosition, StoreError> {
+        let mut grew = self.inner.feed_grew.clone();
+        loop {
+            // Before looking, so that nothing can be committed unseen in between.
+            grew.mark_unchanged();
+            let newest = self.read(feed::newest).await?;
+            if newest > after {
+                return Ok(newest);
+            }
+            match timeout(feed::LOOK_EVERY, grew.changed()).await {
+                Ok(Ok(())) | Err(_) => {}
+                Ok(Err(ended)) => return Err(StoreError::caused(StoreErrorKind::Unavailable, ended)),
+            }
+        }
     }
 
-    async fn batches_until(&self, _agent: AgentId, _position: FeedPosition) -> Result<u64, StoreError> {
-        Err(not_yet())
+    async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError> {
+        self.read(move |connection| feed::batches_until(connection, agent, position)).await
     }
 }
 
@@ -333,8 +349,9 @@ impl RecordStore for SqliteStore {
         self.read(move |connection| records::list(connection, &namespace, after.as_deref(), limit)).await
     }
 
-    async fn namespaces(&self, _after: Option<&str>, _limit: u32) -> Result<Vec<String>, StoreError> {
-        Err(not_yet())
+    async fn namespaces(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, StoreError> {
+        let after = after.map(str::to_owned);
+        self.read(move |connection| records::namespaces(connection, after, limit)).await
     }
 }
 

@@ -15,7 +15,7 @@ use redflag_core::{
     counters::CounterKey,
     ids::AgentId,
     names::{Manager, PackageKey},
-    query::{Position, Sort, SortKey, UpdateFilter, UpdateStats},
+    query::{PackageRow, Position, Sort, SortKey, UpdateFilter, UpdateStats},
     state::PackageState,
     words::{AvailabilityKind, Severity, Status},
 };
@@ -212,6 +212,17 @@ impl Entry {
             && filter.search.as_ref().is_none_or(|search| self.named.lower.contains(search.as_str()))
     }
 
+    /// The package with what of it passes; none when nothing does.
+    fn row(&self, filter: &UpdateFilter) -> Option<PackageRow> {
+        let passing = || self.counts.iter().filter(|(kind, _)| kind.passes(filter));
+        Some(PackageRow {
+            severity: passing().map(|(kind, _)| kind.severity).min()?,
+            hosts: passing().map(|(_, count)| count).sum(),
+            security: passing().filter(|(kind, _)| kind.security).map(|(_, count)| count).sum(),
+            package: self.named.package.clone(),
+        })
+    }
+
     /// How many states pass, of one severity where one is named.
     fn count(&self, filter: &UpdateFilter, severity: Option<Severity>) -> u64 {
         let of = |kind: Kind| severity.is_none_or(|severity| severity == kind.severity) && kind.passes(filter);
@@ -306,6 +317,25 @@ impl Tally {
             return Ok(Self::sorted(generation, entries, agents));
         }
         Ok(Self { generation, entries, places: Arc::clone(&self.places), agents })
+    }
+
+    /// The same without any state of an agent.
+    pub(crate) fn without(&self, agent: AgentId) -> Self {
+        let mut entries = self.entries.clone();
+        for entry in &mut entries {
+            let place = entry.postings.partition_point(|posting| self.agents.of(posting) < Some(agent));
+            if entry.postings.get(place).is_some_and(|posting| self.agents.of(posting) == Some(agent)) {
+                let entry = Arc::make_mut(entry);
+                let posting = entry.postings.remove(place);
+                entry.remove(posting.kind);
+            }
+        }
+        Self { generation: self.generation, entries, places: Arc::clone(&self.places), agents: Arc::clone(&self.agents) }
+    }
+
+    /// The packages of a list of the whole fleet, in list order, each with what of it passes.
+    pub(crate) fn packages(&self, filter: &UpdateFilter) -> Vec<PackageRow> {
+        self.entries.iter().filter(|entry| entry.matches(filter)).filter_map(|entry| entry.row(filter)).collect()
     }
 
     /// The counts of a list of the whole fleet.

@@ -22,7 +22,7 @@ use std::{
     sync::Arc,
     thread::JoinHandle,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Jobs that wait before callers have to.
 const QUEUE_JOBS: usize = 256;
@@ -34,26 +34,31 @@ pub(crate) struct Writer {
     pub(crate) connection: Connection,
     catalog: Catalog,
     tallies: Arc<Tallies>,
+    /// Wakes those who wait for the feed, after the commit.
+    feed_grew: watch::Sender<()>,
 }
 
 impl Writer {
     /// One unit of work in one transaction.
     pub(crate) fn run(&mut self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
-        let Self { connection, catalog, tallies } = self;
-        let mut published = None;
+        let Self { connection, catalog, tallies, feed_grew } = self;
+        let (mut published, mut rings) = (None, false);
         let result = transaction::write(connection, mode, |connection| {
             let needs = work.needs();
             let (agent_ref, loaded) = load(connection, catalog, &needs)?;
             let decided = work.decide(&loaded).map_err(StoreError::from)?;
-            let written = persist(connection, catalog, agent_ref.zip(loaded.head.as_ref()), &decided.changes)?;
-            let states = &decided.changes.states;
-            if let Some(Written { agent_ref, package_refs }) = written
-                && mode == Mode::Commit
-                && !states.is_empty()
-            {
+            let written = persist(connection, catalog, agent_ref, loaded.head.as_ref(), &decided.changes)?;
+            let Some(Written { agent_ref, states, replaced, feed_grew }) = written.filter(|_| mode == Mode::Commit) else {
+                return Ok(decided.answer);
+            };
+            rings = feed_grew;
+            if replaced || !states.is_empty() {
                 let generation = tally::advance(connection)?;
-                if let Some(tally) = tallies.of(generation - 1) {
-                    tallies.publish(tally.after(generation, (agent_ref, needs.agent), package_refs.into_iter().zip(states))?);
+                if let Some(mut tally) = tallies.of(generation - 1) {
+                    if replaced {
+                        tally = Arc::new(tally.without(needs.agent));
+                    }
+                    tallies.publish(tally.after(generation, (agent_ref, needs.agent), states.into_iter())?);
                     published = Some(generation);
                 }
             }
@@ -61,6 +66,9 @@ impl Writer {
         });
         if mode == Mode::Commit && result.is_ok() {
             catalog.committed();
+            if rings {
+                feed_grew.send_replace(());
+            }
         } else {
             catalog.rolled_back();
             // That generation may yet come about with other content.
@@ -93,9 +101,9 @@ pub(crate) struct WriterThread {
 }
 
 impl WriterThread {
-    pub(crate) fn start(connection: Connection, tallies: Arc<Tallies>) -> Result<Self, StoreError> {
+    pub(crate) fn start(connection: Connection, tallies: Arc<Tallies>, feed_grew: watch::Sender<()>) -> Result<Self, StoreError> {
         let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE_JOBS);
-        let mut writer = Writer { connection, catalog: Catalog::new(), tallies };
+        let mut writer = Writer { connection, catalog: Catalog::new(), tallies, feed_grew };
         let work = move || {
             while let Some(job) = jobs.blocking_recv() {
                 // A panic is a defect, but one that must not take the fleet's only writer with it: the transaction was rolled back

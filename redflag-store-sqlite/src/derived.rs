@@ -1,0 +1,35 @@
+//! Everything that follows from an agent's log, read whole.
+
+use crate::{
+    error::Failure,
+    lists,
+    log::{self, all},
+    rows::{self, select_updates},
+    stored::get,
+    trend,
+};
+use redflag_core::{ids::AgentId, rebuild::Derived};
+use rusqlite::Connection;
+
+/// What is kept of an agent, of the moment that the connection sees; none when it is unknown.
+pub(crate) fn of_agent(connection: &Connection, agent: AgentId) -> Result<Option<Derived>, Failure> {
+    let Some((agent_ref, head)) = rows::head(connection, agent)? else { return Ok(None) };
+    let mut states = all(connection, STATES, [agent_ref], |row| Ok(rows::update_of(row)?.state))?;
+    states.sort_unstable_by(|a, b| a.package.cmp(&b.package));
+    let mut counters = all(connection, COUNTERS, [agent_ref], |row| Ok((lists::counter_key(row)?, get(row, 5)?)))?;
+    counters.sort_unstable();
+    Ok(Some(Derived {
+        sequence: head.events,
+        states,
+        history: all(connection, HISTORY, [agent_ref], log::version_change)?,
+        counters,
+        open_changes: trend::of_agent(connection, agent_ref)?,
+    }))
+}
+
+pub(crate) const COUNTERS: &str =
+    "SELECT manager, status, severity, security, availability, count FROM update_counters WHERE agent_ref = ?1 AND count <> 0";
+
+pub(crate) const STATES: &str = select_updates!("WHERE s.agent_ref = ?1");
+
+pub(crate) const HISTORY: &str = log::select_history!("WHERE h.agent_ref = ?1 ORDER BY h.sequence");

@@ -2,6 +2,8 @@
 
 mod documents;
 mod error;
+mod feed;
+mod forget;
 mod lists;
 mod load;
 mod log;

@@ -1,21 +1,29 @@
-//! Lists of updates and agents, answered by core's reference evaluators over every state.
+//! States, counts and lists, answered by core's reference evaluators over every state.
 //!
 //! Reading everything is what makes this backend short and slow. A backend that must be fast answers the same queries from its
 //! own indexes; the evaluators then are what its answers are compared with.
 
 use crate::{
-    documents::{all, find},
+    documents::{all, find, read},
     error::Failure,
-    tables::{self, AGENTS, STATES},
+    tables::{self, AGENTS, HISTORY, OPEN_CHANGES, OnDay, REMOVED, STATES},
 };
 use redb::ReadTransaction;
 use redflag_core::{
     agent::AgentHead,
-    counters::CounterKey,
+    counters::{CounterChanges, CounterKey, OpenChange, OpenChanges},
     ids::{AgentId, UpdateId},
-    query::{self, AgentPage, AgentQuery, AgentRow, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
-    state::PackageState,
+    query::{
+        self, AgentPage, AgentQuery, AgentRow, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage, UpdateQuery,
+        UpdateRow, UpdateStats,
+    },
+    rebuild::Derived,
+    removal::RemovedAgent,
+    state::{PackageState, VersionChange},
+    time::Day,
+    words::Severity,
 };
+use std::ops::{Bound, RangeBounds};
 
 pub(crate) fn update(transaction: &ReadTransaction, id: &UpdateId) -> Result<Option<UpdateRow>, Failure> {
     let Some(head) = agent(transaction, id.agent)? else { return Ok(None) };
@@ -32,6 +40,43 @@ pub(crate) fn stats(transaction: &ReadTransaction, filter: &UpdateFilter) -> Res
     // Counts come with every page; asking for one keeps both from ever differing (clause Q2).
     let query = UpdateQuery { filter: filter.clone(), ..UpdateQuery::default() };
     Ok(updates(transaction, &query)?.stats)
+}
+
+pub(crate) fn packages(transaction: &ReadTransaction, query: &PackageQuery) -> Result<PackagePage, Failure> {
+    let rows = rows(transaction, &query.filter)?;
+    Ok(query::evaluate_packages(rows.iter().map(|row| (row.agent, &row.state)), query))
+}
+
+pub(crate) fn trend(transaction: &ReadTransaction, query: &TrendQuery) -> Result<Vec<TrendPoint>, Failure> {
+    let changes = match query.agent() {
+        Some(agent) => open_changes(transaction, tables::open_changes_of(agent))?,
+        None => open_changes(transaction, ..)?,
+    };
+    Ok(query::evaluate_trend(changes, query))
+}
+
+/// The version history of one package, in order.
+pub(crate) fn history(transaction: &ReadTransaction, id: &UpdateId) -> Result<Vec<VersionChange>, Failure> {
+    all(transaction.open_table(HISTORY)?.range(tables::numbered(tables::update(id)))?)
+}
+
+/// Everything that follows from an agent's log.
+pub(crate) fn derived(transaction: &ReadTransaction, of: AgentId) -> Result<Option<Derived>, Failure> {
+    let Some(head) = agent(transaction, of)? else { return Ok(None) };
+    let states = states(transaction, of)?;
+    let counted = CounterChanges::of_states(&states);
+    let mut history: Vec<VersionChange> = all(transaction.open_table(HISTORY)?.range(tables::numbered_packages_of(of))?)?;
+    history.sort_unstable_by_key(|change| change.sequence);
+    let mut open = OpenChanges::default();
+    open.add(&open_changes(transaction, tables::open_changes_of(of))?);
+    Ok(Some(Derived {
+        sequence: head.events,
+        history,
+        counters: counted.iter().map(|(key, count)| (key.clone(), count)).collect(),
+        // Without those that have come to zero.
+        open_changes: open.sums(),
+        states,
+    }))
 }
 
 pub(crate) fn agent(transaction: &ReadTransaction, agent: AgentId) -> Result<Option<AgentHead>, Failure> {
@@ -70,4 +115,16 @@ fn rows(transaction: &ReadTransaction, filter: &UpdateFilter) -> Result<Vec<Upda
 
 fn states(transaction: &ReadTransaction, agent: AgentId) -> Result<Vec<PackageState>, Failure> {
     all(transaction.open_table(STATES)?.range(tables::packages_of(agent))?)
+}
+
+fn open_changes(transaction: &ReadTransaction, of: impl RangeBounds<OnDay>) -> Result<Vec<OpenChange>, Failure> {
+    let stored: Vec<(Day, Severity, i64)> = all(transaction.open_table(OPEN_CHANGES)?.range(of)?)?;
+    Ok(stored.into_iter().map(|(day, severity, difference)| OpenChange { day, severity, difference }).collect())
+}
+
+/// Agents that were removed, with ids above `after`.
+pub(crate) fn removed_agents(transaction: &ReadTransaction, after: Option<AgentId>, limit: u32) -> Result<Vec<RemovedAgent>, Failure> {
+    let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(tables::agent(after)));
+    let later = transaction.open_table(REMOVED)?.range((start, Bound::Unbounded))?;
+    later.take(limit as usize).map(|entry| read(entry?.1.value())).collect()
 }

@@ -1,42 +1,38 @@
 //! Loading: what a unit of work asked to see, inside its write transaction, so that nothing changes until it commits.
 
 use crate::{
-    documents::{all, find},
+    documents::{all, find, find_by_id},
     error::Failure,
-    tables::{self, AGENTS, BATCHES, CHOSEN_IDS, REPORT_NUMBERS, REPORTS, STATES},
+    tables::{self, AGENTS, BATCH_NUMBERS, BATCHES, CHOSEN_IDS, REMOVED, REPORT_NUMBERS, REPORTS, STATES},
 };
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadableTable as _, WriteTransaction};
 use redflag_core::{
-    ids::{AgentId, EventId, ReportId},
+    ids::{AgentId, EventId},
     names::PackageKey,
-    report::StoredReport,
     state::PackageState,
     work::{ChosenEventId, Loaded, Needs, StateNeeds},
 };
 use std::collections::HashMap;
 
-/// Loads what `needs` names. Of an agent nobody enrolled there is nothing.
+/// Loads what `needs` names. Of an agent nobody enrolled there is nothing, and of one that was removed, only that.
 pub(crate) fn load(transaction: &WriteTransaction, needs: &Needs) -> Result<Loaded, Failure> {
+    let agent = tables::agent(needs.agent);
+    let (batches, batch_numbers) = (transaction.open_table(BATCHES)?, transaction.open_table(BATCH_NUMBERS)?);
+    let (reports, report_numbers) = (transaction.open_table(REPORTS)?, transaction.open_table(REPORT_NUMBERS)?);
     Ok(Loaded {
-        removed: None,
-        head: find(&transaction.open_table(AGENTS)?, tables::agent(needs.agent))?,
+        head: find(&transaction.open_table(AGENTS)?, agent)?,
+        removed: find(&transaction.open_table(REMOVED)?, agent)?,
         states: states(transaction, needs.agent, &needs.states)?,
         batch: match needs.batch {
-            Some(batch) => find(&transaction.open_table(BATCHES)?, (tables::agent(needs.agent), tables::batch(batch)))?,
+            Some(batch) => find_by_id(&batch_numbers, &batches, (agent, tables::batch(batch)))?,
             None => None,
         },
         report: match needs.report {
-            Some(report) => find_report(transaction, needs.agent, report)?,
+            Some(report) => find_by_id(&report_numbers, &reports, (agent, tables::report(report)))?,
             None => None,
         },
         events: chosen_ids(transaction, needs.agent, &needs.events)?,
     })
-}
-
-fn find_report(transaction: &WriteTransaction, agent: AgentId, report: ReportId) -> Result<Option<StoredReport>, Failure> {
-    let numbers = transaction.open_table(REPORT_NUMBERS)?;
-    let Some(number) = numbers.get((tables::agent(agent), tables::report(report)))? else { return Ok(None) };
-    find(&transaction.open_table(REPORTS)?, (tables::agent(agent), number.value()))
 }
 
 fn states(transaction: &WriteTransaction, agent: AgentId, needs: &StateNeeds) -> Result<HashMap<PackageKey, PackageState>, Failure> {

@@ -1,29 +1,30 @@
-//! Reading the log: batches, rejections, events, history and reports. The keys already sort the way each is read.
+//! Reading the log: batches, rejections, events, base states and reports. The keys already sort the way each is read.
 
 use crate::{
-    documents::{Document, all, find},
+    documents::{all, find, find_by_id, read},
     error::Failure,
     lists,
-    tables::{self, BATCHES, EVENTS, EVENTS_OF_PACKAGE, HISTORY, REJECTIONS, REPORTS},
+    tables::{self, BASES, BATCH_NUMBERS, BATCHES, EVENTS, EVENTS_OF_PACKAGE, Json, REJECTIONS, REPORTS, Uuid},
 };
-use redb::ReadTransaction;
+use redb::{ReadTransaction, ReadableTable};
 use redflag_core::{
     batch::{BatchRecord, RejectedItem},
     event::RecordedEvent,
     ids::{AgentId, BatchId, UpdateId},
     query::{BatchPage, BatchQuery, BatchRow},
     report::StoredReport,
-    state::VersionChange,
+    state::PackageState,
 };
-use std::cmp::Reverse;
+use serde::de::DeserializeOwned;
+use std::{cmp::Reverse, ops::Bound};
 
 pub(crate) fn batch(transaction: &ReadTransaction, agent: AgentId, batch: BatchId) -> Result<Option<BatchRecord>, Failure> {
-    find(&transaction.open_table(BATCHES)?, (tables::agent(agent), tables::batch(batch)))
+    let (numbers, batches) = (transaction.open_table(BATCH_NUMBERS)?, transaction.open_table(BATCHES)?);
+    find_by_id(&numbers, &batches, (tables::agent(agent), tables::batch(batch)))
 }
 
 pub(crate) fn rejections(transaction: &ReadTransaction, agent: AgentId, batch: BatchId) -> Result<Vec<RejectedItem>, Failure> {
-    let (agent, batch) = (tables::agent(agent), tables::batch(batch));
-    all(transaction.open_table(REJECTIONS)?.range((agent, batch, 0)..=(agent, batch, u32::MAX))?)
+    all(transaction.open_table(REJECTIONS)?.range(tables::rejections_of((tables::agent(agent), tables::batch(batch))))?)
 }
 
 /// A page of batches, newest first: by receive time, then agent, then number.
@@ -31,8 +32,7 @@ pub(crate) fn batches(transaction: &ReadTransaction, query: &BatchQuery) -> Resu
     let table = transaction.open_table(BATCHES)?;
     let mut rows = Vec::new();
     for head in lists::heads(transaction, query.agent)? {
-        let agent = tables::agent(head.agent);
-        let records: Vec<BatchRecord> = all(table.range((agent, 0)..=(agent, tables::Uuid::MAX))?)?;
+        let records: Vec<BatchRecord> = all(table.range(tables::numbered(tables::agent(head.agent)))?)?;
         let wanted = records.into_iter().filter(|record| !query.with_rejections || record.receipt.rejected > 0);
         rows.extend(wanted.map(|record| BatchRow { agent_name: head.name.clone(), record }));
     }
@@ -54,20 +54,31 @@ pub(crate) fn events(transaction: &ReadTransaction, id: &UpdateId) -> Result<Vec
 }
 
 pub(crate) fn replay(transaction: &ReadTransaction, agent: AgentId, after: u64, limit: u32) -> Result<Vec<RecordedEvent>, Failure> {
-    // After the largest sequence there is nothing.
-    let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
-    let agent = tables::agent(agent);
-    let events = transaction.open_table(EVENTS)?;
-    let later = events.range((agent, first)..=(agent, u64::MAX))?;
-    later.take(limit as usize).map(|entry| RecordedEvent::read(entry?.1.value())).collect()
+    slice(&transaction.open_table(EVENTS)?, agent, after, limit)
 }
 
-pub(crate) fn history(transaction: &ReadTransaction, id: &UpdateId) -> Result<Vec<VersionChange>, Failure> {
-    all(transaction.open_table(HISTORY)?.range(tables::numbered(tables::update(id)))?)
+pub(crate) fn agent_batches(transaction: &ReadTransaction, agent: AgentId, after: u64, limit: u32) -> Result<Vec<BatchRecord>, Failure> {
+    slice(&transaction.open_table(BATCHES)?, agent, after, limit)
+}
+
+/// Up to `limit` documents of an agent with a number above `after`.
+fn slice<T: DeserializeOwned>(
+    table: &impl ReadableTable<(Uuid, u64), Json>,
+    agent: AgentId,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<T>, Failure> {
+    let agent = tables::agent(agent);
+    let later = table.range((Bound::Excluded((agent, after)), Bound::Included((agent, u64::MAX))))?;
+    later.take(limit as usize).map(|entry| read(entry?.1.value())).collect()
+}
+
+pub(crate) fn bases(transaction: &ReadTransaction, agent: AgentId) -> Result<Vec<PackageState>, Failure> {
+    all(transaction.open_table(BASES)?.range(tables::packages_of(agent))?)
 }
 
 pub(crate) fn reports(transaction: &ReadTransaction, agent: AgentId, limit: u32) -> Result<Vec<StoredReport>, Failure> {
     let reports = transaction.open_table(REPORTS)?;
     let newest_first = reports.range(tables::numbered(tables::agent(agent)))?.rev();
-    newest_first.take(limit as usize).map(|entry| StoredReport::read(entry?.1.value())).collect()
+    newest_first.take(limit as usize).map(|entry| read(entry?.1.value())).collect()
 }

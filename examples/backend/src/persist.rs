@@ -1,92 +1,120 @@
 //! Writing: every list of a unit of work's changes, as it is. Nothing here looks inside: core has judged.
 
 use crate::{
-    documents::Document,
+    documents::{find, put},
     error::Failure,
-    tables::{self, AGENTS, BATCHES, CHOSEN_IDS, EVENTS, EVENTS_OF_PACKAGE, HISTORY, REJECTIONS, REPORT_NUMBERS, REPORTS, STATES},
+    feed, forget,
+    tables::{
+        self, AGENTS, BASES, BATCH_NUMBERS, BATCHES, CHOSEN_IDS, EVENTS, EVENTS_OF_PACKAGE, HISTORY, OPEN_CHANGES, REJECTIONS, REMOVED,
+        REPORT_NUMBERS, REPORTS, STATES,
+    },
 };
 use redb::{ReadableTable, WriteTransaction};
 use redflag_core::{
-    batch::{BatchRecord, RejectedItem},
+    batch::BatchRecord,
+    counters::OpenChange,
     event::RecordedEvent,
     ids::AgentId,
+    rebuild::Derived,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    work::{Changes, ChosenEventId},
+    time::Day,
+    words::Severity,
+    work::{Changes, Pruning},
 };
 
 /// Writes `changes` of an agent. Taken apart by name, so that a list that core adds does not compile until it is written here.
 pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &Changes) -> Result<(), Failure> {
-    // Counters spare a backend counting its states. This one reads them all for every list anyway, and counts.
-    let Changes { head, batches, events, chosen_ids, states, history, rejections, reports, .. } = changes;
-    if let Some(head) = head {
-        transaction.open_table(AGENTS)?.insert(tables::agent(agent), head.write()?.as_slice())?;
-    }
+    let Changes {
+        head,
+        batches,
+        events,
+        chosen_ids,
+        states,
+        history,
+        rejections,
+        // Counters spare a backend counting its states. This one reads them all for every list anyway, and counts.
+        counters: _,
+        open_changes,
+        reports,
+        tombstones,
+        pruning,
+        derived,
+        removed,
+    } = changes;
+    let id = tables::agent(agent);
+    put(transaction, AGENTS, head.iter().map(|head| (id, head)))?;
     write_batches(transaction, agent, batches)?;
     write_events(transaction, agent, events)?;
-    write_chosen_ids(transaction, agent, chosen_ids)?;
-    write_states(transaction, agent, states)?;
-    write_history(transaction, agent, history)?;
-    write_rejections(transaction, agent, rejections)?;
-    reports.iter().try_for_each(|report| write_report(transaction, agent, report))
-}
-
-fn write_batches(transaction: &WriteTransaction, agent: AgentId, batches: &[BatchRecord]) -> Result<(), Failure> {
-    let mut table = transaction.open_table(BATCHES)?;
-    for batch in batches {
-        table.insert((tables::agent(agent), tables::batch(batch.receipt.batch)), batch.write()?.as_slice())?;
+    put(transaction, CHOSEN_IDS, chosen_ids.iter().map(|chosen| ((id, tables::event(chosen.event)), chosen)))?;
+    write_derived(transaction, agent, states, history)?;
+    put(transaction, REJECTIONS, rejections.iter().map(|item| ((id, tables::batch(item.batch), item.index), item)))?;
+    add_open_changes(transaction, agent, open_changes)?;
+    reports.iter().try_for_each(|report| write_report(transaction, agent, report))?;
+    if removed.is_none() && pruning.is_none() {
+        // Of batches that are taken away the feed has kept the tombstones all along.
+        feed::append(transaction, agent, tombstones.iter().copied())?;
+    }
+    if let (Some(Pruning { reports_before, bases }), Some(head)) = (pruning, head) {
+        forget::prune(transaction, agent, head.pruned, *reports_before)?;
+        put(transaction, BASES, bases.iter().map(|state| (tables::package(agent, &state.package), state)))?;
+    }
+    if let Some(Derived { sequence: _, states, history, counters: _, open_changes }) = derived {
+        forget::derived(transaction, agent)?;
+        write_derived(transaction, agent, states, history)?;
+        add_open_changes(transaction, agent, open_changes)?;
+    }
+    if let Some(removed) = removed {
+        forget::agent(transaction, agent)?;
+        put(transaction, REMOVED, [(id, removed)])?;
     }
     Ok(())
 }
 
+fn write_batches(transaction: &WriteTransaction, agent: AgentId, batches: &[BatchRecord]) -> Result<(), Failure> {
+    let id = tables::agent(agent);
+    put(transaction, BATCHES, batches.iter().map(|record| ((id, record.receipt.number), record)))?;
+    let mut numbers = transaction.open_table(BATCH_NUMBERS)?;
+    for BatchRecord { receipt, .. } in batches {
+        numbers.insert((id, tables::batch(receipt.batch)), receipt.number)?;
+    }
+    feed::append(transaction, agent, batches.iter().map(feed::tombstone))
+}
+
 fn write_events(transaction: &WriteTransaction, agent: AgentId, events: &[RecordedEvent]) -> Result<(), Failure> {
-    let mut table = transaction.open_table(EVENTS)?;
+    put(transaction, EVENTS, events.iter().map(|event| ((tables::agent(agent), event.sequence), event)))?;
     let mut of_package = transaction.open_table(EVENTS_OF_PACKAGE)?;
     for event in events {
-        table.insert((tables::agent(agent), event.sequence), event.write()?.as_slice())?;
         of_package.insert((tables::package(agent, &event.event.package), event.revision), event.sequence)?;
     }
     Ok(())
 }
 
-fn write_chosen_ids(transaction: &WriteTransaction, agent: AgentId, chosen_ids: &[ChosenEventId]) -> Result<(), Failure> {
-    let mut table = transaction.open_table(CHOSEN_IDS)?;
-    for chosen in chosen_ids {
-        table.insert((tables::agent(agent), tables::event(chosen.event)), chosen.write()?.as_slice())?;
-    }
-    Ok(())
+fn write_derived(
+    transaction: &WriteTransaction,
+    agent: AgentId,
+    states: &[PackageState],
+    history: &[VersionChange],
+) -> Result<(), Failure> {
+    put(transaction, STATES, states.iter().map(|state| (tables::package(agent, &state.package), state)))?;
+    put(transaction, HISTORY, history.iter().map(|change| ((tables::package(agent, &change.package), change.sequence), change)))
 }
 
-fn write_states(transaction: &WriteTransaction, agent: AgentId, states: &[PackageState]) -> Result<(), Failure> {
-    let mut table = transaction.open_table(STATES)?;
-    for state in states {
-        table.insert(tables::package(agent, &state.package), state.write()?.as_slice())?;
-    }
-    Ok(())
-}
-
-fn write_history(transaction: &WriteTransaction, agent: AgentId, history: &[VersionChange]) -> Result<(), Failure> {
-    let mut table = transaction.open_table(HISTORY)?;
-    for change in history {
-        table.insert((tables::package(agent, &change.package), change.sequence), change.write()?.as_slice())?;
-    }
-    Ok(())
-}
-
-fn write_rejections(transaction: &WriteTransaction, agent: AgentId, rejections: &[RejectedItem]) -> Result<(), Failure> {
-    let mut table = transaction.open_table(REJECTIONS)?;
-    for item in rejections {
-        table.insert((tables::agent(agent), tables::batch(item.batch), item.index), item.write()?.as_slice())?;
+fn add_open_changes(transaction: &WriteTransaction, agent: AgentId, changes: &[OpenChange]) -> Result<(), Failure> {
+    for change in changes {
+        let key = tables::open_change(agent, change);
+        let stored: Option<(Day, Severity, i64)> = find(&transaction.open_table(OPEN_CHANGES)?, key)?;
+        let difference = stored.map_or(0, |(_, _, difference)| difference) + change.difference;
+        put(transaction, OPEN_CHANGES, [(key, (change.day, change.severity, difference))])?;
     }
     Ok(())
 }
 
 fn write_report(transaction: &WriteTransaction, agent: AgentId, report: &StoredReport) -> Result<(), Failure> {
-    let mut table = transaction.open_table(REPORTS)?;
-    let last = table.range(tables::numbered(tables::agent(agent)))?.next_back().transpose()?;
-    let number = last.map_or(1, |(key, _)| key.value().1 + 1);
-    table.insert((tables::agent(agent), number), report.write()?.as_slice())?;
-    let mut numbers = transaction.open_table(REPORT_NUMBERS)?;
-    numbers.insert((tables::agent(agent), tables::report(report.report_id)), number)?;
+    let id = tables::agent(agent);
+    let last = transaction.open_table(REPORTS)?.range(tables::numbered(id))?.next_back().transpose()?.map(|(key, _)| key.value().1);
+    let number = last.map_or(1, |last| last + 1);
+    put(transaction, REPORTS, [((id, number), report)])?;
+    transaction.open_table(REPORT_NUMBERS)?.insert((id, tables::report(report.report_id)), number)?;
     Ok(())
 }

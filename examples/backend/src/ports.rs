@@ -1,6 +1,6 @@
 //! The four ports of `redflag_core::store`: each method hands owned copies of what it was given to a transaction.
 
-use crate::{lists, log, records, store::RedbStore};
+use crate::{feed, lists, log, records, store::RedbStore};
 use async_trait::async_trait;
 use redflag_core::{
     agent::AgentHead,
@@ -16,14 +16,9 @@ use redflag_core::{
     removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
+    store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError},
     work::{Answer, UnitOfWork},
 };
-
-/// What this backend does not do yet.
-fn not_yet() -> StoreError {
-    StoreError::caused(StoreErrorKind::Unavailable, "this backend cannot do that yet")
-}
 
 #[async_trait]
 impl BatchStore for RedbStore {
@@ -64,7 +59,7 @@ impl StateStore for RedbStore {
 
     async fn history(&self, id: &UpdateId) -> Result<Vec<VersionChange>, StoreError> {
         let id = id.clone();
-        self.read(move |transaction| log::history(transaction, &id)).await
+        self.read(move |transaction| lists::history(transaction, &id)).await
     }
 
     async fn agent(&self, agent: AgentId) -> Result<Option<AgentHead>, StoreError> {
@@ -76,20 +71,22 @@ impl StateStore for RedbStore {
         self.read(move |transaction| lists::agents(transaction, &query)).await
     }
 
-    async fn packages(&self, _query: &PackageQuery) -> Result<PackagePage, StoreError> {
-        Err(not_yet())
+    async fn packages(&self, query: &PackageQuery) -> Result<PackagePage, StoreError> {
+        let query = query.clone();
+        self.read(move |transaction| lists::packages(transaction, &query)).await
     }
 
-    async fn trend(&self, _query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
-        Err(not_yet())
+    async fn trend(&self, query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
+        let query = *query;
+        self.read(move |transaction| lists::trend(transaction, &query)).await
     }
 
-    async fn derived(&self, _agent: AgentId) -> Result<Option<Derived>, StoreError> {
-        Err(not_yet())
+    async fn derived(&self, agent: AgentId) -> Result<Option<Derived>, StoreError> {
+        self.read(move |transaction| lists::derived(transaction, agent)).await
     }
 
-    async fn removed_agents(&self, _after: Option<AgentId>, _limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
-        Err(not_yet())
+    async fn removed_agents(&self, after: Option<AgentId>, limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
+        self.read(move |transaction| lists::removed_agents(transaction, after, limit)).await
     }
 }
 
@@ -113,24 +110,32 @@ impl EventStore for RedbStore {
         self.read(move |transaction| log::reports(transaction, agent, limit)).await
     }
 
-    async fn agent_batches(&self, _agent: AgentId, _after: u64, _limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
-        Err(not_yet())
+    async fn agent_batches(&self, agent: AgentId, after: u64, limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
+        self.read(move |transaction| log::agent_batches(transaction, agent, after, limit)).await
     }
 
-    async fn bases(&self, _agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
-        Err(not_yet())
+    async fn bases(&self, agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
+        self.read(move |transaction| log::bases(transaction, agent)).await
     }
 
-    async fn feed(&self, _after: FeedPosition, _limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
-        Err(not_yet())
+    async fn feed(&self, after: FeedPosition, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        self.read(move |transaction| feed::entries(transaction, after, limit)).await
     }
 
-    async fn feed_grown(&self, _after: FeedPosition) -> Result<FeedPosition, StoreError> {
-        Err(not_yet())
+    async fn feed_grown(&self, after: FeedPosition) -> Result<FeedPosition, StoreError> {
+        loop {
+            // Listens before it looks, so that no commit falls between.
+            let committed = self.committed();
+            let newest = self.read(feed::newest).await?;
+            if newest > after {
+                return Ok(newest);
+            }
+            committed.await;
+        }
     }
 
-    async fn batches_until(&self, _agent: AgentId, _position: FeedPosition) -> Result<u64, StoreError> {
-        Err(not_yet())
+    async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError> {
+        self.read(move |transaction| feed::batches_until(transaction, agent, position)).await
     }
 }
 
@@ -156,7 +161,8 @@ impl RecordStore for RedbStore {
         self.read(move |transaction| records::list(transaction, &namespace, after.as_deref(), limit)).await
     }
 
-    async fn namespaces(&self, _after: Option<&str>, _limit: u32) -> Result<Vec<String>, StoreError> {
-        Err(not_yet())
+    async fn namespaces(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, StoreError> {
+        let after = after.map(str::to_owned);
+        self.read(move |transaction| records::namespaces(transaction, after.as_deref(), limit)).await
     }
 }

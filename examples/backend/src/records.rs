@@ -1,7 +1,7 @@
 //! Small documents with compare-and-set. Reading and replacing share one write transaction, so of two writers one wins.
 
 use crate::{
-    documents::{Document, find},
+    documents::{self, find, read},
     error::Failure,
     tables::RECORDS,
 };
@@ -31,7 +31,7 @@ pub(crate) fn put(
     expected: Expected,
 ) -> Result<Option<u64>, Failure> {
     check(value)?;
-    let mut records = transaction.open_table(RECORDS)?;
+    let records = transaction.open_table(RECORDS)?;
     let found: Option<Record> = find(&records, (namespace, key))?;
     let revision = match (found, expected) {
         (None, Expected::Absent) => 1,
@@ -39,7 +39,8 @@ pub(crate) fn put(
         _ => return Ok(None),
     };
     let record = Record { value: value.to_owned(), revision };
-    records.insert((namespace, key), record.write()?.as_slice())?;
+    drop(records);
+    documents::put(transaction, RECORDS, [((namespace, key), record)])?;
     Ok(Some(revision))
 }
 
@@ -69,7 +70,25 @@ pub(crate) fn list(
         if of != namespace {
             break;
         }
-        listed.push((key.to_owned(), Record::read(record.value())?));
+        listed.push((key.to_owned(), read(record.value())?));
     }
     Ok(listed)
+}
+
+pub(crate) fn namespaces(transaction: &ReadTransaction, after: Option<&str>, limit: u32) -> Result<Vec<String>, Failure> {
+    /// The text that sorts right after another.
+    fn next(text: &str) -> String {
+        format!("{text}\0")
+    }
+    let records = transaction.open_table(RECORDS)?;
+    let mut namespaces = Vec::new();
+    let mut start = after.map_or(String::new(), next);
+    while namespaces.len() < limit as usize
+        && let Some(entry) = records.range((start.as_str(), "")..)?.next()
+    {
+        let namespace = entry?.0.value().0.to_owned();
+        start = next(&namespace);
+        namespaces.push(namespace);
+    }
+    Ok(namespaces)
 }

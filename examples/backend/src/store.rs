@@ -14,6 +14,7 @@ use redflag_core::{
     work::{Answer, UnitOfWork},
 };
 use std::{fmt, fs::File, path::Path, sync::Arc};
+use tokio::sync::{Notify, futures::Notified};
 
 /// A fleet in one redb file. Cloning is cheap and shares the file, which closes with the last clone, or with the last transaction
 /// that was under way by then.
@@ -23,6 +24,8 @@ use std::{fmt, fs::File, path::Path, sync::Arc};
 #[derive(Clone)]
 pub struct RedbStore {
     database: Arc<Database>,
+    /// Wakes whoever waits for the feed to go on.
+    committed: Arc<Notify>,
 }
 
 impl fmt::Debug for RedbStore {
@@ -48,7 +51,7 @@ impl RedbStore {
         if let Some(directory) = path.canonicalize().map_err(redb::StorageError::Io)?.parent() {
             File::open(directory).and_then(|directory| directory.sync_all()).map_err(redb::StorageError::Io)?;
         }
-        Ok(Self { database: Arc::new(database) })
+        Ok(Self { database: Arc::new(database), committed: Arc::default() })
     }
 
     /// Runs `work` on one moment of the file, on a thread that may block.
@@ -68,11 +71,21 @@ impl RedbStore {
         mode: Mode,
         work: impl FnOnce(&WriteTransaction) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let database = Arc::clone(&self.database);
-        let writing = tokio::task::spawn_blocking(move || write(&database, mode, work));
+        let (database, committed) = (Arc::clone(&self.database), Arc::clone(&self.committed));
+        let writing = tokio::task::spawn_blocking(move || {
+            let written = write(&database, mode, work);
+            // Whoever is woken looks for itself: the error of a commit may come from one that took effect.
+            committed.notify_waiters();
+            written
+        });
         // A panic may have come before or after the commit.
         let written = writing.await.map_err(|panicked| StoreError::caused(StoreErrorKind::OutcomeUnknown, panicked))?;
         Ok(written?)
+    }
+
+    /// Ends once a write transaction that was under way or comes after this call has ended.
+    pub(crate) fn committed(&self) -> Notified<'_> {
+        self.committed.notified()
     }
 
     /// The heart of a backend: load, decide, write, all in one transaction.
@@ -113,14 +126,19 @@ fn create_tables(transaction: &WriteTransaction) -> Result<(), Failure> {
     }
     transaction.open_table(tables::AGENTS)?;
     transaction.open_table(tables::STATES)?;
+    transaction.open_table(tables::BASES)?;
+    transaction.open_table(tables::OPEN_CHANGES)?;
     transaction.open_table(tables::EVENTS)?;
     transaction.open_table(tables::EVENTS_OF_PACKAGE)?;
     transaction.open_table(tables::CHOSEN_IDS)?;
     transaction.open_table(tables::HISTORY)?;
     transaction.open_table(tables::BATCHES)?;
+    transaction.open_table(tables::BATCH_NUMBERS)?;
+    transaction.open_table(tables::FEED)?;
     transaction.open_table(tables::REJECTIONS)?;
     transaction.open_table(tables::REPORTS)?;
     transaction.open_table(tables::REPORT_NUMBERS)?;
+    transaction.open_table(tables::REMOVED)?;
     transaction.open_table(tables::RECORDS)?;
     Ok(())
 }

@@ -5,10 +5,11 @@
 
 use redb::TableDefinition;
 use redflag_core::{
+    counters::OpenChange,
     ids::{AgentId, BatchId, EventId, ReportId, UpdateId},
     names::{Arch, Manager, PackageKey},
 };
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 
 /// One of core's values as JSON (see [`crate::documents`]).
 pub(crate) type Json = &'static [u8];
@@ -18,6 +19,9 @@ pub(crate) type Uuid = u128;
 
 /// An agent's package: agent, manager, name, architecture (empty where there is none).
 pub(crate) type Package<'a> = (Uuid, &'a str, &'a str, &'a str);
+
+/// Agent, day and severity.
+pub(crate) type OnDay = (Uuid, i32, u8);
 
 /// The layout's version; a file with a larger one was written by a newer program (clause D4).
 pub(crate) const LAYOUT: u64 = 1;
@@ -31,6 +35,12 @@ pub(crate) const AGENTS: TableDefinition<'_, Uuid, Json> = TableDefinition::new(
 /// Package: its state.
 pub(crate) const STATES: TableDefinition<'_, Package<'static>, Json> = TableDefinition::new("states");
 
+/// Package: the state that stands for the events which retention took.
+pub(crate) const BASES: TableDefinition<'_, Package<'static>, Json> = TableDefinition::new("bases");
+
+/// Agent, day and severity: by how much the open updates changed.
+pub(crate) const OPEN_CHANGES: TableDefinition<'_, OnDay, Json> = TableDefinition::new("open_changes");
+
 /// Agent and sequence: an event. The agent's stream is a range in order.
 pub(crate) const EVENTS: TableDefinition<'_, (Uuid, u64), Json> = TableDefinition::new("events");
 
@@ -43,8 +53,14 @@ pub(crate) const CHOSEN_IDS: TableDefinition<'_, (Uuid, Uuid), Json> = TableDefi
 /// Package and sequence: a change of version.
 pub(crate) const HISTORY: TableDefinition<'_, (Package<'static>, u64), Json> = TableDefinition::new("history");
 
-/// Agent and batch id: a batch.
-pub(crate) const BATCHES: TableDefinition<'_, (Uuid, Uuid), Json> = TableDefinition::new("batches");
+/// Agent and number: a batch.
+pub(crate) const BATCHES: TableDefinition<'_, (Uuid, u64), Json> = TableDefinition::new("batches");
+
+/// Agent and batch id: the batch's number.
+pub(crate) const BATCH_NUMBERS: TableDefinition<'_, (Uuid, Uuid), u64> = TableDefinition::new("batch_numbers");
+
+/// Position: the agent, number and digest of a batch, which stay when the batch goes.
+pub(crate) const FEED: TableDefinition<'_, u64, Json> = TableDefinition::new("feed");
 
 /// Agent, batch id and index: a rejected event.
 pub(crate) const REJECTIONS: TableDefinition<'_, (Uuid, Uuid, u32), Json> = TableDefinition::new("rejections");
@@ -55,6 +71,9 @@ pub(crate) const REPORTS: TableDefinition<'_, (Uuid, u64), Json> = TableDefiniti
 
 /// Agent and report id: the report's number.
 pub(crate) const REPORT_NUMBERS: TableDefinition<'_, (Uuid, Uuid), u64> = TableDefinition::new("report_numbers");
+
+/// Agent that was removed: what is kept of it.
+pub(crate) const REMOVED: TableDefinition<'_, Uuid, Json> = TableDefinition::new("removed");
 
 /// Namespace and key: a record.
 pub(crate) const RECORDS: TableDefinition<'_, (&str, &str), Json> = TableDefinition::new("records");
@@ -91,12 +110,42 @@ pub(crate) fn packages_of(of: AgentId) -> RangeInclusive<Package<'static>> {
     (agent(of), "", "", "")..=(agent(of), LAST, LAST, LAST)
 }
 
+/// All packages of an agent with all their numbers.
+pub(crate) fn numbered_packages_of(of: AgentId) -> RangeInclusive<(Package<'static>, u64)> {
+    let (first, last) = packages_of(of).into_inner();
+    (first, 0)..=(last, u64::MAX)
+}
+
 /// All packages of one manager of an agent.
 pub(crate) fn packages_of_manager(of: AgentId, manager: &Manager) -> RangeInclusive<Package<'_>> {
     (agent(of), manager.as_str(), "", "")..=(agent(of), manager.as_str(), LAST, LAST)
 }
 
-/// All numbers under `key`: sequences, revisions or numbers of reports.
+/// All numbers under `key`: sequences, revisions, or numbers of batches and reports.
 pub(crate) const fn numbered<K: Copy>(key: K) -> RangeInclusive<(K, u64)> {
     (key, 0)..=(key, u64::MAX)
+}
+
+/// All numbers above `number`.
+pub(crate) const fn after(number: u64) -> (Bound<u64>, Bound<u64>) {
+    (Bound::Excluded(number), Bound::Unbounded)
+}
+
+/// All ids of an agent.
+pub(crate) fn ids_of(of: AgentId) -> RangeInclusive<(Uuid, Uuid)> {
+    (agent(of), 0)..=(agent(of), Uuid::MAX)
+}
+
+/// All rejections of a batch.
+pub(crate) const fn rejections_of((agent, batch): (Uuid, Uuid)) -> RangeInclusive<(Uuid, Uuid, u32)> {
+    (agent, batch, 0)..=(agent, batch, u32::MAX)
+}
+
+pub(crate) fn open_change(of: AgentId, change: &OpenChange) -> OnDay {
+    (agent(of), change.day.number(), change.severity.code())
+}
+
+/// All changes of open updates of an agent.
+pub(crate) fn open_changes_of(of: AgentId) -> RangeInclusive<OnDay> {
+    (agent(of), i32::MIN, 0)..=(agent(of), i32::MAX, u8::MAX)
 }

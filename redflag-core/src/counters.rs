@@ -9,10 +9,11 @@ use crate::{
     time::Day,
     words::{AvailabilityKind, Severity, Status},
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What counters tell apart.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CounterKey {
     /// The manager.
     pub manager: Manager,
@@ -42,7 +43,7 @@ impl CounterKey {
 
 /// By how much the open updates of one severity grew or shrank on one day, on one agent. Differences, so that any number of reports
 /// of a day add up to one row, and the trend of a fleet is a sum (see [`crate::query::TrendQuery`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenChange {
     /// The day the store received what changed them, in UTC.
     pub day: Day,

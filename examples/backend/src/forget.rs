@@ -4,7 +4,7 @@ use crate::{
     documents::{all, clear, read},
     error::Failure,
     tables::{
-        self, AGENTS, BASES, BATCH_NUMBERS, BATCHES, CHOSEN_IDS, EVENTS, EVENTS_OF_PACKAGE, HISTORY, OPEN_CHANGES, REJECTIONS,
+        self, AGENTS, BASES, BATCH_NUMBERS, BATCHES, CHOSEN_IDS, COUNTERS, EVENTS, EVENTS_OF_PACKAGE, HISTORY, OPEN_CHANGES, REJECTIONS,
         REPORT_NUMBERS, REPORTS, STATES,
     },
 };
@@ -62,6 +62,7 @@ fn prune_reports(transaction: &WriteTransaction, agent: AgentId, before: Timesta
 pub(crate) fn derived(transaction: &WriteTransaction, agent: AgentId) -> Result<(), Failure> {
     clear(transaction, STATES, tables::packages_of(agent))?;
     clear(transaction, HISTORY, tables::numbered_packages_of(agent))?;
+    clear(transaction, COUNTERS, tables::counters_of(agent))?;
     clear(transaction, OPEN_CHANGES, tables::open_changes_of(agent))
 }
 

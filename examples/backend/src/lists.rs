@@ -6,12 +6,12 @@
 use crate::{
     documents::{all, find, read},
     error::Failure,
-    tables::{self, AGENTS, HISTORY, OPEN_CHANGES, OnDay, REMOVED, STATES},
+    tables::{self, AGENTS, COUNTERS, HISTORY, OPEN_CHANGES, OnDay, REMOVED, STATES},
 };
 use redb::ReadTransaction;
 use redflag_core::{
     agent::AgentHead,
-    counters::{CounterChanges, CounterKey, OpenChange, OpenChanges},
+    counters::{CounterKey, OpenChange},
     ids::{AgentId, UpdateId},
     query::{
         self, AgentPage, AgentQuery, AgentRow, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage, UpdateQuery,
@@ -20,8 +20,6 @@ use redflag_core::{
     rebuild::Derived,
     removal::RemovedAgent,
     state::{PackageState, VersionChange},
-    time::Day,
-    words::Severity,
 };
 use std::ops::{Bound, RangeBounds};
 
@@ -60,23 +58,16 @@ pub(crate) fn history(transaction: &ReadTransaction, id: &UpdateId) -> Result<Ve
     all(transaction.open_table(HISTORY)?.range(tables::numbered(tables::update(id)))?)
 }
 
-/// Everything that follows from an agent's log.
+/// Everything that follows from an agent's log, but for sums that have come to zero.
 pub(crate) fn derived(transaction: &ReadTransaction, of: AgentId) -> Result<Option<Derived>, Failure> {
     let Some(head) = agent(transaction, of)? else { return Ok(None) };
-    let states = states(transaction, of)?;
-    let counted = CounterChanges::of_states(&states);
     let mut history: Vec<VersionChange> = all(transaction.open_table(HISTORY)?.range(tables::numbered_packages_of(of))?)?;
     history.sort_unstable_by_key(|change| change.sequence);
-    let mut open = OpenChanges::default();
-    open.add(&open_changes(transaction, tables::open_changes_of(of))?);
-    Ok(Some(Derived {
-        sequence: head.events,
-        history,
-        counters: counted.iter().map(|(key, count)| (key.clone(), count)).collect(),
-        // Without those that have come to zero.
-        open_changes: open.sums(),
-        states,
-    }))
+    let mut counters = counters(transaction, of)?;
+    counters.retain(|(_, count)| *count != 0);
+    let mut open_changes = open_changes(transaction, tables::open_changes_of(of))?;
+    open_changes.retain(|change| change.difference != 0);
+    Ok(Some(Derived { sequence: head.events, states: states(transaction, of)?, history, counters, open_changes }))
 }
 
 pub(crate) fn agent(transaction: &ReadTransaction, agent: AgentId) -> Result<Option<AgentHead>, Failure> {
@@ -87,8 +78,8 @@ pub(crate) fn agents(transaction: &ReadTransaction, query: &AgentQuery) -> Resul
     let mut rows = Vec::new();
     for head in heads(transaction, None)? {
         let mut open = UpdateStats::default();
-        for state in states(transaction, head.agent)?.iter().filter(|state| state.status().open()) {
-            open.add(&CounterKey::of(state), 1);
+        for (key, count) in counters(transaction, head.agent)?.iter().filter(|(key, _)| key.status.open()) {
+            open.add(key, u64::try_from(*count).map_err(Failure::corrupt)?);
         }
         rows.push(AgentRow { head, open });
     }
@@ -117,9 +108,12 @@ fn states(transaction: &ReadTransaction, agent: AgentId) -> Result<Vec<PackageSt
     all(transaction.open_table(STATES)?.range(tables::packages_of(agent))?)
 }
 
+fn counters(transaction: &ReadTransaction, agent: AgentId) -> Result<Vec<(CounterKey, i64)>, Failure> {
+    all(transaction.open_table(COUNTERS)?.range(tables::counters_of(agent))?)
+}
+
 fn open_changes(transaction: &ReadTransaction, of: impl RangeBounds<OnDay>) -> Result<Vec<OpenChange>, Failure> {
-    let stored: Vec<(Day, Severity, i64)> = all(transaction.open_table(OPEN_CHANGES)?.range(of)?)?;
-    Ok(stored.into_iter().map(|(day, severity, difference)| OpenChange { day, severity, difference }).collect())
+    all(transaction.open_table(OPEN_CHANGES)?.range(of)?)
 }
 
 /// Agents that were removed, with ids above `after`.

@@ -5,21 +5,19 @@ use crate::{
     error::Failure,
     feed, forget,
     tables::{
-        self, AGENTS, BASES, BATCH_NUMBERS, BATCHES, CHOSEN_IDS, EVENTS, EVENTS_OF_PACKAGE, HISTORY, OPEN_CHANGES, REJECTIONS, REMOVED,
-        REPORT_NUMBERS, REPORTS, STATES,
+        self, AGENTS, BASES, BATCH_NUMBERS, BATCHES, CHOSEN_IDS, COUNTERS, EVENTS, EVENTS_OF_PACKAGE, HISTORY, OPEN_CHANGES, REJECTIONS,
+        REMOVED, REPORT_NUMBERS, REPORTS, STATES,
     },
 };
 use redb::{ReadableTable, WriteTransaction};
 use redflag_core::{
     batch::BatchRecord,
-    counters::OpenChange,
+    counters::{CounterKey, OpenChange},
     event::RecordedEvent,
     ids::AgentId,
     rebuild::Derived,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    time::Day,
-    words::Severity,
     work::{Changes, Pruning},
 };
 
@@ -33,8 +31,7 @@ pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &
         states,
         history,
         rejections,
-        // Counters spare a backend counting its states. This one reads them all for every list anyway, and counts.
-        counters: _,
+        counters,
         open_changes,
         reports,
         tombstones,
@@ -47,9 +44,11 @@ pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &
     write_batches(transaction, agent, batches)?;
     write_events(transaction, agent, events)?;
     put(transaction, CHOSEN_IDS, chosen_ids.iter().map(|chosen| ((id, tables::event(chosen.event)), chosen)))?;
-    write_derived(transaction, agent, states, history)?;
-    put(transaction, REJECTIONS, rejections.iter().map(|item| ((id, tables::batch(item.batch), item.index), item)))?;
+    write_states(transaction, agent, states)?;
+    write_history(transaction, agent, history)?;
+    add_counters(transaction, agent, counters.iter())?;
     add_open_changes(transaction, agent, open_changes)?;
+    put(transaction, REJECTIONS, rejections.iter().map(|item| ((id, tables::batch(item.batch), item.index), item)))?;
     reports.iter().try_for_each(|report| write_report(transaction, agent, report))?;
     if removed.is_none() && pruning.is_none() {
         // Of batches that are taken away the feed has kept the tombstones all along.
@@ -59,9 +58,11 @@ pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &
         forget::prune(transaction, agent, head.pruned, *reports_before)?;
         put(transaction, BASES, bases.iter().map(|state| (tables::package(agent, &state.package), state)))?;
     }
-    if let Some(Derived { sequence: _, states, history, counters: _, open_changes }) = derived {
+    if let Some(Derived { sequence: _, states, history, counters, open_changes }) = derived {
         forget::derived(transaction, agent)?;
-        write_derived(transaction, agent, states, history)?;
+        write_states(transaction, agent, states)?;
+        write_history(transaction, agent, history)?;
+        add_counters(transaction, agent, counters.iter().map(|(key, count)| (key, *count)))?;
         add_open_changes(transaction, agent, open_changes)?;
     }
     if let Some(removed) = removed {
@@ -90,22 +91,34 @@ fn write_events(transaction: &WriteTransaction, agent: AgentId, events: &[Record
     Ok(())
 }
 
-fn write_derived(
+fn write_states(transaction: &WriteTransaction, agent: AgentId, states: &[PackageState]) -> Result<(), Failure> {
+    put(transaction, STATES, states.iter().map(|state| (tables::package(agent, &state.package), state)))
+}
+
+fn write_history(transaction: &WriteTransaction, agent: AgentId, history: &[VersionChange]) -> Result<(), Failure> {
+    put(transaction, HISTORY, history.iter().map(|change| ((tables::package(agent, &change.package), change.sequence), change)))
+}
+
+fn add_counters<'a>(
     transaction: &WriteTransaction,
     agent: AgentId,
-    states: &[PackageState],
-    history: &[VersionChange],
+    differences: impl Iterator<Item = (&'a CounterKey, i64)>,
 ) -> Result<(), Failure> {
-    put(transaction, STATES, states.iter().map(|state| (tables::package(agent, &state.package), state)))?;
-    put(transaction, HISTORY, history.iter().map(|change| ((tables::package(agent, &change.package), change.sequence), change)))
+    for (key, difference) in differences {
+        let place = tables::counter(agent, key);
+        let stored: Option<(CounterKey, i64)> = find(&transaction.open_table(COUNTERS)?, place)?;
+        let count = stored.map_or(0, |(_, count)| count) + difference;
+        put(transaction, COUNTERS, [(place, (key, count))])?;
+    }
+    Ok(())
 }
 
 fn add_open_changes(transaction: &WriteTransaction, agent: AgentId, changes: &[OpenChange]) -> Result<(), Failure> {
     for change in changes {
-        let key = tables::open_change(agent, change);
-        let stored: Option<(Day, Severity, i64)> = find(&transaction.open_table(OPEN_CHANGES)?, key)?;
-        let difference = stored.map_or(0, |(_, _, difference)| difference) + change.difference;
-        put(transaction, OPEN_CHANGES, [(key, (change.day, change.severity, difference))])?;
+        let place = tables::open_change(agent, change);
+        let stored: Option<OpenChange> = find(&transaction.open_table(OPEN_CHANGES)?, place)?;
+        let difference = stored.map_or(0, |stored| stored.difference) + change.difference;
+        put(transaction, OPEN_CHANGES, [(place, OpenChange { difference, ..*change })])?;
     }
     Ok(())
 }

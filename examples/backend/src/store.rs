@@ -127,6 +127,7 @@ fn create_tables(transaction: &WriteTransaction) -> Result<(), Failure> {
     transaction.open_table(tables::AGENTS)?;
     transaction.open_table(tables::STATES)?;
     transaction.open_table(tables::BASES)?;
+    transaction.open_table(tables::COUNTERS)?;
     transaction.open_table(tables::OPEN_CHANGES)?;
     transaction.open_table(tables::EVENTS)?;
     transaction.open_table(tables::EVENTS_OF_PACKAGE)?;

@@ -5,7 +5,7 @@
 
 use redb::TableDefinition;
 use redflag_core::{
-    counters::OpenChange,
+    counters::{CounterKey, OpenChange},
     ids::{AgentId, BatchId, EventId, ReportId, UpdateId},
     names::{Arch, Manager, PackageKey},
 };
@@ -19,6 +19,9 @@ pub(crate) type Uuid = u128;
 
 /// An agent's package: agent, manager, name, architecture (empty where there is none).
 pub(crate) type Package<'a> = (Uuid, &'a str, &'a str, &'a str);
+
+/// What counters of an agent tell apart, in the order of [`CounterKey`].
+pub(crate) type Kind<'a> = (Uuid, &'a str, u8, u8, bool, u8);
 
 /// Agent, day and severity.
 pub(crate) type OnDay = (Uuid, i32, u8);
@@ -37,6 +40,9 @@ pub(crate) const STATES: TableDefinition<'_, Package<'static>, Json> = TableDefi
 
 /// Package: the state that stands for the events which retention took.
 pub(crate) const BASES: TableDefinition<'_, Package<'static>, Json> = TableDefinition::new("bases");
+
+/// Agent, manager, status, severity, security and availability: how many states are of this kind.
+pub(crate) const COUNTERS: TableDefinition<'_, Kind<'static>, Json> = TableDefinition::new("counters");
 
 /// Agent, day and severity: by how much the open updates changed.
 pub(crate) const OPEN_CHANGES: TableDefinition<'_, OnDay, Json> = TableDefinition::new("open_changes");
@@ -139,6 +145,15 @@ pub(crate) fn ids_of(of: AgentId) -> RangeInclusive<(Uuid, Uuid)> {
 /// All rejections of a batch.
 pub(crate) const fn rejections_of((agent, batch): (Uuid, Uuid)) -> RangeInclusive<(Uuid, Uuid, u32)> {
     (agent, batch, 0)..=(agent, batch, u32::MAX)
+}
+
+pub(crate) fn counter(of: AgentId, key: &CounterKey) -> Kind<'_> {
+    (agent(of), key.manager.as_str(), key.status.code(), key.severity.code(), key.security, key.availability.code())
+}
+
+/// All counters of an agent.
+pub(crate) fn counters_of(of: AgentId) -> RangeInclusive<Kind<'static>> {
+    (agent(of), "", 0, 0, false, 0)..=(agent(of), LAST, u8::MAX, u8::MAX, true, u8::MAX)
 }
 
 pub(crate) fn open_change(of: AgentId, change: &OpenChange) -> OnDay {

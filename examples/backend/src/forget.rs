@@ -81,3 +81,75 @@ pub(crate) fn agent(transaction: &WriteTransaction, agent: AgentId) -> Result<()
     clear(transaction, REPORTS, tables::numbered(id))?;
     clear(transaction, REPORT_NUMBERS, tables::ids_of(agent))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::RedbStore;
+    use redb::ReadableTableMetadata as _;
+    use redflag_core::{
+        Fleet,
+        conformance::{
+            Shape,
+            generate::{agent, at},
+            history,
+        },
+        event::Actor,
+        retention::RetentionWindow,
+        store::{BatchStore as _, Mode},
+    };
+    use std::{collections::BTreeMap, time::Duration};
+
+    /// How many rows each table has that has any.
+    async fn filled(store: &RedbStore) -> BTreeMap<String, u64> {
+        let rows = store.read(|transaction| {
+            let count = |table: redb::UntypedTableHandle| {
+                let rows = transaction.open_untyped_table(table.clone())?.len()?;
+                Ok((redb::TableHandle::name(&table).to_owned(), rows))
+            };
+            transaction.list_tables()?.map(count).collect::<Result<BTreeMap<_, _>, _>>()
+        });
+        rows.await.unwrap().into_iter().filter(|(_, rows)| *rows > 0).collect()
+    }
+
+    /// The ports cannot see rows of an agent that is gone, and its id never comes back: a table that was forgotten shows only here.
+    #[tokio::test]
+    async fn a_removed_agent_leaves_rows_in_the_feed_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(directory.path().join("fleet.redb")).unwrap();
+        let fleet = Fleet::new(store.clone());
+        for work in history(7, Shape { agents: 1, steps: 60, ..Shape::default() }) {
+            drop(store.run(&work, Mode::Commit).await);
+        }
+        let month = RetentionWindow::days(30).unwrap();
+        let pruned = fleet.prune(agent(0), month, at(20).saturating_add(Duration::from_secs(30 * 86_400))).await.unwrap();
+        assert!(!pruned.nothing());
+
+        let before = filled(&store).await;
+        let all: Vec<_> = before.keys().map(String::as_str).collect();
+        let expected = [
+            "agents",
+            "bases",
+            "batch_numbers",
+            "batches",
+            "chosen_ids",
+            "counters",
+            "events",
+            "events_of_package",
+            "feed",
+            "history",
+            "meta",
+            "open_changes",
+            "rejections",
+            "report_numbers",
+            "reports",
+            "states",
+        ];
+        assert_eq!(all, expected, "tables of an agent that did everything");
+        for (index, of) in [("batch_numbers", "batches"), ("report_numbers", "reports"), ("events_of_package", "events")] {
+            assert_eq!(before[index], before[of], "entries of an index, and rows that it finds");
+        }
+        fleet.remove_agent(agent(0), Actor::Agent, None, at(100)).await.unwrap();
+        let left = [("feed", before["feed"]), ("meta", 1), ("removed", 1)].map(|(table, rows)| (table.to_owned(), rows));
+        assert_eq!(filled(&store).await, BTreeMap::from(left));
+    }
+}

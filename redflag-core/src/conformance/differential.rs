@@ -117,17 +117,18 @@ async fn answer(store: &dyn Store, work: &UnitOfWork) -> String {
 }
 
 fn same(seed: u64, found: &[String], expected: &[String]) -> CheckResult {
+    match difference(found, expected) {
+        None => Ok(()),
+        Some(difference) => Err(Failure::new(format!("history seed {seed}: {difference}"))),
+    }
+}
+
+/// Where two lists of lines differ first, if they do.
+pub(super) fn difference(found: &[String], expected: &[String]) -> Option<String> {
     let lines = found.len().max(expected.len());
     let line = |lines: &[String], index: usize| lines.get(index).map_or("(nothing)".to_owned(), Clone::clone);
-    let difference = (0..lines).find(|index| found.get(*index) != expected.get(*index));
-    match difference {
-        None => Ok(()),
-        Some(index) => Err(Failure::new(format!(
-            "history seed {seed}: line {index} of the transcript differs\n   found: {}\nexpected: {}",
-            line(found, index),
-            line(expected, index)
-        ))),
-    }
+    let index = (0..lines).find(|index| found.get(*index) != expected.get(*index))?;
+    Some(format!("line {index} differs\n   found: {}\nexpected: {}", line(found, index), line(expected, index)))
 }
 
 /// Everything that can be read of these agents, one line a value: two stores with equal transcripts cannot be told apart.

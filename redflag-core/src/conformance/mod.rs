@@ -26,6 +26,7 @@ mod feed;
 pub mod generate;
 mod history;
 mod idempotency;
+mod image;
 mod lab;
 mod life;
 mod log;
@@ -35,12 +36,14 @@ mod records;
 mod reports;
 mod round_trip;
 mod summaries;
+mod witness;
 
 pub use clauses::{Clause, Coverage, clauses};
 pub use differential::{MemoryHarness, compare_with_memory, transcript};
 pub use faulty::{Fault, Faulty, dropped_after};
 pub use history::{Shape, history};
 pub use lab::Lab;
+pub use witness::{Findings, Witness, answer_digest, streams, submit};
 
 use crate::store::{Store, StoreError};
 use async_trait::async_trait;

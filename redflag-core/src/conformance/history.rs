@@ -285,7 +285,8 @@ impl Maker {
     fn other_content(&mut self, works: &[UnitOfWork]) -> UnitOfWork {
         match self.again(works) {
             UnitOfWork::RecordReport(mut work) => {
-                work.report = report_of(work.report.report_id, 1_000_000, Vec::new());
+                // With its own number: a high one would make every later report of the agent a late one.
+                work.report = report_of(work.report.report_id, work.report.sequence.unwrap_or(1), Vec::new());
                 UnitOfWork::RecordReport(work)
             }
             UnitOfWork::SubmitBatch(mut work) => {

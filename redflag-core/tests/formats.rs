@@ -3,20 +3,25 @@
 
 use insta::assert_snapshot;
 use redflag_core::{
-    agent::HostFacts,
+    Fleet, MemoryStore,
+    agent::{Enrolment, HostFacts},
     event::{Actor, EventKind, Source},
-    ids::{Digest, ReportId},
+    export::Exporter,
+    ids::{AgentId, BatchId, Digest, ReportId},
     metadata::Metadata,
     names::{PackageKey, Text, Version},
     offer::{Availability, Candidate, Offer, OfferDigest, OfferInput},
     rejection::{Rejection, RejectionCode},
-    report::{FactOutcome, FactOutcomes, ReportAnswer, ReportStatus, scope_digest},
+    report::{Fact, FactOutcome, FactOutcomes, Report, ReportAnswer, ReportStatus, Scope, ScopeContent, scope_digest},
+    retention::RetentionWindow,
     state::{Approval, Dispatch, Ignore, PackageState, Standing},
+    store::Expected,
     time::Timestamp,
     wire::{GoneInput, ReportAnswerBody, ReportBody, ScopeBody, read_report},
     words::{AvailabilityKind, IgnoreScope, ScanResult, Severity, VersionOrder, WithdrawalReason},
+    work::Decision,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// As `serde_json` writes it: a snapshot by another serialiser would show what no wire carries.
 fn json(value: &impl serde::Serialize) -> String {
@@ -194,4 +199,56 @@ fn actors_and_sources() {
         [Actor::Agent, Actor::Operator(text("ada")), Actor::System(text("retention"))],
         [Source::Report { report_id: report() }, Source::Decision, Source::Submitted],
     )));
+}
+
+/// Every kind of line, of a fleet with an agent that reported, was decided about and pruned, and one that was removed.
+#[test]
+fn the_lines_of_an_export() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_snapshot!(runtime.block_on(exported()));
+}
+
+async fn exported() -> String {
+    let fleet = Fleet::new(MemoryStore::new());
+    let [kept, gone] = [1, 2].map(|number| AgentId::from_uuid(uuid::Uuid::from_u128(number)).unwrap());
+    for (agent, name) in [(kept, "web-1"), (gone, "web-2")] {
+        let enrolment = Enrolment { agent, name: text(name), public_key: [7; 32], tags: vec![text("rack-3")], enrolled_at: time() };
+        fleet.enrol(enrolment).await.unwrap();
+    }
+    let scope = |offers: &[(PackageKey, Offer)]| Scope {
+        manager: "apt".parse().unwrap(),
+        version_order: VersionOrder::Dpkg,
+        result: ScanResult::Complete,
+        error: None,
+        scanned_at: time(),
+        metadata_at: Some(time()),
+        refresh_error: None,
+        content: ScopeContent::Facts {
+            offers: offers.iter().map(|(package, offer)| Fact::Valid(package.clone(), offer.clone())).collect(),
+            gone: Vec::new(),
+        },
+    };
+    let report = |number: u128, sequence: u64, offers: &[(PackageKey, Offer)]| Report {
+        report_id: ReportId::from_uuid(uuid::Uuid::from_u128(number)).unwrap(),
+        digest: Digest::from_bytes([number as u8; 32]),
+        sequence: Some(sequence),
+        host: HostFacts { hostname: Some(text("web")), ..HostFacts::default() },
+        scopes: vec![scope(offers)],
+    };
+    let day = |number: u64| time().saturating_add(Duration::from_secs(number * 86_400));
+    let offers = [(package(), offer())];
+    fleet.record_report(kept, report(11, 1, &offers), day(0)).await.unwrap();
+    fleet.record_report(gone, report(12, 1, &offers), day(0)).await.unwrap();
+    fleet.remove_agent(gone, Actor::Operator(text("ada")), Some(text("scrapped")), day(1)).await.unwrap();
+    fleet.prune(kept, RetentionWindow::days(30).unwrap(), day(31)).await.unwrap();
+    let decision = Decision::Approve { offer_digest: offer().digest(&package()), comment: Some(text("go")) };
+    let batch = BatchId::from_uuid(uuid::Uuid::from_u128(21)).unwrap();
+    fleet.decide(kept, batch, text("ada"), vec![(package(), decision)], day(32)).await.unwrap();
+    fleet.record_report(kept, report(13, 2, &[]), day(33)).await.unwrap();
+    fleet.store().put("settings", "colour", "green", Expected::Absent).await.unwrap();
+    let (mut exporter, mut lines) = (Exporter::new(&fleet), Vec::new());
+    while let Some(line) = exporter.next_line().await.unwrap() {
+        lines.push(line);
+    }
+    lines.join("\n")
 }

@@ -14,7 +14,7 @@ mod in_memory {
     redflag_core::conformance_tests!(crate::common::InMemory);
 }
 
-use redflag_core::conformance::{Shape, compare_with_memory};
+use redflag_core::conformance::{Shape, compare_digests_with_memory, compare_with_memory};
 
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value:?}")))
@@ -30,4 +30,21 @@ async fn random_histories_read_like_the_memory_store() {
             );
         }
     }
+}
+
+/// `REDFLAG_DIGEST_CASES` sets how many (2 when unset): a campaign of a million events takes about 130 in a release build.
+#[tokio::test]
+async fn long_histories_export_like_the_memory_store() {
+    let (first, cases) = (setting("REDFLAG_SEED", 1_000), setting("REDFLAG_DIGEST_CASES", 2));
+    let shape = Shape { agents: 4, steps: 120, packages: 400 };
+    let mut events = 0;
+    for seed in first..first + cases {
+        match compare_digests_with_memory(&common::InMemory, seed, shape).await {
+            Ok(found) => events += found,
+            Err(difference) => panic!(
+                "{difference}\nreplay: REDFLAG_SEED={seed} REDFLAG_DIGEST_CASES=1 cargo test -p redflag-store-sqlite --test conformance long"
+            ),
+        }
+    }
+    println!("{events} events of {cases} histories from seed {first} export like the memory store");
 }

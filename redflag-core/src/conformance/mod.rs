@@ -39,7 +39,7 @@ mod summaries;
 mod witness;
 
 pub use clauses::{Clause, Coverage, clauses};
-pub use differential::{MemoryHarness, compare_with_memory, transcript};
+pub use differential::{MemoryHarness, compare_digests_with_memory, compare_with_memory, transcript};
 pub use faulty::{Fault, Faulty, dropped_after};
 pub use history::{Shape, history};
 pub use lab::Lab;

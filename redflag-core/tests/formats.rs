@@ -187,7 +187,7 @@ fn digests_and_ids_that_both_sides_compute() {
         format!("scope {}", scope_digest(&"apt".parse().unwrap(), [(&package(), &offer())])),
         format!("empty scope {}", scope_digest(&"apt".parse().unwrap(), [])),
         format!("event of report {}", redflag_core::ids::EventId::of_report(agent, report(), 0)),
-        format!("batch of report {}", redflag_core::ids::BatchId::of_report(agent, report(), 0)),
+        format!("batch of report {}", BatchId::of_report(agent, report(), 0)),
         format!("update {}", redflag_core::ids::UpdateId { agent, package: package() }),
     ];
     assert_snapshot!(parts.join("\n"));

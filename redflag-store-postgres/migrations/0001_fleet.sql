@@ -3,29 +3,35 @@
 -- Integer refs stay inside the database; public ids are UUIDs and typed keys. Words are kept as their codes (redflag-core,
 -- words.rs), times as microseconds since 1970-01-01 UTC. Every primary key of a table that grows with agents leads with the
 -- agent, so that tables can be partitioned or distributed by it without changing keys. Their rows carry no foreign keys, which
--- would cost a look-up each: the agent's row is locked first in every transaction that writes them, and the same transaction
--- writes what they refer to.
+-- would cost a look-up each: the agent is locked first in every transaction that writes them, and the same transaction writes
+-- what they refer to. An agent's stream ends at 2^31 - 1 events.
 
 -- ---------------------------------------------------------------- agents
 
--- An unchanged report updates one row of this table; half of each page is left free, so that the new version of the row stays
--- on its page and no index is touched.
+-- An unchanged report writes one row of this table; half of each page is left free, so that the new version of the row stays on
+-- its page and no index is touched. Of such a version only what lies between the first and the last byte that changed is logged:
+-- what every report changes stands together, at the end.
 CREATE TABLE agents (
-    agent_ref       integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    agent_id        uuid    NOT NULL UNIQUE,
-    name            text    NOT NULL COLLATE "C" CHECK (name <> ''),
-    public_key      bytea   NOT NULL CHECK (octet_length(public_key) = 32),
-    enrolled_at     bigint  NOT NULL,
-    tags            text    NOT NULL, -- JSON array
-    host            text    NOT NULL, -- JSON object
-    last_contact_at bigint,
-    last_report     text,             -- JSON object
-    scopes          text    NOT NULL, -- JSON object by manager
-    events          bigint  NOT NULL CHECK (events >= 0),
-    batches         bigint  NOT NULL CHECK (batches >= 0),
-    pruned_batches  bigint  NOT NULL CHECK (pruned_batches >= 0), -- 1 to this, gone by retention
-    pruned_events   bigint  NOT NULL CHECK (pruned_events BETWEEN 0 AND events),
-    pruned_day      integer NOT NULL -- days since 1970-01-01, UTC
+    agent_ref          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    agent_id           uuid    NOT NULL UNIQUE,
+    name               text    NOT NULL COLLATE "C" CHECK (name <> ''),
+    public_key         bytea   NOT NULL CHECK (octet_length(public_key) = 32),
+    enrolled_at        bigint  NOT NULL,
+    tags               text    NOT NULL, -- JSON array
+    host               text    NOT NULL, -- JSON object
+    events             integer NOT NULL CHECK (events >= 0),
+    batches            integer NOT NULL CHECK (batches >= 0),
+    pruned_batches     integer NOT NULL CHECK (pruned_batches >= 0), -- 1 to this, gone by retention
+    pruned_events      integer NOT NULL CHECK (pruned_events BETWEEN 0 AND events),
+    pruned_day         integer NOT NULL, -- days since 1970-01-01, UTC
+    scopes             text    NOT NULL, -- JSON object by manager, without the times in scope_times
+    scope_times        bigint[] NOT NULL, -- scanned_at and metadata_at of each scope, in the order of their managers
+    last_contact_at    bigint,
+    report_received_at bigint, -- of the newest report, like the following
+    report_sequence    bigint,
+    report_id          uuid,
+    report_digest      bytea CHECK (octet_length(report_digest) = 32),
+    CHECK (num_nulls(report_received_at, report_sequence, report_id, report_digest) IN (0, 4))
 ) WITH (fillfactor = 50);
 
 CREATE INDEX agents_by_name ON agents (name, agent_id);
@@ -64,21 +70,21 @@ CREATE TABLE texts (
 -- ---------------------------------------------------------------- the log
 
 CREATE TABLE update_batches (
-    agent_ref     integer  NOT NULL,
-    number        bigint   NOT NULL CHECK (number >= 1),
-    batch_id      uuid     NOT NULL,
-    actor         text     NOT NULL, -- JSON object
-    source        smallint NOT NULL CHECK (source BETWEEN 0 AND 2), -- 0 report, 1 decision, 2 submitted
-    report_id     uuid,
-    digest        bytea    NOT NULL CHECK (octet_length(digest) = 32),
-    received_at   bigint   NOT NULL,
-    first_sequence bigint  NOT NULL CHECK (first_sequence >= 1), -- of its accepted events
-    first_ordinal integer  NOT NULL CHECK (first_ordinal >= 0), -- place of its first event among those of its report
-    submitted     integer  NOT NULL CHECK (submitted >= 1),
-    accepted      integer  NOT NULL CHECK (accepted >= 0),
-    duplicate     integer  NOT NULL CHECK (duplicate >= 0),
-    rejected      integer  NOT NULL CHECK (rejected >= 0),
-    exceptions    text,    -- JSON array of [index, outcome], of those not accepted; none when empty
+    agent_ref      integer  NOT NULL,
+    number         integer  NOT NULL CHECK (number >= 1),
+    batch_id       uuid     NOT NULL,
+    actor          text     NOT NULL, -- JSON object
+    source         smallint NOT NULL CHECK (source BETWEEN 0 AND 2), -- 0 report, 1 decision, 2 submitted
+    report_id      uuid,
+    digest         bytea    NOT NULL CHECK (octet_length(digest) = 32),
+    received_at    bigint   NOT NULL,
+    first_sequence integer  NOT NULL CHECK (first_sequence >= 1), -- of its accepted events
+    first_ordinal  integer  NOT NULL CHECK (first_ordinal >= 0), -- place of its first event among those of its report
+    submitted      integer  NOT NULL CHECK (submitted >= 1),
+    accepted       integer  NOT NULL CHECK (accepted >= 0),
+    duplicate      integer  NOT NULL CHECK (duplicate >= 0),
+    rejected       integer  NOT NULL CHECK (rejected >= 0),
+    exceptions     text,    -- JSON array of [index, outcome], of those not accepted; none when empty
     PRIMARY KEY (agent_ref, number),
     UNIQUE (agent_ref, batch_id),
     CHECK (accepted + duplicate + rejected = submitted),
@@ -89,51 +95,51 @@ CREATE INDEX update_batches_by_time ON update_batches (received_at);
 CREATE INDEX update_batches_rejected ON update_batches (received_at) WHERE rejected > 0;
 
 -- Ids of events that come from reports and decisions are computed from their batch (clause B14): only ids that callers chose
--- are kept.
+-- are kept. The events of one package are a chain: its state names the newest, each names the one before it. An index in place of
+-- the chain would be written by every event, all over its pages.
 CREATE TABLE update_events (
-    agent_ref     integer  NOT NULL,
-    sequence      bigint   NOT NULL CHECK (sequence >= 1),
-    package_ref   integer  NOT NULL,
-    revision      bigint   NOT NULL CHECK (revision >= 1),
-    batch_number  bigint   NOT NULL,
-    batch_index   integer  NOT NULL CHECK (batch_index >= 0),
-    kind          smallint CHECK (kind BETWEEN 0 AND 14), -- none: a kind of a newer version, wholly in detail
-    availability  smallint CHECK (availability BETWEEN 0 AND 6),
-    candidate_ref integer,
-    installed_ref integer,
-    reason_ref    integer,
-    observed_at   bigint,
-    detail        text,    -- JSON object of kinds that bring no offer
-    event_id      uuid,
+    agent_ref         integer  NOT NULL,
+    sequence          integer  NOT NULL CHECK (sequence >= 1),
+    observed_at       bigint,
+    package_ref       integer  NOT NULL,
+    revision          integer  NOT NULL CHECK (revision >= 1),
+    previous_sequence integer  CHECK (previous_sequence < sequence), -- of the package's event before; none for its first
+    batch_number      integer  NOT NULL,
+    batch_index       smallint NOT NULL CHECK (batch_index >= 0),
+    kind              smallint CHECK (kind BETWEEN 0 AND 14), -- none: a kind of a newer version, wholly in detail
+    availability      smallint CHECK (availability BETWEEN 0 AND 6),
+    candidate_ref     integer,
+    installed_ref     integer,
+    reason_ref        integer,
+    detail            text,    -- JSON object of kinds that bring no offer
+    event_id          uuid,
     PRIMARY KEY (agent_ref, sequence),
     CHECK ((candidate_ref IS NULL) = (availability IS NULL)),
     CHECK ((candidate_ref IS NULL) = (detail IS NOT NULL))
 );
 
-CREATE INDEX update_events_of_package ON update_events (agent_ref, package_ref);
-
 -- Ids of events that callers chose (clause B7).
 CREATE TABLE chosen_event_ids (
-    agent_ref    integer NOT NULL,
-    event_id     uuid    NOT NULL,
-    sequence     bigint  NOT NULL,
-    batch_number bigint  NOT NULL,
-    batch_index  integer NOT NULL,
-    digest       bytea   NOT NULL CHECK (octet_length(digest) = 32),
+    agent_ref    integer  NOT NULL,
+    event_id     uuid     NOT NULL,
+    sequence     integer  NOT NULL,
+    batch_number integer  NOT NULL,
+    batch_index  smallint NOT NULL,
+    digest       bytea    NOT NULL CHECK (octet_length(digest) = 32),
     PRIMARY KEY (agent_ref, event_id)
 );
 
 CREATE TABLE rejections (
-    agent_ref    integer NOT NULL,
-    batch_number bigint  NOT NULL,
-    batch_index  integer NOT NULL,
-    code         text    NOT NULL CHECK (code <> ''),
-    field        text    NOT NULL,
-    message      text    NOT NULL,
+    agent_ref    integer  NOT NULL,
+    batch_number integer  NOT NULL,
+    batch_index  smallint NOT NULL,
+    code         text     NOT NULL CHECK (code <> ''),
+    field        text     NOT NULL,
+    message      text     NOT NULL,
     manager      text,
     name         text,
     arch         text,
-    excerpt      text    NOT NULL,
+    excerpt      text     NOT NULL,
     PRIMARY KEY (agent_ref, batch_number, batch_index),
     CHECK ((manager IS NULL) = (name IS NULL) AND (name IS NOT NULL OR arch IS NULL))
 );
@@ -155,15 +161,16 @@ CREATE TABLE reports (
 CREATE TABLE current_package_state (
     agent_ref     integer  NOT NULL,
     package_ref   integer  NOT NULL,
+    discovered_at bigint   NOT NULL,
+    changed_at    bigint   NOT NULL,
     candidate_ref integer  NOT NULL,
-    installed_ref integer,
-    reason_ref    integer,
+    revision      integer  NOT NULL CHECK (revision >= 1),
+    last_sequence integer  NOT NULL CHECK (last_sequence >= 0), -- of its newest event; 0 where no event of it is kept
     status        smallint NOT NULL CHECK (status BETWEEN 0 AND 9),
     severity      smallint NOT NULL CHECK (severity BETWEEN 0 AND 4), -- the candidate's, for lists
     availability  smallint NOT NULL CHECK (availability BETWEEN 0 AND 6),
-    revision      bigint   NOT NULL CHECK (revision >= 1),
-    discovered_at bigint   NOT NULL,
-    changed_at    bigint   NOT NULL,
+    installed_ref integer,
+    reason_ref    integer,
     detail        text,    -- JSON object; none for a plain pending update
     PRIMARY KEY (agent_ref, package_ref)
 ) WITH (fillfactor = 90);
@@ -173,7 +180,7 @@ CREATE INDEX current_package_state_by_package ON current_package_state (package_
 CREATE TABLE update_version_history (
     agent_ref    integer  NOT NULL,
     package_ref  integer  NOT NULL,
-    sequence     bigint   NOT NULL CHECK (sequence >= 1), -- of the event it comes from
+    sequence     integer  NOT NULL CHECK (sequence >= 1), -- of the event it comes from
     from_version text,
     to_version   text     NOT NULL,
     outcome      smallint NOT NULL CHECK (outcome BETWEEN 0 AND 2),

@@ -1,23 +1,24 @@
 //! Catalogs: what is the same on every agent, kept once under an integer ref.
 //!
-//! The store keeps the refs it has seen in memory, because every report of a fleet names the same packages. Rows of catalogs are
-//! never changed or deleted, and only those of committed transactions are remembered, so what is remembered stays true whoever
-//! else writes. New rows are created beforehand, sorted, in a short transaction of their own: units of work of different agents
-//! never wait for each other's catalog rows in two orders (clause R5).
+//! The store keeps the refs it has seen in memory, both ways, because every report of a fleet names the same packages. Rows of
+//! catalogs are never changed or deleted, and only those of committed transactions are remembered, so what is remembered stays true
+//! whoever else writes. New rows are created beforehand, sorted, in a short transaction of their own: units of work of different
+//! agents never wait for each other's catalog rows in two orders (clause R5).
+
+mod rows;
 
 use crate::{
     error::Failure,
-    stored::{arch, bigint, code, get, json},
+    stored::{code, json},
     transaction::{Transaction, Transactions},
 };
 use redflag_core::{
     ids::Digest,
-    names::{PackageKey, Text},
+    names::{PackageKey, Text, Version},
     offer::{Candidate, Offer},
     store::{Mode, StoreError, StoreErrorKind},
     work::Changes,
 };
-use sqlx::postgres::PgRow;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     hash::Hash,
@@ -37,12 +38,35 @@ pub(crate) struct Catalog(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    packages: HashMap<PackageKey, i32>,
-    candidates: HashMap<Arc<Candidate>, i32>,
+    packages: Entries<PackageKey>,
+    candidates: Entries<Arc<Candidate>>,
+    texts: Entries<Arc<str>>,
     /// The candidate last seen of each package, by the package's ref: comparing with it is cheaper than hashing, and nearly always
     /// enough, because the hosts of a fleet are offered the same.
     newest: HashMap<i32, (Arc<Candidate>, i32)>,
-    texts: HashMap<Arc<str>, i32>,
+}
+
+/// Entries of one catalog, both ways.
+#[derive(Debug)]
+struct Entries<T> {
+    refs: HashMap<T, i32>,
+    values: HashMap<i32, T>,
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self { refs: HashMap::new(), values: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Entries<T> {
+    fn remember(&mut self, value: T, reference: i32) {
+        if self.refs.len() >= ENTRIES_MAX {
+            *self = Self::default();
+        }
+        self.refs.insert(value.clone(), reference);
+        self.values.insert(reference, value);
+    }
 }
 
 /// An offer in refs.
@@ -62,6 +86,24 @@ pub(crate) struct Refs {
     pub(crate) history: Vec<i32>,
 }
 
+/// What a stored state names by refs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StateRefs {
+    pub(crate) package: i32,
+    pub(crate) candidate: i32,
+    pub(crate) installed: Option<i32>,
+    pub(crate) reason: Option<i32>,
+}
+
+/// What a stored state names.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) package: PackageKey,
+    pub(crate) candidate: Arc<Candidate>,
+    pub(crate) installed: Option<Version>,
+    pub(crate) reason: Option<Text>,
+}
+
 /// What the memory does not hold.
 #[derive(Debug, Default)]
 struct Unknown {
@@ -70,19 +112,20 @@ struct Unknown {
     texts: BTreeSet<Arc<str>>,
 }
 
+/// Refs that the memory does not hold.
+#[derive(Debug, Default)]
+struct UnknownRefs {
+    packages: Vec<i32>,
+    candidates: Vec<i32>,
+    texts: Vec<i32>,
+}
+
 /// What the database does not hold, sorted.
 #[derive(Debug, Default)]
 pub(crate) struct Absent {
     packages: Vec<PackageKey>,
     candidates: Vec<(Digest, Arc<Candidate>)>,
     texts: Vec<Arc<str>>,
-}
-
-fn remember<K: Eq + Hash, V>(known: &mut HashMap<K, V>, key: K, value: V) {
-    if known.len() >= ENTRIES_MAX {
-        known.clear();
-    }
-    known.insert(key, value);
 }
 
 impl Catalog {
@@ -104,7 +147,41 @@ impl Catalog {
                 return Ok(Err(absent));
             }
         }
-        Err(StoreError::caused(StoreErrorKind::Unavailable, "the catalogs in memory overflow faster than they are read").into())
+        Err(overflow())
+    }
+
+    /// The refs of those of `packages` that the database holds, in no order.
+    pub(crate) async fn package_refs(&self, transaction: &mut Transaction, packages: &[PackageKey]) -> Result<Vec<i32>, Failure> {
+        let (mut refs, mut unknown) = (Vec::with_capacity(packages.len()), Unknown::default());
+        {
+            let known = self.known();
+            for package in packages {
+                match known.packages.refs.get(package) {
+                    Some(reference) => refs.push(*reference),
+                    None => {
+                        unknown.packages.insert(package.clone());
+                    }
+                }
+            }
+        }
+        let packages: Vec<_> = unknown.packages.into_iter().collect();
+        let found = rows::find_packages(transaction, &packages).await?;
+        refs.extend(found.values());
+        let mut known = self.known();
+        part(packages, &found, |package, reference| known.packages.remember(package, reference));
+        Ok(refs)
+    }
+
+    /// What `states` name, in their order.
+    pub(crate) async fn named(&self, transaction: &mut Transaction, states: &[StateRefs]) -> Result<Vec<Named>, Failure> {
+        for _ in 0..LOOKUPS_MAX {
+            let unknown = match self.known().named(states)? {
+                Ok(named) => return Ok(named),
+                Err(unknown) => unknown,
+            };
+            self.read(transaction, unknown).await?;
+        }
+        Err(overflow())
     }
 
     /// Remembers what the database holds of `unknown`; answers the rest.
@@ -114,18 +191,37 @@ impl Catalog {
         candidates.sort_unstable_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
         let packages: Vec<_> = unknown.packages.into_iter().collect();
         let texts: Vec<_> = unknown.texts.into_iter().collect();
-        let found_packages = find_packages(transaction, &packages).await?;
-        let found_candidates = find_candidates(transaction, &candidates).await?;
-        let found_texts = find_texts(transaction, &texts).await?;
+        let found_packages = rows::find_packages(transaction, &packages).await?;
+        let found_candidates = rows::find_candidates(transaction, &candidates).await?;
+        let found_texts = rows::find_texts(transaction, &texts).await?;
         let mut known = self.known();
         Ok(Absent {
-            packages: part(packages, &found_packages, |package, reference| remember(&mut known.packages, package, reference)),
+            packages: part(packages, &found_packages, |package, reference| known.packages.remember(package, reference)),
             candidates: part(candidates, &found_candidates, |(_, candidate), reference| {
-                remember(&mut known.candidates, candidate, reference);
+                known.candidates.remember(candidate, reference);
             }),
-            texts: part(texts, &found_texts, |text, reference| remember(&mut known.texts, text, reference)),
+            texts: part(texts, &found_texts, |text, reference| known.texts.remember(text, reference)),
         })
     }
+
+    /// Remembers the rows that `unknown` names, which must be there.
+    async fn read(&self, transaction: &mut Transaction, unknown: UnknownRefs) -> Result<(), Failure> {
+        let packages = rows::read_packages(transaction, &unknown.packages).await?;
+        let candidates = rows::read_candidates(transaction, &unknown.candidates).await?;
+        let texts = rows::read_texts(transaction, &unknown.texts).await?;
+        if (packages.len(), candidates.len(), texts.len()) != (unknown.packages.len(), unknown.candidates.len(), unknown.texts.len()) {
+            return Err(Failure::corrupt("a state whose package, candidate or text is missing"));
+        }
+        let mut known = self.known();
+        packages.into_iter().for_each(|(reference, package)| known.packages.remember(package, reference));
+        candidates.into_iter().for_each(|(reference, candidate)| known.candidates.remember(candidate, reference));
+        texts.into_iter().for_each(|(reference, text)| known.texts.remember(text, reference));
+        Ok(())
+    }
+}
+
+fn overflow() -> Failure {
+    StoreError::caused(StoreErrorKind::Unavailable, "the catalogs in memory overflow faster than they are read").into()
 }
 
 /// Gives every value that has a ref to `found`; answers the others, in order.
@@ -137,6 +233,48 @@ fn part<T>(values: Vec<T>, refs: &HashMap<usize, i32>, mut found: impl FnMut(T, 
             None => others.push(value),
         }
     }
+    others
+}
+
+impl Known {
+    /// What `states` name, or the refs that are not known.
+    fn named(&self, states: &[StateRefs]) -> Result<Result<Vec<Named>, UnknownRefs>, Failure> {
+        let mut named = Vec::with_capacity(states.len());
+        for state in states {
+            let texts = |text: Option<i32>| text.map(|text| self.texts.values.get(&text)).map_or(Some(None), |text| text.map(Some));
+            let (package, candidate) = (self.packages.values.get(&state.package), self.candidates.values.get(&state.candidate));
+            let (Some(package), Some(candidate), Some(installed), Some(reason)) =
+                (package, candidate, texts(state.installed), texts(state.reason))
+            else {
+                return Ok(Err(self.unknown(states)));
+            };
+            let installed = installed.map(|text| Version::parse(text)).transpose();
+            let reason = reason.map(|text| Text::parse(text)).transpose();
+            named.push(Named {
+                package: package.clone(),
+                candidate: Arc::clone(candidate),
+                installed: installed.map_err(|error| Failure::corrupt(format!("a version: {error}")))?,
+                reason: reason.map_err(|error| Failure::corrupt(format!("a reason: {error}")))?,
+            });
+        }
+        Ok(Ok(named))
+    }
+
+    fn unknown(&self, states: &[StateRefs]) -> UnknownRefs {
+        let texts = states.iter().flat_map(|state| [state.installed, state.reason]).flatten();
+        UnknownRefs {
+            packages: others(&self.packages.values, states.iter().map(|state| state.package)),
+            candidates: others(&self.candidates.values, states.iter().map(|state| state.candidate)),
+            texts: others(&self.texts.values, texts),
+        }
+    }
+}
+
+/// Those of `refs` that are not known, each once.
+fn others<T>(known: &HashMap<i32, T>, refs: impl Iterator<Item = i32>) -> Vec<i32> {
+    let mut others: Vec<i32> = refs.filter(|reference| !known.contains_key(reference)).collect();
+    others.sort_unstable();
+    others.dedup();
     others
 }
 
@@ -164,7 +302,7 @@ impl Resolver<'_> {
     }
 
     fn package(&mut self, package: &PackageKey) -> i32 {
-        self.known.packages.get(package).copied().unwrap_or_else(|| {
+        self.known.packages.refs.get(package).copied().unwrap_or_else(|| {
             self.unknown.packages.insert(package.clone());
             UNKNOWN
         })
@@ -185,18 +323,21 @@ impl Resolver<'_> {
         {
             return *reference;
         }
-        let Some(reference) = self.known.candidates.get(candidate).copied() else {
+        let Some(reference) = self.known.candidates.refs.get(candidate).copied() else {
             self.unknown.candidates.insert(Arc::clone(candidate));
             return UNKNOWN;
         };
         if package != UNKNOWN {
-            remember(&mut self.known.newest, package, (Arc::clone(candidate), reference));
+            if self.known.newest.len() >= ENTRIES_MAX {
+                self.known.newest.clear();
+            }
+            self.known.newest.insert(package, (Arc::clone(candidate), reference));
         }
         reference
     }
 
     fn text(&mut self, text: &str) -> i32 {
-        self.known.texts.get(text).copied().unwrap_or_else(|| {
+        self.known.texts.refs.get(text).copied().unwrap_or_else(|| {
             self.unknown.texts.insert(text.into());
             UNKNOWN
         })
@@ -220,109 +361,9 @@ impl Absent {
     /// Creates what is absent, in the order of its keys; what others created meanwhile is left as it is.
     pub(crate) async fn create(&self, transactions: &Transactions) -> Result<(), StoreError> {
         let mut transaction = transactions.write().await?;
-        insert_packages(&mut transaction, &self.packages).await?;
-        insert_candidates(&mut transaction, &self.candidates).await?;
-        insert_texts(&mut transaction, &self.texts).await?;
+        rows::insert_packages(&mut transaction, &self.packages).await?;
+        rows::insert_candidates(&mut transaction, &self.candidates).await?;
+        rows::insert_texts(&mut transaction, &self.texts).await?;
         transaction.end(Mode::Commit).await
     }
-}
-
-/// Refs by the place of what was looked for, counted from 0.
-fn by_place(rows: &[PgRow]) -> Result<HashMap<usize, i32>, Failure> {
-    let entry = |row: &PgRow| Ok((get::<u32>(row, 0)? as usize, get(row, 1)?));
-    rows.iter().map(entry).collect()
-}
-
-async fn find_packages(transaction: &mut Transaction, packages: &[PackageKey]) -> Result<HashMap<usize, i32>, Failure> {
-    if packages.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let select = sqlx::query(
-        "SELECT (q.place - 1)::integer, p.package_ref
-         FROM UNNEST($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS q (manager, name, arch, place)
-         JOIN packages AS p ON p.name = q.name AND p.manager = q.manager AND p.arch = q.arch",
-    )
-    .bind(packages.iter().map(|package| package.manager.as_str()).collect::<Vec<_>>())
-    .bind(packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>())
-    .bind(packages.iter().map(arch).collect::<Vec<_>>());
-    by_place(&transaction.rows(select).await?)
-}
-
-async fn find_candidates(transaction: &mut Transaction, candidates: &[(Digest, Arc<Candidate>)]) -> Result<HashMap<usize, i32>, Failure> {
-    if candidates.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let select = sqlx::query(
-        "SELECT (q.place - 1)::integer, c.candidate_ref
-         FROM UNNEST($1::bytea[]) WITH ORDINALITY AS q (content_key, place)
-         JOIN candidates AS c ON c.content_key = q.content_key",
-    )
-    .bind(candidates.iter().map(|(digest, _)| digest.as_bytes().as_slice()).collect::<Vec<_>>());
-    by_place(&transaction.rows(select).await?)
-}
-
-async fn find_texts(transaction: &mut Transaction, texts: &[Arc<str>]) -> Result<HashMap<usize, i32>, Failure> {
-    if texts.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let select = sqlx::query(
-        "SELECT (q.place - 1)::integer, t.text_ref
-         FROM UNNEST($1::text[]) WITH ORDINALITY AS q (text, place)
-         JOIN texts AS t ON t.text = q.text",
-    )
-    .bind(texts.iter().map(|text| &**text).collect::<Vec<_>>());
-    by_place(&transaction.rows(select).await?)
-}
-
-async fn insert_packages(transaction: &mut Transaction, packages: &[PackageKey]) -> Result<(), Failure> {
-    if packages.is_empty() {
-        return Ok(());
-    }
-    let insert = sqlx::query(
-        "INSERT INTO packages (manager, name, arch)
-         SELECT * FROM UNNEST($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING",
-    )
-    .bind(packages.iter().map(|package| package.manager.as_str()).collect::<Vec<_>>())
-    .bind(packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>())
-    .bind(packages.iter().map(arch).collect::<Vec<_>>());
-    transaction.execute(insert).await.map(|_| ())
-}
-
-async fn insert_candidates(transaction: &mut Transaction, candidates: &[(Digest, Arc<Candidate>)]) -> Result<(), Failure> {
-    if candidates.is_empty() {
-        return Ok(());
-    }
-    fn column<'a, T>(candidates: &'a [(Digest, Arc<Candidate>)], of: impl Fn(&'a Candidate) -> T) -> Vec<T> {
-        candidates.iter().map(|(_, candidate)| of(candidate)).collect()
-    }
-    let ids = |ids: &[Text]| (!ids.is_empty()).then(|| json(&ids));
-    let sizes = candidates.iter().map(|(_, candidate)| candidate.size_bytes.map(bigint).transpose());
-    let insert = sqlx::query(
-        "INSERT INTO candidates
-         (content_key, version, origin, severity, severity_word, security, advisories, cves, size_bytes, description, metadata)
-         SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::boolean[], $7::text[], $8::text[],
-             $9::bigint[], $10::text[], $11::text[])
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(candidates.iter().map(|(digest, _)| digest.as_bytes().as_slice()).collect::<Vec<_>>())
-    .bind(column(candidates, |candidate| candidate.version.as_str()))
-    .bind(column(candidates, |candidate| candidate.origin.as_ref().map(Text::as_str)))
-    .bind(column(candidates, |candidate| code(candidate.severity.code())))
-    .bind(column(candidates, |candidate| candidate.severity_word.as_ref().map(Text::as_str)))
-    .bind(column(candidates, |candidate| candidate.security))
-    .bind(column(candidates, |candidate| ids(&candidate.advisories)))
-    .bind(column(candidates, |candidate| ids(&candidate.cves)))
-    .bind(sizes.collect::<Result<Vec<_>, _>>()?)
-    .bind(column(candidates, |candidate| candidate.description.as_ref().map(Text::as_str)))
-    .bind(column(candidates, |candidate| candidate.metadata.as_ref().map(|metadata| metadata.as_json())));
-    transaction.execute(insert).await.map(|_| ())
-}
-
-async fn insert_texts(transaction: &mut Transaction, texts: &[Arc<str>]) -> Result<(), Failure> {
-    if texts.is_empty() {
-        return Ok(());
-    }
-    let insert = sqlx::query("INSERT INTO texts (text) SELECT * FROM UNNEST($1::text[]) ON CONFLICT DO NOTHING")
-        .bind(texts.iter().map(|text| &**text).collect::<Vec<_>>());
-    transaction.execute(insert).await.map(|_| ())
 }

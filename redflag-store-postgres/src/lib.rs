@@ -2,6 +2,7 @@
 
 mod agents;
 mod catalog;
+mod copy;
 mod error;
 mod lists;
 mod load;
@@ -11,6 +12,7 @@ mod persist;
 mod records;
 mod rows;
 mod schema;
+mod scopes;
 mod sql;
 mod store;
 mod stored;

@@ -1,47 +1,94 @@
-//! Loading: what a unit of work must see, read inside its write transaction, behind the lock on the agent's row.
+//! Loading: what a unit of work must see, read inside its write transaction, behind the lock on its agent.
 
 use crate::{
+    agents,
+    catalog::{Catalog, Named, StateRefs},
     error::Failure,
-    rows::{self, batch_columns, head_columns, report_columns, state_columns, state_tables},
-    stored::{arch, get},
-    transaction::Transaction,
+    rows::{self, HEAD_COLUMNS, REPORT_COLUMNS, batch_columns, head_columns, report_columns},
+    stored::{count, get, read},
+    transaction::{Statement, Transaction},
 };
 use redflag_core::{
+    batch::BatchRecord,
     ids::{AgentId, BatchId, EventId, ReportId},
-    names::{Manager, PackageKey},
-    report::StoredReport,
+    names::PackageKey,
+    offer::{Availability, Offer},
     state::PackageState,
     work::{ChosenEventId, Loaded, Needs, StateNeeds},
 };
-use sqlx::postgres::PgRow;
+use sqlx::{Row as _, postgres::PgRow};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// Locks the agent until the transaction ends and loads what `needs` names, with the agent's ref when it is enrolled.
-///
-/// The lock comes first, so that units of work of one agent follow each other and never wait for one another in two orders
-/// (clause R5).
-pub(crate) async fn load(transaction: &mut Transaction, needs: &Needs) -> Result<(Option<i32>, Loaded), Failure> {
-    let lock = sqlx::query(concat!("SELECT a.agent_ref, ", head_columns!(), " FROM agents AS a WHERE a.agent_id = $1 FOR UPDATE OF a"))
-        .bind(needs.agent.as_uuid());
-    let Some(row) = transaction.row(lock).await? else { return Ok((None, Loaded::default())) };
-    let agent_ref: i32 = get(&row, 0)?;
-    let head = Some(rows::head(&row, 1)?);
+/// States of an agent, one array a column.
+macro_rules! select_states {
+    ($rest:literal) => {
+        concat!(
+            "SELECT array_agg(s.package_ref), array_agg(s.candidate_ref), array_agg(s.installed_ref), array_agg(s.reason_ref),
+                    array_agg(s.availability), array_agg(s.revision), array_agg(s.last_sequence), array_agg(s.discovered_at),
+                    array_agg(s.changed_at), array_agg(s.detail)
+             FROM current_package_state AS s
+             WHERE s.agent_ref = $1",
+            $rest
+        )
+    };
+}
+
+/// What a unit of work sees, and what writing its changes needs beside them.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) loaded: Loaded,
+    /// The agent's ref; none when it is not enrolled.
+    pub(crate) agent_ref: Option<i32>,
+    /// By the ref of its package: the newest event of each state loaded.
+    pub(crate) last_sequences: HashMap<i32, i32>,
+}
+
+impl Found {
+    /// Whether the agent's head is still what was found.
+    pub(crate) async fn still_holds(&self, transaction: &mut Transaction, agent: AgentId) -> Result<bool, Failure> {
+        Ok(agents::find(transaction, agent).await? == self.loaded.head)
+    }
+}
+
+/// The column after those of the head and of the report.
+const AGENT_REF: usize = HEAD_COLUMNS + REPORT_COLUMNS;
+
+/// Loads what `needs` names.
+pub(crate) async fn load(transaction: &mut Transaction, catalog: &Catalog, needs: &Needs) -> Result<Found, Failure> {
+    let select = concat!(
+        "SELECT ",
+        head_columns!(),
+        ", ",
+        report_columns!(),
+        ", a.agent_ref
+         FROM agents AS a
+         LEFT JOIN reports AS r ON r.agent_ref = a.agent_ref AND r.report_id = $2
+         WHERE a.agent_id = $1"
+    );
+    let select = sqlx::query(select).bind(needs.agent.as_uuid()).bind(needs.report.map(ReportId::as_uuid));
+    let Some(row) = transaction.row(select).await? else { return Ok(Found::default()) };
+    let agent_ref: i32 = get(&row, AGENT_REF)?;
+    let report = match get::<Option<ReportId>>(&row, HEAD_COLUMNS)? {
+        Some(_) => Some(rows::report(&row, HEAD_COLUMNS)?),
+        None => None,
+    };
     let batch = match needs.batch {
         Some(batch) => stored_batch(transaction, agent_ref, needs.agent, batch).await?,
         None => None,
     };
-    let report = match needs.report {
-        Some(report) => stored_report(transaction, agent_ref, report).await?,
-        None => None,
+    let (stored, wanted) = match &needs.states {
+        StateNeeds::None => (States::default(), None),
+        StateNeeds::Packages(packages) => (states_of_packages(transaction, catalog, agent_ref, packages).await?, None),
+        // Which managers the packages have is known here already: to leave some out in the database would cost more.
+        StateNeeds::Managers(managers) => (states(transaction, sqlx::query(select_states!("")).bind(agent_ref)).await?, Some(managers)),
     };
-    let states = match &needs.states {
-        StateNeeds::None => HashMap::new(),
-        StateNeeds::Packages(packages) => states_of_packages(transaction, agent_ref, packages).await?,
-        StateNeeds::Managers(managers) => states_of_managers(transaction, agent_ref, managers).await?,
-    };
+    let last_sequences = stored.refs.iter().zip(&stored.last_sequences).map(|(refs, last)| (refs.package, *last)).collect();
+    let named = catalog.named(transaction, &stored.refs).await?;
+    let states = by_package(named, stored, |package| wanted.is_none_or(|managers| managers.contains(&package.manager)))?;
     let events = chosen_ids(transaction, agent_ref, &needs.events).await?;
-    Ok((Some(agent_ref), Loaded { head, removed: None, states, batch, report, events }))
+    let loaded = Loaded { head: Some(rows::head(&row, 0)?), removed: None, states, batch, report, events };
+    Ok(Found { loaded, agent_ref: Some(agent_ref), last_sequences })
 }
 
 async fn stored_batch(
@@ -49,63 +96,78 @@ async fn stored_batch(
     agent_ref: i32,
     agent: AgentId,
     batch: BatchId,
-) -> Result<Option<redflag_core::batch::BatchRecord>, Failure> {
+) -> Result<Option<BatchRecord>, Failure> {
     let select = sqlx::query(concat!("SELECT ", batch_columns!(), " FROM update_batches AS b WHERE b.agent_ref = $1 AND b.batch_id = $2"))
         .bind(agent_ref)
         .bind(batch.as_uuid());
     transaction.row(select).await?.map(|row| rows::batch(&row, 0, agent)).transpose()
 }
 
-async fn stored_report(transaction: &mut Transaction, agent_ref: i32, report: ReportId) -> Result<Option<StoredReport>, Failure> {
-    let select = sqlx::query(concat!("SELECT ", report_columns!(), " FROM reports AS r WHERE r.agent_ref = $1 AND r.report_id = $2"))
-        .bind(agent_ref)
-        .bind(report.as_uuid());
-    transaction.row(select).await?.map(|row| rows::report(&row)).transpose()
+/// States as they are stored, one array a column.
+#[derive(Default)]
+struct States {
+    refs: Vec<StateRefs>,
+    availability: Vec<i16>,
+    revisions: Vec<i32>,
+    last_sequences: Vec<i32>,
+    discovered_at: Vec<i64>,
+    changed_at: Vec<i64>,
+    details: Vec<Option<String>>,
 }
 
 async fn states_of_packages(
     transaction: &mut Transaction,
+    catalog: &Catalog,
     agent_ref: i32,
     packages: &[PackageKey],
+) -> Result<States, Failure> {
+    let refs = catalog.package_refs(transaction, packages).await?;
+    states(transaction, sqlx::query(select_states!(" AND s.package_ref = ANY($2)")).bind(agent_ref).bind(refs)).await
+}
+
+async fn states(transaction: &mut Transaction, select: Statement<'_>) -> Result<States, Failure> {
+    let Some(row) = transaction.row(select).await? else { return Ok(States::default()) };
+    // Of no rows there are no arrays.
+    let Some(packages) = row.try_get::<Option<Vec<i32>>, _>(0)? else { return Ok(States::default()) };
+    let candidates: Vec<i32> = row.try_get(1)?;
+    let (installed, reasons): (Vec<Option<i32>>, Vec<Option<i32>>) = (row.try_get(2)?, row.try_get(3)?);
+    let refs = packages.into_iter().zip(candidates).zip(installed.into_iter().zip(reasons));
+    Ok(States {
+        refs: refs.map(|((package, candidate), (installed, reason))| StateRefs { package, candidate, installed, reason }).collect(),
+        availability: row.try_get(4)?,
+        revisions: row.try_get(5)?,
+        last_sequences: row.try_get(6)?,
+        discovered_at: row.try_get(7)?,
+        changed_at: row.try_get(8)?,
+        details: row.try_get(9)?,
+    })
+}
+
+/// The states whose package is `wanted`.
+fn by_package(
+    named: Vec<Named>,
+    stored: States,
+    wanted: impl Fn(&PackageKey) -> bool,
 ) -> Result<HashMap<PackageKey, PackageState>, Failure> {
-    if packages.is_empty() {
-        return Ok(HashMap::new());
+    let mut states = HashMap::with_capacity(named.len());
+    for (place, Named { package, candidate, installed, reason }) in named.into_iter().enumerate() {
+        if !wanted(&package) {
+            continue;
+        }
+        let (standing, package_ignore) = PackageState::read_detail_json(stored.details[place].as_deref())
+            .map_err(|error| Failure::corrupt(format!("the detail of the state of {package}: {error}")))?;
+        let state = PackageState {
+            revision: read::<u32>(stored.revisions[place])?.into(),
+            discovered_at: read(stored.discovered_at[place])?,
+            changed_at: read(stored.changed_at[place])?,
+            standing,
+            package_ignore,
+            offer: Offer { installed, availability: Availability { kind: read(stored.availability[place])?, reason }, candidate },
+            package: package.clone(),
+        };
+        states.insert(package, state);
     }
-    let select = sqlx::query(concat!(
-        "SELECT ",
-        state_columns!(),
-        " FROM UNNEST($2::text[], $3::text[], $4::text[]) AS q (manager, name, arch)
-         JOIN packages AS k ON k.name = q.name AND k.manager = q.manager AND k.arch = q.arch
-         JOIN current_package_state AS s ON s.agent_ref = $1 AND s.package_ref = k.package_ref",
-        state_tables!()
-    ))
-    .bind(agent_ref)
-    .bind(packages.iter().map(|package| package.manager.as_str()).collect::<Vec<_>>())
-    .bind(packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>())
-    .bind(packages.iter().map(arch).collect::<Vec<_>>());
-    by_package(transaction.rows(select).await?)
-}
-
-async fn states_of_managers(
-    transaction: &mut Transaction,
-    agent_ref: i32,
-    managers: &[Manager],
-) -> Result<HashMap<PackageKey, PackageState>, Failure> {
-    let select = sqlx::query(concat!(
-        "SELECT ",
-        state_columns!(),
-        " FROM current_package_state AS s",
-        state_tables!(),
-        "WHERE s.agent_ref = $1 AND p.manager = ANY($2::text[])"
-    ))
-    .bind(agent_ref)
-    .bind(managers.iter().map(Manager::as_str).collect::<Vec<_>>());
-    by_package(transaction.rows(select).await?)
-}
-
-fn by_package(rows: Vec<PgRow>) -> Result<HashMap<PackageKey, PackageState>, Failure> {
-    let keyed = |row: PgRow| rows::state(&row, 0).map(|state| (state.package.clone(), state));
-    rows.into_iter().map(keyed).collect()
+    Ok(states)
 }
 
 async fn chosen_ids(transaction: &mut Transaction, agent_ref: i32, events: &[EventId]) -> Result<HashMap<EventId, ChosenEventId>, Failure> {
@@ -121,9 +183,8 @@ async fn chosen_ids(transaction: &mut Transaction, agent_ref: i32, events: &[Eve
     .bind(agent_ref)
     .bind(events.iter().map(|event| event.as_uuid()).collect::<Vec<Uuid>>());
     let known = |row: PgRow| {
-        let event = get(&row, 0)?;
-        let known = ChosenEventId { event, sequence: get(&row, 1)?, digest: get(&row, 2)?, batch: get(&row, 3)?, index: get(&row, 4)? };
-        Ok((event, known))
+        let (event, index) = (get(&row, 0)?, get::<u16>(&row, 4)?.into());
+        Ok((event, ChosenEventId { event, sequence: count(&row, 1)?, digest: get(&row, 2)?, batch: get(&row, 3)?, index }))
     };
     transaction.rows(select).await?.into_iter().map(known).collect()
 }

@@ -4,7 +4,7 @@ use crate::{
     error::Failure,
     rows::{self, batch_columns, report_columns, select_events},
     sql::{Pieces, position},
-    stored::{arch, get, package_key},
+    stored::{arch, count, get, package_key},
     transaction::Transaction,
 };
 use redflag_core::{
@@ -18,8 +18,24 @@ use redflag_core::{
 };
 use sqlx::postgres::PgRow;
 
-pub(crate) const EVENTS: &str = select_events!("AND p.name = $2 AND p.manager = $3 AND p.arch = $4 ORDER BY e.sequence");
-pub(crate) const REPLAY: &str = select_events!("AND e.sequence > $2 ORDER BY e.sequence LIMIT $3");
+/// Along the chain of the package's events, from its newest to the first that is kept.
+pub(crate) const EVENTS: &str = concat!(
+    "WITH RECURSIVE chain (agent_ref, sequence) AS (
+         SELECT s.agent_ref, s.last_sequence
+         FROM agents AS a
+         JOIN packages AS p ON p.name = $2 AND p.manager = $3 AND p.arch = $4
+         JOIN current_package_state AS s ON s.agent_ref = a.agent_ref AND s.package_ref = p.package_ref
+         WHERE a.agent_id = $1
+         UNION ALL
+         SELECT e.agent_ref, e.previous_sequence
+         FROM chain AS k
+         JOIN update_events AS e ON e.agent_ref = k.agent_ref AND e.sequence = k.sequence
+         WHERE e.previous_sequence IS NOT NULL
+     ) ",
+    select_events!("chain AS k", "e.agent_ref = k.agent_ref AND e.sequence = k.sequence", "ORDER BY e.sequence")
+);
+pub(crate) const REPLAY: &str =
+    select_events!("agents AS a", "e.agent_ref = a.agent_ref", "WHERE a.agent_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3");
 
 pub(crate) async fn events(transaction: &mut Transaction, id: &UpdateId) -> Result<Vec<RecordedEvent>, Failure> {
     let package = &id.package;
@@ -54,7 +70,7 @@ pub(crate) async fn history(transaction: &mut Transaction, id: &UpdateId) -> Res
             command: get(row, 6)?,
             reason: get(row, 7)?,
             at: get(row, 8)?,
-            sequence: get(row, 9)?,
+            sequence: count(row, 9)?,
         })
     };
     transaction.rows(select).await?.iter().map(change).collect()
@@ -87,7 +103,7 @@ pub(crate) async fn rejections(transaction: &mut Transaction, agent: AgentId, ba
         let code: RejectionCode = serde_json::from_value(code.into()).map_err(|error| Failure::corrupt(format!("a rejection: {error}")))?;
         Ok(RejectedItem {
             batch,
-            index: get(row, 0)?,
+            index: get::<u16>(row, 0)?.into(),
             rejection: Rejection { code, field: get(row, 2)?, message: get(row, 3)? },
             package: if get(row, 5)? { Some(package_key(row, 6)?) } else { None },
             excerpt: get(row, 4)?,
@@ -104,7 +120,7 @@ pub(crate) async fn reports(transaction: &mut Transaction, agent: AgentId, limit
     ))
     .bind(agent.as_uuid())
     .bind(i64::from(limit));
-    transaction.rows(select).await?.iter().map(rows::report).collect()
+    transaction.rows(select).await?.iter().map(|row| rows::report(row, 0)).collect()
 }
 
 /// A page of batches, newest first.

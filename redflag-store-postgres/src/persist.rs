@@ -1,13 +1,17 @@
 //! Writing: [`Changes`] into rows, without looking inside.
 //!
-//! One statement a table, whatever the number of rows: they travel as one array a column.
+//! One statement a table, whatever the number of rows: events and new states are copied in, the others travel as one array a
+//! column.
 
 use crate::{
     catalog::{OfferRefs, Refs},
+    copy::Rows,
     error::Failure,
+    load::Found,
     rows::source_columns,
-    stored::{arch, bigint, code, get, integer, json},
-    transaction::Transaction,
+    scopes::ScopeColumns,
+    stored::{arch, bigint, code, get, integer, json, smallint},
+    transaction::{Statement, Transaction},
 };
 use redflag_core::{
     agent::AgentHead,
@@ -18,93 +22,78 @@ use redflag_core::{
     names::{Text, Version},
     report::StoredReport,
     state::{PackageState, VersionChange},
-    work::{Changes, ChosenEventId, Loaded},
+    time::Timestamp,
+    work::{Changes, ChosenEventId},
 };
 use std::collections::HashMap;
 
-/// Writes `changes` of the agent known as `agent_ref`, or of a new one, decided from `loaded`. Answers false when the new agent was enrolled by somebody
-/// else since it was looked for; nothing is written then.
-pub(crate) async fn persist(
-    transaction: &mut Transaction,
-    agent_ref: Option<i32>,
-    loaded: &Loaded,
-    changes: &Changes,
-    refs: &Refs,
-) -> Result<bool, Failure> {
-    let agent_ref = match (agent_ref, &changes.head) {
+/// Writes `changes`, decided from what was `found`.
+pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, changes: &Changes, refs: &Refs) -> Result<(), Failure> {
+    let agent_ref = match (found.agent_ref, &changes.head) {
         (Some(agent_ref), Some(head)) => {
             update_head(transaction, agent_ref, head).await?;
             agent_ref
         }
         (Some(agent_ref), None) => agent_ref,
-        (None, Some(head)) => match insert_head(transaction, head).await? {
-            Some(agent_ref) => agent_ref,
-            None => return Ok(false),
-        },
+        (None, Some(head)) => insert_head(transaction, head).await?,
         // Core decides nothing about an agent that it was not shown.
-        (None, None) => return Ok(true),
+        (None, None) => return Ok(()),
     };
-    let mut writer = Writer { transaction, agent_ref };
+    let mut writer = Writer { transaction, agent_ref, last_sequences: found.last_sequences.clone() };
     writer.batches(&changes.batches).await?;
     writer.events(&changes.events, refs, &changes.batches).await?;
     writer.chosen_ids(&changes.chosen_ids, &changes.batches).await?;
-    writer.states(&changes.states, refs, loaded).await?;
+    writer.states(&changes.states, refs, &found.last_sequences).await?;
     writer.history(&changes.history, refs).await?;
     writer.rejections(&changes.rejections, &changes.batches).await?;
     writer.counters(&changes.counters).await?;
     for report in &changes.reports {
         writer.report(report).await?;
     }
-    Ok(true)
+    Ok(())
 }
 
-async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<Option<i32>, Failure> {
-    let insert = sqlx::query(
-        "INSERT INTO agents (agent_id, name, public_key, enrolled_at, tags, host, last_contact_at, last_report, scopes, events, batches,
-             pruned_batches, pruned_events, pruned_day)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-         ON CONFLICT (agent_id) DO NOTHING
-         RETURNING agent_ref",
-    )
-    .bind(head.agent.as_uuid())
-    .bind(head.name.as_str())
-    .bind(head.public_key.as_slice())
-    .bind(head.enrolled_at.as_micros())
-    .bind(json(&head.tags))
-    .bind(json(&head.host))
-    .bind(head.last_contact_at.map(|at| at.as_micros()))
-    .bind(head.last_report.as_ref().map(json))
-    .bind(json(&head.scopes))
-    .bind(bigint(head.events)?)
-    .bind(bigint(head.batches)?)
-    .bind(bigint(head.pruned.batches)?)
-    .bind(bigint(head.pruned.events)?)
-    .bind(head.pruned.day.number());
-    transaction.row(insert).await?.map(|row| get(&row, 0)).transpose()
+async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<i32, Failure> {
+    let insert =
+        "INSERT INTO agents (name, public_key, enrolled_at, tags, host, events, batches, pruned_batches, pruned_events, pruned_day,
+             scopes, scope_times, last_contact_at, report_received_at, report_sequence, report_id, report_digest, agent_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+         RETURNING agent_ref";
+    let row = transaction.row(bind_head(sqlx::query(insert), head)?.bind(head.agent.as_uuid())).await?;
+    row.map_or_else(|| Err(Failure::corrupt("an agent that was inserted is not there")), |row| get(&row, 0))
 }
 
 /// Values that did not change leave the indexes alone, as PostgreSQL finds out by itself.
 async fn update_head(transaction: &mut Transaction, agent_ref: i32, head: &AgentHead) -> Result<(), Failure> {
-    let update = sqlx::query(
-        "UPDATE agents SET name = $2, public_key = $3, enrolled_at = $4, tags = $5, host = $6, last_contact_at = $7,
-             last_report = $8, scopes = $9, events = $10, batches = $11, pruned_batches = $12, pruned_events = $13, pruned_day = $14
-         WHERE agent_ref = $1",
-    )
-    .bind(agent_ref)
-    .bind(head.name.as_str())
-    .bind(head.public_key.as_slice())
-    .bind(head.enrolled_at.as_micros())
-    .bind(json(&head.tags))
-    .bind(json(&head.host))
-    .bind(head.last_contact_at.map(|at| at.as_micros()))
-    .bind(head.last_report.as_ref().map(json))
-    .bind(json(&head.scopes))
-    .bind(bigint(head.events)?)
-    .bind(bigint(head.batches)?)
-    .bind(bigint(head.pruned.batches)?)
-    .bind(bigint(head.pruned.events)?)
-    .bind(head.pruned.day.number());
-    transaction.execute(update).await.map(|_| ())
+    let update = "UPDATE agents SET name = $1, public_key = $2, enrolled_at = $3, tags = $4, host = $5, events = $6, batches = $7,
+             pruned_batches = $8, pruned_events = $9, pruned_day = $10, scopes = $11, scope_times = $12, last_contact_at = $13,
+             report_received_at = $14, report_sequence = $15, report_id = $16, report_digest = $17
+         WHERE agent_ref = $18";
+    transaction.execute(bind_head(sqlx::query(update), head)?.bind(agent_ref)).await.map(|_| ())
+}
+
+/// Everything of a head but the agent's id.
+fn bind_head<'a>(statement: Statement<'a>, head: &'a AgentHead) -> Result<Statement<'a>, Failure> {
+    let report = head.last_report.as_ref();
+    let scopes = ScopeColumns::of(&head.scopes, report.map(|report| report.received_at));
+    Ok(statement
+        .bind(head.name.as_str())
+        .bind(head.public_key.as_slice())
+        .bind(head.enrolled_at.as_micros())
+        .bind(json(&head.tags))
+        .bind(json(&head.host))
+        .bind(integer(head.events)?)
+        .bind(integer(head.batches)?)
+        .bind(integer(head.pruned.batches)?)
+        .bind(integer(head.pruned.events)?)
+        .bind(head.pruned.day.number())
+        .bind(scopes.scopes)
+        .bind(scopes.times)
+        .bind(head.last_contact_at.map(Timestamp::as_micros))
+        .bind(report.map(|report| report.received_at.as_micros()))
+        .bind(report.map(|report| bigint(report.sequence)).transpose()?)
+        .bind(report.map(|report| report.report_id.as_uuid()))
+        .bind(report.map(|report| report.digest.as_bytes().as_slice())))
 }
 
 /// One column of rows.
@@ -113,16 +102,23 @@ fn column<'a, T, V>(rows: &'a [T], of: impl Fn(&'a T) -> V) -> Vec<V> {
 }
 
 /// One column of rows, each value of which may not fit.
-fn fitting<'a, T, V>(rows: &'a [T], of: impl Fn(&'a T) -> Result<V, Failure>) -> Result<Vec<V>, Failure> {
+fn fitting<'a, T, V>(rows: &'a [T], of: impl FnMut(&'a T) -> Result<V, Failure>) -> Result<Vec<V>, Failure> {
     rows.iter().map(of).collect()
 }
 
-/// A state with the refs of its package and offer.
-type StateRow<'a> = (&'a PackageState, i32, OfferRefs);
+/// A state with what its row names by refs.
+struct StateRow<'a> {
+    state: &'a PackageState,
+    package: i32,
+    offer: OfferRefs,
+    last_sequence: i32,
+}
 
 struct Writer<'a> {
     transaction: &'a mut Transaction,
     agent_ref: i32,
+    /// By the ref of its package: the newest event of each state, as far as written.
+    last_sequences: HashMap<i32, i32>,
 }
 
 impl Writer<'_> {
@@ -134,18 +130,18 @@ impl Writer<'_> {
             "INSERT INTO update_batches
              (agent_ref, number, batch_id, actor, source, report_id, digest, received_at, first_sequence, first_ordinal,
               submitted, accepted, duplicate, rejected, exceptions)
-             SELECT $1, * FROM UNNEST($2::bigint[], $3::uuid[], $4::text[], $5::smallint[], $6::uuid[], $7::bytea[], $8::bigint[],
-                 $9::bigint[], $10::integer[], $11::integer[], $12::integer[], $13::integer[], $14::integer[], $15::text[])",
+             SELECT $1, * FROM UNNEST($2::integer[], $3::uuid[], $4::text[], $5::smallint[], $6::uuid[], $7::bytea[], $8::bigint[],
+                 $9::integer[], $10::integer[], $11::integer[], $12::integer[], $13::integer[], $14::integer[], $15::text[])",
         )
         .bind(self.agent_ref)
-        .bind(fitting(batches, |record| bigint(record.receipt.number))?)
+        .bind(fitting(batches, |record| integer(record.receipt.number))?)
         .bind(column(batches, |record| record.receipt.batch.as_uuid()))
         .bind(column(batches, |record| json(&record.actor)))
         .bind(column(batches, |record| source_columns(&record.source).0))
         .bind(column(batches, |record| source_columns(&record.source).1))
         .bind(column(batches, |record| record.digest.as_bytes().as_slice()))
         .bind(column(batches, |record| record.receipt.received_at.as_micros()))
-        .bind(fitting(batches, |record| bigint(record.first_sequence))?)
+        .bind(fitting(batches, |record| integer(record.first_sequence))?)
         .bind(fitting(batches, |record| integer(record.first_ordinal))?)
         .bind(fitting(batches, |record| integer(record.receipt.submitted))?)
         .bind(fitting(batches, |record| integer(record.receipt.accepted))?)
@@ -159,100 +155,122 @@ impl Writer<'_> {
         if events.is_empty() {
             return Ok(());
         }
-        let numbers = BatchNumbers::new(batches)?;
-        let refs = &refs.events;
-        let insert = sqlx::query(
-            "INSERT INTO update_events
-             (agent_ref, sequence, package_ref, revision, batch_number, batch_index, kind, availability,
-              candidate_ref, installed_ref, reason_ref, observed_at, detail, event_id)
-             SELECT $1, * FROM UNNEST($2::bigint[], $3::integer[], $4::bigint[], $5::bigint[], $6::integer[], $7::smallint[],
-                 $8::smallint[], $9::integer[], $10::integer[], $11::integer[], $12::bigint[], $13::text[], $14::uuid[])",
-        )
-        .bind(self.agent_ref)
-        .bind(fitting(events, |event| bigint(event.sequence))?)
-        .bind(column(refs, |(package, _)| *package))
-        .bind(fitting(events, |event| bigint(event.revision))?)
-        .bind(fitting(events, |event| numbers.of(event.batch))?)
-        .bind(fitting(events, |event| integer(event.index))?)
-        .bind(column(events, |event| event.event.kind.word().map(|word| code(word.code()))))
-        .bind(column(refs, |(_, offer)| offer.map(|offer| offer.availability)))
-        .bind(column(refs, |(_, offer)| offer.map(|offer| offer.candidate)))
-        .bind(column(refs, |(_, offer)| offer.and_then(|offer| offer.installed)))
-        .bind(column(refs, |(_, offer)| offer.and_then(|offer| offer.reason)))
-        .bind(column(events, |event| event.event.observed_at.map(|at| at.as_micros())))
-        .bind(column(events, |event| event.event.kind.offer().is_none().then(|| event.event.kind.to_json())))
-        .bind(column(events, |event| (event.source == Source::Submitted).then(|| event.event.id.as_uuid())));
-        self.transaction.execute(insert).await.map(|_| ())
+        let mut numbers = BatchNumbers::new(batches)?;
+        let mut rows = Rows::new(15, events.len());
+        for (event, (package, offer)) in events.iter().zip(&refs.events) {
+            let sequence = integer(event.sequence)?;
+            let kind = &event.event.kind;
+            rows.row()
+                .field(self.agent_ref)
+                .field(sequence)
+                .field(event.event.observed_at.map(Timestamp::as_micros))
+                .field(*package)
+                .field(integer(event.revision)?)
+                .field(self.last_sequences.insert(*package, sequence).filter(|previous| *previous > 0))
+                .field(numbers.of(event.batch)?)
+                .field(smallint(event.index)?)
+                .field(kind.word().map(|word| code(word.code())))
+                .field(offer.map(|offer| offer.availability))
+                .field(offer.map(|offer| offer.candidate))
+                .field(offer.and_then(|offer| offer.installed))
+                .field(offer.and_then(|offer| offer.reason))
+                .field(kind.offer().is_none().then(|| kind.to_json()))
+                .field((event.source == Source::Submitted).then(|| event.event.id.as_uuid()));
+        }
+        let into = "update_events (agent_ref, sequence, observed_at, package_ref, revision, previous_sequence, batch_number, batch_index,
+             kind, availability, candidate_ref, installed_ref, reason_ref, detail, event_id)";
+        self.transaction.copy(into, rows).await
     }
 
     async fn chosen_ids(&mut self, chosen: &[ChosenEventId], batches: &[BatchRecord]) -> Result<(), Failure> {
         if chosen.is_empty() {
             return Ok(());
         }
-        let numbers = BatchNumbers::new(batches)?;
+        let mut numbers = BatchNumbers::new(batches)?;
         let insert = sqlx::query(
             "INSERT INTO chosen_event_ids (agent_ref, event_id, sequence, batch_number, batch_index, digest)
-             SELECT $1, * FROM UNNEST($2::uuid[], $3::bigint[], $4::bigint[], $5::integer[], $6::bytea[])",
+             SELECT $1, * FROM UNNEST($2::uuid[], $3::integer[], $4::integer[], $5::smallint[], $6::bytea[])",
         )
         .bind(self.agent_ref)
         .bind(column(chosen, |chosen| chosen.event.as_uuid()))
-        .bind(fitting(chosen, |chosen| bigint(chosen.sequence))?)
+        .bind(fitting(chosen, |chosen| integer(chosen.sequence))?)
         .bind(fitting(chosen, |chosen| numbers.of(chosen.batch))?)
-        .bind(fitting(chosen, |chosen| integer(chosen.index))?)
+        .bind(fitting(chosen, |chosen| smallint(chosen.index))?)
         .bind(column(chosen, |chosen| chosen.digest.as_bytes().as_slice()));
         self.transaction.execute(insert).await.map(|_| ())
     }
 
-    /// States that were there before are updated, the others inserted: to find out by trying costs 8 % more write-ahead log.
-    async fn states(&mut self, states: &[PackageState], refs: &Refs, loaded: &Loaded) -> Result<(), Failure> {
-        let rows = states.iter().zip(&refs.states).map(|(state, (package, offer))| (state, *package, *offer));
-        let (known, new): (Vec<StateRow<'_>>, Vec<_>) = rows.partition(|(state, ..)| loaded.states.contains_key(&state.package));
-        if !new.is_empty() {
-            self.write_states(
-                "INSERT INTO current_package_state
-                 (agent_ref, package_ref, candidate_ref, installed_ref, reason_ref, status, severity, availability,
-                  revision, discovered_at, changed_at, detail)
-                 SELECT $1, * FROM UNNEST($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::smallint[], $7::smallint[],
-                     $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])",
-                &new,
-            )
-            .await?;
-        }
-        if !known.is_empty() {
-            let found = self.write_states(
-                "UPDATE current_package_state AS s SET
-                     candidate_ref = n.candidate_ref, installed_ref = n.installed_ref, reason_ref = n.reason_ref, status = n.status,
-                     severity = n.severity, availability = n.availability, revision = n.revision,
-                     discovered_at = n.discovered_at, changed_at = n.changed_at, detail = n.detail
-                 FROM UNNEST($2::integer[], $3::integer[], $4::integer[], $5::integer[], $6::smallint[], $7::smallint[],
-                     $8::smallint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::text[])
-                     AS n (package_ref, candidate_ref, installed_ref, reason_ref, status, severity, availability,
-                           revision, discovered_at, changed_at, detail)
-                 WHERE s.agent_ref = $1 AND s.package_ref = n.package_ref",
-                &known,
-            );
-            if found.await? != known.len() as u64 {
-                return Err(Failure::corrupt("a state that was loaded is missing"));
-            }
-        }
-        Ok(())
+    /// States that were there before are updated, the others added.
+    async fn states(&mut self, states: &[PackageState], refs: &Refs, before: &HashMap<i32, i32>) -> Result<(), Failure> {
+        let rows = states.iter().zip(&refs.states).map(|(state, (package, offer))| StateRow {
+            state,
+            package: *package,
+            offer: *offer,
+            last_sequence: self.last_sequences.get(package).copied().unwrap_or(0),
+        });
+        let (known, new): (Vec<StateRow<'_>>, Vec<_>) = rows.partition(|row| before.contains_key(&row.package));
+        self.new_states(&new).await?;
+        self.known_states(&known).await
     }
 
-    async fn write_states(&mut self, sql: &'static str, rows: &[StateRow<'_>]) -> Result<u64, Failure> {
-        let statement = sqlx::query(sql)
-            .bind(self.agent_ref)
-            .bind(column(rows, |(_, package, _)| *package))
-            .bind(column(rows, |(.., offer)| offer.candidate))
-            .bind(column(rows, |(.., offer)| offer.installed))
-            .bind(column(rows, |(.., offer)| offer.reason))
-            .bind(column(rows, |(state, ..)| code(state.status().code())))
-            .bind(column(rows, |(state, ..)| code(state.offer.candidate.severity.code())))
-            .bind(column(rows, |(.., offer)| offer.availability))
-            .bind(fitting(rows, |(state, ..)| bigint(state.revision))?)
-            .bind(column(rows, |(state, ..)| state.discovered_at.as_micros()))
-            .bind(column(rows, |(state, ..)| state.changed_at.as_micros()))
-            .bind(column(rows, |(state, ..)| state.detail_json()));
-        self.transaction.execute(statement).await
+    async fn new_states(&mut self, states: &[StateRow<'_>]) -> Result<(), Failure> {
+        if states.is_empty() {
+            return Ok(());
+        }
+        let mut rows = Rows::new(13, states.len());
+        for StateRow { state, package, offer, last_sequence } in states {
+            rows.row()
+                .field(self.agent_ref)
+                .field(*package)
+                .field(state.discovered_at.as_micros())
+                .field(state.changed_at.as_micros())
+                .field(offer.candidate)
+                .field(integer(state.revision)?)
+                .field(*last_sequence)
+                .field(code(state.status().code()))
+                .field(code(state.offer.candidate.severity.code()))
+                .field(offer.availability)
+                .field(offer.installed)
+                .field(offer.reason)
+                .field(state.detail_json());
+        }
+        let into = "current_package_state (agent_ref, package_ref, discovered_at, changed_at, candidate_ref, revision, last_sequence,
+             status, severity, availability, installed_ref, reason_ref, detail)";
+        self.transaction.copy(into, rows).await
+    }
+
+    async fn known_states(&mut self, states: &[StateRow<'_>]) -> Result<(), Failure> {
+        if states.is_empty() {
+            return Ok(());
+        }
+        let update = sqlx::query(
+            "UPDATE current_package_state AS s SET
+                 discovered_at = n.discovered_at, changed_at = n.changed_at, candidate_ref = n.candidate_ref, revision = n.revision,
+                 last_sequence = n.last_sequence, status = n.status, severity = n.severity, availability = n.availability,
+                 installed_ref = n.installed_ref, reason_ref = n.reason_ref, detail = n.detail
+             FROM UNNEST($2::integer[], $3::bigint[], $4::bigint[], $5::integer[], $6::integer[], $7::integer[], $8::smallint[],
+                 $9::smallint[], $10::smallint[], $11::integer[], $12::integer[], $13::text[])
+                 AS n (package_ref, discovered_at, changed_at, candidate_ref, revision, last_sequence, status, severity,
+                       availability, installed_ref, reason_ref, detail)
+             WHERE s.agent_ref = $1 AND s.package_ref = n.package_ref",
+        )
+        .bind(self.agent_ref)
+        .bind(column(states, |row| row.package))
+        .bind(column(states, |row| row.state.discovered_at.as_micros()))
+        .bind(column(states, |row| row.state.changed_at.as_micros()))
+        .bind(column(states, |row| row.offer.candidate))
+        .bind(fitting(states, |row| integer(row.state.revision))?)
+        .bind(column(states, |row| row.last_sequence))
+        .bind(column(states, |row| code(row.state.status().code())))
+        .bind(column(states, |row| code(row.state.offer.candidate.severity.code())))
+        .bind(column(states, |row| row.offer.availability))
+        .bind(column(states, |row| row.offer.installed))
+        .bind(column(states, |row| row.offer.reason))
+        .bind(column(states, |row| row.state.detail_json()));
+        if self.transaction.execute(update).await? != states.len() as u64 {
+            return Err(Failure::corrupt("a state that was loaded is missing"));
+        }
+        Ok(())
     }
 
     async fn history(&mut self, history: &[VersionChange], refs: &Refs) -> Result<(), Failure> {
@@ -262,12 +280,12 @@ impl Writer<'_> {
         let insert = sqlx::query(
             "INSERT INTO update_version_history
              (agent_ref, package_ref, sequence, from_version, to_version, outcome, command_id, reason, at)
-             SELECT $1, * FROM UNNEST($2::integer[], $3::bigint[], $4::text[], $5::text[], $6::smallint[], $7::uuid[], $8::text[],
+             SELECT $1, * FROM UNNEST($2::integer[], $3::integer[], $4::text[], $5::text[], $6::smallint[], $7::uuid[], $8::text[],
                  $9::bigint[])",
         )
         .bind(self.agent_ref)
         .bind(refs.history.as_slice())
-        .bind(fitting(history, |change| bigint(change.sequence))?)
+        .bind(fitting(history, |change| integer(change.sequence))?)
         .bind(column(history, |change| change.from_version.as_ref().map(Version::as_str)))
         .bind(column(history, |change| change.to_version.as_str()))
         .bind(column(history, |change| code(change.outcome.code())))
@@ -281,15 +299,15 @@ impl Writer<'_> {
         if rejections.is_empty() {
             return Ok(());
         }
-        let numbers = BatchNumbers::new(batches)?;
+        let mut numbers = BatchNumbers::new(batches)?;
         let insert = sqlx::query(
             "INSERT INTO rejections (agent_ref, batch_number, batch_index, code, field, message, manager, name, arch, excerpt)
-             SELECT $1, * FROM UNNEST($2::bigint[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+             SELECT $1, * FROM UNNEST($2::integer[], $3::smallint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                  $9::text[], $10::text[])",
         )
         .bind(self.agent_ref)
         .bind(fitting(rejections, |item| numbers.of(item.batch))?)
-        .bind(fitting(rejections, |item| integer(item.index))?)
+        .bind(fitting(rejections, |item| smallint(item.index))?)
         .bind(column(rejections, |item| item.rejection.code.as_str()))
         .bind(column(rejections, |item| item.rejection.field.as_str()))
         .bind(column(rejections, |item| item.rejection.message.as_str()))
@@ -356,15 +374,27 @@ impl Writer<'_> {
 }
 
 /// Numbers of new batches by id.
-struct BatchNumbers(HashMap<BatchId, i64>);
+struct BatchNumbers {
+    numbers: HashMap<BatchId, i32>,
+    /// The batch asked for last: rows of one batch follow each other.
+    last: Option<(BatchId, i32)>,
+}
 
 impl BatchNumbers {
     fn new(batches: &[BatchRecord]) -> Result<Self, Failure> {
-        let number = |record: &BatchRecord| Ok((record.receipt.batch, bigint(record.receipt.number)?));
-        batches.iter().map(number).collect::<Result<_, Failure>>().map(Self)
+        let number = |record: &BatchRecord| Ok((record.receipt.batch, integer(record.receipt.number)?));
+        Ok(Self { numbers: batches.iter().map(number).collect::<Result<_, Failure>>()?, last: None })
     }
 
-    fn of(&self, id: BatchId) -> Result<i64, Failure> {
-        self.0.get(&id).copied().ok_or_else(|| Failure::corrupt(format!("rows of batch {id}, which is not written with them")))
+    fn of(&mut self, id: BatchId) -> Result<i32, Failure> {
+        match self.last {
+            Some((last, number)) if last == id => Ok(number),
+            _ => {
+                let number = self.numbers.get(&id).copied();
+                let number = number.ok_or_else(|| Failure::corrupt(format!("rows of batch {id}, which is not written with them")))?;
+                self.last = Some((id, number));
+                Ok(number)
+            }
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::{
     error::Failure,
-    stored::{Json, get, package_key},
+    scopes::ScopeColumns,
+    stored::{Json, count, get, package_key},
 };
 use redflag_core::{
-    agent::{AgentHead, Pruned},
+    agent::{AgentHead, LastReport, Pruned},
     batch::{BatchRecord, Receipt},
     event::{Event, EventKind, EventWord, RecordedEvent, Source},
     ids::{AgentId, BatchId, EventId, ReportId},
@@ -15,15 +16,15 @@ use redflag_core::{
     report::StoredReport,
     state::PackageState,
 };
-use sqlx::postgres::PgRow;
+use sqlx::{Row as _, postgres::PgRow};
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// What [`head`] reads, of `agents AS a`.
 macro_rules! head_columns {
     () => {
-        "a.agent_id, a.name, a.public_key, a.enrolled_at, a.tags, a.host, a.last_contact_at, a.last_report, a.scopes, a.events, a.batches,
-         a.pruned_batches, a.pruned_events, a.pruned_day"
+        "a.agent_id, a.name, a.public_key, a.enrolled_at, a.tags, a.host, a.events, a.batches, a.pruned_batches, a.pruned_events,
+         a.pruned_day, a.scopes, a.scope_times, a.last_contact_at, a.report_received_at, a.report_sequence, a.report_id, a.report_digest"
     };
 }
 pub(crate) use head_columns;
@@ -45,11 +46,21 @@ macro_rules! report_columns {
 }
 pub(crate) use report_columns;
 
+/// What [`candidate`] reads, of `candidates AS c`.
+macro_rules! candidate_columns {
+    () => {
+        "c.version, c.origin, c.severity, c.severity_word, c.security, c.advisories, c.cves, c.size_bytes, c.description, c.metadata"
+    };
+}
+pub(crate) use candidate_columns;
+
 /// What [`state`] reads, of [`state_tables!`].
 macro_rules! state_columns {
     () => {
-        "p.manager, p.name, p.arch, s.revision, s.discovered_at, s.changed_at, s.detail, i.text, s.availability, r.text,
-         c.version, c.origin, c.severity, c.severity_word, c.security, c.advisories, c.cves, c.size_bytes, c.description, c.metadata"
+        concat!(
+            "p.manager, p.name, p.arch, s.revision, s.discovered_at, s.changed_at, s.detail, i.text, s.availability, r.text, ",
+            $crate::rows::candidate_columns!()
+        )
     };
 }
 pub(crate) use state_columns;
@@ -65,23 +76,23 @@ macro_rules! state_tables {
 }
 pub(crate) use state_tables;
 
-/// What [`event`] reads, to be followed by a `WHERE` and an `ORDER BY`.
+/// What [`event`] reads, of `update_events AS e` joined to a table on a condition.
 macro_rules! select_events {
-    ($rest:literal) => {
+    ($from:literal, $on:literal, $rest:literal) => {
         concat!(
             "SELECT e.sequence, e.revision, e.batch_index, e.kind, e.observed_at, e.detail, e.event_id,
                     b.batch_id, b.actor, b.source, b.report_id, b.received_at, b.first_ordinal,
-                    p.manager, p.name, p.arch, i.text, e.availability, r.text,
-                    c.version, c.origin, c.severity, c.severity_word, c.security, c.advisories, c.cves, c.size_bytes, c.description,
-                    c.metadata
-             FROM agents AS a
-             JOIN update_events AS e ON e.agent_ref = a.agent_ref
-             JOIN update_batches AS b ON b.agent_ref = e.agent_ref AND b.number = e.batch_number
+                    p.manager, p.name, p.arch, i.text, e.availability, r.text, ",
+            $crate::rows::candidate_columns!(),
+            " FROM ",
+            $from,
+            " JOIN update_events AS e ON ",
+            $on,
+            " JOIN update_batches AS b ON b.agent_ref = e.agent_ref AND b.number = e.batch_number
              JOIN packages AS p ON p.package_ref = e.package_ref
              LEFT JOIN candidates AS c ON c.candidate_ref = e.candidate_ref
              LEFT JOIN texts AS i ON i.text_ref = e.installed_ref
-             LEFT JOIN texts AS r ON r.text_ref = e.reason_ref
-             WHERE a.agent_id = $1 ",
+             LEFT JOIN texts AS r ON r.text_ref = e.reason_ref ",
             $rest
         )
     };
@@ -90,6 +101,8 @@ pub(crate) use select_events;
 
 /// The columns of `head_columns!` from `at`.
 pub(crate) fn head(row: &PgRow, at: usize) -> Result<AgentHead, Failure> {
+    let last_report = last_report(row, at + 14)?;
+    let scopes = ScopeColumns { scopes: get(row, at + 11)?, times: row.try_get(at + 12)? };
     Ok(AgentHead {
         agent: get(row, at)?,
         name: get(row, at + 1)?,
@@ -97,17 +110,26 @@ pub(crate) fn head(row: &PgRow, at: usize) -> Result<AgentHead, Failure> {
         enrolled_at: get(row, at + 3)?,
         tags: get::<Json<_>>(row, at + 4)?.0,
         host: get::<Json<_>>(row, at + 5)?.0,
-        last_contact_at: get(row, at + 6)?,
-        last_report: get::<Option<Json<_>>>(row, at + 7)?.map(|json| json.0),
-        scopes: get::<Json<_>>(row, at + 8)?.0,
-        events: get(row, at + 9)?,
-        batches: get(row, at + 10)?,
-        pruned: Pruned { batches: get(row, at + 11)?, events: get(row, at + 12)?, day: get(row, at + 13)? },
+        events: count(row, at + 6)?,
+        batches: count(row, at + 7)?,
+        pruned: Pruned { batches: count(row, at + 8)?, events: count(row, at + 9)?, day: get(row, at + 10)? },
+        scopes: scopes.read(last_report.map(|report| report.received_at))?,
+        last_contact_at: get(row, at + 13)?,
+        last_report,
     })
 }
 
-/// From `at`: the columns of a candidate, in the order of its table.
-fn candidate(row: &PgRow, at: usize) -> Result<Candidate, Failure> {
+/// How many columns `head_columns!` names.
+pub(crate) const HEAD_COLUMNS: usize = 18;
+
+/// Four columns from `at`: when an agent's newest report was received, its number, id and digest.
+fn last_report(row: &PgRow, at: usize) -> Result<Option<LastReport>, Failure> {
+    let Some(received_at) = get(row, at)? else { return Ok(None) };
+    Ok(Some(LastReport { received_at, sequence: get(row, at + 1)?, report_id: get(row, at + 2)?, digest: get(row, at + 3)? }))
+}
+
+/// The columns of `candidate_columns!` from `at`.
+pub(crate) fn candidate(row: &PgRow, at: usize) -> Result<Candidate, Failure> {
     let ids = |index| get::<Option<Json<Vec<Text>>>>(row, index).map(|ids| ids.map_or_else(Vec::new, |json| json.0));
     Ok(Candidate {
         version: get(row, at)?,
@@ -139,7 +161,7 @@ pub(crate) fn state(row: &PgRow, at: usize) -> Result<PackageState, Failure> {
         .map_err(|error| Failure::corrupt(format!("the detail of the state of {package}: {error}")))?;
     Ok(PackageState {
         package,
-        revision: get(row, at + 3)?,
+        revision: count(row, at + 3)?,
         discovered_at: get(row, at + 4)?,
         changed_at: get(row, at + 5)?,
         standing,
@@ -155,19 +177,19 @@ pub(crate) fn update(row: &PgRow) -> Result<UpdateRow, Failure> {
 
 /// An event with its place in the log.
 pub(crate) fn event(row: &PgRow, agent: AgentId) -> Result<RecordedEvent, Failure> {
-    let (batch, index): (BatchId, u32) = (get(row, 7)?, get(row, 2)?);
+    let (batch, index): (BatchId, u32) = (get(row, 7)?, get::<u16>(row, 2)?.into());
     let source = source(row, 9)?;
     let chosen: Option<EventId> = get(row, 6)?;
     let id = match (chosen, source) {
         (Some(id), _) => id,
-        (None, Source::Report { report_id }) => EventId::of_report(agent, report_id, u64::from(get::<u32>(row, 12)?) + u64::from(index)),
+        (None, Source::Report { report_id }) => EventId::of_report(agent, report_id, count(row, 12)? + u64::from(index)),
         (None, Source::Decision) => EventId::of_batch(agent, batch, index),
         (None, Source::Submitted) => return Err(Failure::corrupt(format!("event {index} of submitted batch {batch} has no id"))),
     };
     Ok(RecordedEvent {
         event: Event { id, package: package_key(row, 13)?, kind: event_kind(row)?, observed_at: get(row, 4)? },
-        sequence: get(row, 0)?,
-        revision: get(row, 1)?,
+        sequence: count(row, 0)?,
+        revision: count(row, 1)?,
         batch,
         index,
         actor: get::<Json<_>>(row, 8)?.0,
@@ -212,12 +234,12 @@ pub(crate) fn batch(row: &PgRow, at: usize, agent: AgentId) -> Result<BatchRecor
         actor: get::<Json<_>>(row, at + 1)?.0,
         source: source(row, at + 2)?,
         digest: get(row, at + 4)?,
-        first_sequence: get(row, at + 12)?,
+        first_sequence: count(row, at + 12)?,
         first_ordinal: get(row, at + 13)?,
         receipt: Receipt {
             agent,
             batch: get(row, at)?,
-            number: get(row, at + 5)?,
+            number: count(row, at + 5)?,
             received_at: get(row, at + 6)?,
             submitted: get(row, at + 7)?,
             accepted: get(row, at + 8)?,
@@ -228,13 +250,16 @@ pub(crate) fn batch(row: &PgRow, at: usize, agent: AgentId) -> Result<BatchRecor
     })
 }
 
-/// The columns of `report_columns!`.
-pub(crate) fn report(row: &PgRow) -> Result<StoredReport, Failure> {
+/// How many columns `report_columns!` names.
+pub(crate) const REPORT_COLUMNS: usize = 5;
+
+/// The columns of `report_columns!` from `at`.
+pub(crate) fn report(row: &PgRow, at: usize) -> Result<StoredReport, Failure> {
     Ok(StoredReport {
-        report_id: get(row, 0)?,
-        digest: get(row, 1)?,
-        sequence: get(row, 2)?,
-        received_at: get(row, 3)?,
-        answer: get::<Json<_>>(row, 4)?.0,
+        report_id: get(row, at)?,
+        digest: get(row, at + 1)?,
+        sequence: get(row, at + 2)?,
+        received_at: get(row, at + 3)?,
+        answer: get::<Json<_>>(row, at + 4)?.0,
     })
 }

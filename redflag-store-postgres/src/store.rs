@@ -2,15 +2,15 @@
 
 use crate::{
     agents,
-    catalog::Catalog,
+    catalog::{Absent, Catalog},
     error::Failure,
     lists,
-    load::load,
+    load::{Found, load},
     log,
     options::{Options, Pooling},
     persist::persist,
     records, schema,
-    transaction::Transactions,
+    transaction::{Transaction, Transactions},
 };
 use async_trait::async_trait;
 use redflag_core::{
@@ -28,7 +28,7 @@ use redflag_core::{
     report::StoredReport,
     state::{PackageState, VersionChange},
     store::{BatchStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
-    work::{Answer, Changes, UnitOfWork},
+    work::{Answer, Changes, Decided, Needs, UnitOfWork},
 };
 use sqlx::{PgPool, postgres::PgConnectOptions, postgres::PgPoolOptions};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ const STATEMENTS_KEPT: usize = 200;
 /// A fleet in one schema of a PostgreSQL database. Cloning is cheap and shares the connections.
 ///
 /// Every method must be called within a tokio runtime and may be cancelled by dropping its future: the transaction is rolled
-/// back, unless its commit was already sent. Any number of stores, in any number of processes, can serve one fleet.
+/// back, unless its commit was already sent, and its connection closed. Any number of stores, in any number of processes, can serve one fleet.
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     inner: Arc<Inner>,
@@ -56,13 +56,10 @@ struct Inner {
     guarantees: Guarantees,
 }
 
-/// How one try of a unit of work ended.
-enum Attempt {
-    Done(Answer),
-    /// Rolled back: rows of catalogs must be created first.
-    Lacks(crate::catalog::Absent),
-    /// Rolled back: the agent that was not there is there now.
-    Overtaken,
+/// A unit of work decided from what was found.
+struct Decision {
+    found: Found,
+    decided: Decided,
 }
 
 impl PostgresStore {
@@ -101,27 +98,52 @@ impl PostgresStore {
         self.inner.pool.close().await;
     }
 
-    async fn attempt(&self, work: &UnitOfWork, mode: Mode) -> Result<Attempt, Failure> {
+    /// Tries a unit of work. `before` is what an earlier try decided; it holds while the agent's head is the one it was decided
+    /// from, because whatever changes an agent changes its head.
+    ///
+    /// Answers what was decided, and what must be created in the catalogs before it can be written, if anything must; nothing was
+    /// written then.
+    async fn attempt(&self, work: &UnitOfWork, mode: Mode, before: Option<Decision>) -> Result<(Decision, Option<Absent>), Failure> {
         let Inner { transactions, catalog, .. } = &*self.inner;
-        let mut transaction = transactions.write().await?;
-        let (agent_ref, loaded) = load(&mut transaction, &work.needs()).await?;
-        let decided = work.decide(&loaded).map_err(StoreError::from)?;
-        if decided.changes != Changes::default() {
-            let refs = match catalog.refs(&mut transaction, &decided.changes).await? {
-                Ok(refs) => refs,
-                Err(absent) => {
-                    transaction.rolled_back().await?;
-                    return Ok(Attempt::Lacks(absent));
-                }
-            };
-            if !persist(&mut transaction, agent_ref, &loaded, &decided.changes, &refs).await? {
-                transaction.rolled_back().await?;
-                return Ok(Attempt::Overtaken);
+        let needs = work.needs();
+        let mut transaction = transactions.write_agent(needs.agent).await?;
+        match decide_and_write(&mut transaction, catalog, work, &needs, before).await {
+            Ok((decision, None)) => {
+                transaction.end(mode).await?;
+                Ok((decision, None))
             }
+            Ok(lacking) => {
+                transaction.rolled_back().await?;
+                Ok(lacking)
+            }
+            Err(failure) => Err(transaction.failed(failure).await),
         }
-        transaction.end(mode).await?;
-        Ok(Attempt::Done(decided.answer))
     }
+}
+
+async fn decide_and_write(
+    transaction: &mut Transaction,
+    catalog: &Catalog,
+    work: &UnitOfWork,
+    needs: &Needs,
+    before: Option<Decision>,
+) -> Result<(Decision, Option<Absent>), Failure> {
+    let decision = match before {
+        Some(before) if before.found.still_holds(transaction, needs.agent).await? => before,
+        _ => {
+            let found = load(transaction, catalog, needs).await?;
+            let decided = work.decide(&found.loaded).map_err(StoreError::from)?;
+            Decision { found, decided }
+        }
+    };
+    if decision.decided.changes == Changes::default() {
+        return Ok((decision, None));
+    }
+    match catalog.refs(transaction, &decision.decided.changes).await? {
+        Ok(refs) => persist(transaction, &decision.found, &decision.decided.changes, &refs).await?,
+        Err(absent) => return Ok((decision, Some(absent))),
+    }
+    Ok((decision, None))
 }
 
 /// Reads one moment of the database: `read!(self, |transaction| ...)`.
@@ -129,9 +151,13 @@ macro_rules! read {
     ($store:expr, |$transaction:ident| $read:expr) => {{
         let mut transaction = $store.inner.transactions.read().await?;
         let $transaction = &mut transaction;
-        let answer = $read.await?;
-        transaction.done().await?;
-        Ok(answer)
+        match $read.await {
+            Ok(answer) => {
+                transaction.done().await?;
+                Ok(answer)
+            }
+            Err(failure) => Err(transaction.failed(failure).await.into()),
+        }
     }};
 }
 
@@ -143,11 +169,14 @@ fn not_yet() -> StoreError {
 #[async_trait]
 impl BatchStore for PostgresStore {
     async fn run(&self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
+        let mut before = None;
         for _ in 0..ATTEMPTS_MAX {
-            match self.attempt(work, mode).await {
-                Ok(Attempt::Done(answer)) => return Ok(answer),
-                Ok(Attempt::Lacks(absent)) => absent.create(&self.inner.transactions).await?,
-                Ok(Attempt::Overtaken) => {}
+            match self.attempt(work, mode, before.take()).await {
+                Ok((decision, None)) => return Ok(decision.decided.answer),
+                Ok((decision, Some(absent))) => {
+                    absent.create(&self.inner.transactions).await?;
+                    before = Some(decision);
+                }
                 Err(failure) if failure.is_conflict() => {}
                 Err(failure) => return Err(failure.into()),
             }

@@ -71,7 +71,20 @@ pub(crate) fn code(code: u8) -> i16 {
     code.into()
 }
 
-/// A count or number as its column holds it.
+/// Reads a value out of a column of an array.
+pub(crate) fn read<'r, T: Stored>(column: T::Column<'r>) -> Result<T, Failure>
+where
+    T::Column<'r>: Copy,
+{
+    T::read(column).ok_or_else(|| Failure::corrupt(format!("an array holds {column:?}, not {}", std::any::type_name::<T>())))
+}
+
+/// Reads a count or number of an agent's stream from column `index`.
+pub(crate) fn count(row: &PgRow, index: usize) -> Result<u64, Failure> {
+    get::<u32>(row, index).map(u64::from)
+}
+
+/// A number that callers choose as its column holds it.
 ///
 /// # Errors
 /// Above 2^63 - 1, which PostgreSQL cannot keep.
@@ -79,12 +92,21 @@ pub(crate) fn bigint(number: u64) -> Result<i64, Failure> {
     i64::try_from(number).map_err(|_| Failure::refused(format!("{number} is above 2^63 - 1")))
 }
 
-/// An index or count of a batch as its column holds it.
+/// A count or number of an agent's stream as its column holds it.
 ///
 /// # Errors
-/// Above 2^31 - 1, which no limit of core allows.
-pub(crate) fn integer(number: u32) -> Result<i32, Failure> {
+/// Above 2^31 - 1: a stream ends there.
+pub(crate) fn integer(number: impl Into<u64>) -> Result<i32, Failure> {
+    let number = number.into();
     i32::try_from(number).map_err(|_| Failure::refused(format!("{number} is above 2^31 - 1")))
+}
+
+/// An index in a batch as its column holds it.
+///
+/// # Errors
+/// Above 2^15 - 1, which no limit of core allows.
+pub(crate) fn smallint(number: u32) -> Result<i16, Failure> {
+    i16::try_from(number).map_err(|_| Failure::refused(format!("{number} is above 2^15 - 1")))
 }
 
 impl<T: Stored> Stored for Option<T> {
@@ -112,6 +134,7 @@ macro_rules! stored {
 
 stored! {
     i32 as i32: |column| Some(column);
+    u16 as i16: |column| column.try_into().ok();
     u32 as i32: |column| column.try_into().ok();
     u64 as i64: |column| column.try_into().ok();
     u8 as i16: |column| column.try_into().ok();

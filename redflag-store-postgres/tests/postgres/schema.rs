@@ -85,7 +85,7 @@ async fn fleets_in_one_database_share_nothing() {
 #[tokio::test]
 async fn the_schema_knows_exactly_the_words_of_core() {
     let (_server, _options, mut connection) = migrated().await;
-    let state = |columns: &str| format!("INSERT INTO current_package_state SELECT 1, $ + 10, 1, NULL, NULL, {columns}, 1, 0, 0, NULL");
+    let state = |columns: &str| format!("INSERT INTO current_package_state SELECT 1, $ + 10, 0, 0, 1, 1, 1, {columns}");
     let counter = |columns: &str| format!("INSERT INTO update_counters SELECT 1, 'm' || ($), {columns}, 1");
     for (words, insert) in [
         (Status::ALL.len(), state("$, 0, 0").replace("SELECT 1", "SELECT 101")),
@@ -94,8 +94,8 @@ async fn the_schema_knows_exactly_the_words_of_core() {
         (Status::ALL.len(), counter("$, 0, false, 0")),
         (Severity::ALL.len(), counter("9, $, false, 0")),
         (AvailabilityKind::ALL.len(), counter("8, 0, false, $")),
-        (EventWord::ALL.len(), "INSERT INTO update_events SELECT 1, $ + 10, 1, 1, 1, 1, $, NULL, NULL, NULL, NULL, NULL, '{}'".to_owned()),
-        (AvailabilityKind::ALL.len(), "INSERT INTO update_events SELECT 2, $ + 10, 1, 1, 1, 1, 0, $, 1".to_owned()),
+        (EventWord::ALL.len(), "INSERT INTO update_events SELECT 1, $ + 10, NULL, 1, 1, NULL, 1, 1, $, NULL, NULL, NULL, NULL, '{}'".to_owned()),
+        (AvailabilityKind::ALL.len(), "INSERT INTO update_events SELECT 2, $ + 10, NULL, 1, 1, NULL, 1, 1, 0, $, 1".to_owned()),
         (VersionOutcome::ALL.len(), "INSERT INTO update_version_history SELECT 1, 1, $ + 10, NULL, '1', $, NULL, NULL, 0".to_owned()),
         (
             Severity::ALL.len(),
@@ -118,7 +118,7 @@ async fn the_log_is_append_only() {
     let (_server, _options, mut connection) = migrated().await;
     connection
         .execute(
-            "INSERT INTO update_events SELECT 1, 1, 1, 1, 1, 1, 2, NULL, NULL, NULL, NULL, NULL, '{}';
+            "INSERT INTO update_events SELECT 1, 1, NULL, 1, 1, NULL, 1, 1, 2, NULL, NULL, NULL, NULL, '{}';
              INSERT INTO update_batches SELECT 1, 1, gen_random_uuid(), '{}', 1, NULL, decode(repeat('00', 32), 'hex'), 0, 1, 0, 1, 1, 0, 0;
              INSERT INTO update_version_history SELECT 1, 1, 1, NULL, '2', 0, NULL, NULL, 0;
              INSERT INTO rejections SELECT 1, 1, 0, 'malformed', 'f', 'm', NULL, NULL, NULL, '';

@@ -1,13 +1,13 @@
 //! Following the feed: a host reports three times, and a reader prints every batch as soon as it is committed.
 #![expect(clippy::print_stdout, reason = "an example that shows what it reads")]
 
-use redflag_core::{Fleet, MemoryStore, agent::Enrolment, feed::FeedPosition, names::Text, time::Timestamp, wire::read_report};
+use redflag_core::{Fleet, agent::Enrolment, feed::FeedPosition, names::Text, time::Timestamp, wire::read_report};
+use redflag_store_sqlite::SqliteStore;
 use serde_json::json;
-use std::time::Duration;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let fleet = Fleet::new(MemoryStore::new());
+    let fleet = Fleet::new(SqliteStore::in_memory()?);
     tokio::try_join!(report(&fleet), follow(&fleet)).map(|_| ())
 }
 
@@ -27,7 +27,7 @@ async fn follow(fleet: &Fleet) -> anyhow::Result<()> {
 async fn report(fleet: &Fleet) -> anyhow::Result<()> {
     let (agent, now): (_, Timestamp) = ("0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse()?, "2026-11-23T12:00:00Z".parse()?);
     fleet.enrol(Enrolment { agent, name: Text::parse("web-1")?, public_key: [7; 32], tags: vec![], enrolled_at: now }).await?;
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    let mut seconds = tokio::time::interval(std::time::Duration::from_secs(1));
     for (sequence, packages) in [(1, vec!["bash", "curl"]), (2, vec!["bash", "curl", "openssl"]), (3, vec!["openssl"])] {
         seconds.tick().await;
         let offers: Vec<_> = packages.iter().map(|name| json!({ "package_name": name, "available_version": "2.0-1" })).collect();

@@ -7,7 +7,7 @@
 use crate::{
     documents::{find, put, read},
     error::Failure,
-    tables::{self, BATCHES, FEED},
+    tables::{self, BATCHES, FEED, Json},
 };
 use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 use redflag_core::{
@@ -15,6 +15,7 @@ use redflag_core::{
     feed::{FeedEntry, FeedPosition, Tombstone},
     ids::AgentId,
 };
+use std::ops::Bound;
 
 /// What stands for a batch in the feed.
 pub(crate) fn tombstone(record: &BatchRecord) -> Tombstone {
@@ -32,14 +33,14 @@ pub(crate) fn newest(transaction: &ReadTransaction) -> Result<FeedPosition, Fail
     Ok(FeedPosition(last(&transaction.open_table(FEED)?)?))
 }
 
-fn last(feed: &impl ReadableTable<u64, tables::Json>) -> Result<u64, Failure> {
+fn last(feed: &impl ReadableTable<u64, Json>) -> Result<u64, Failure> {
     Ok(feed.last()?.map_or(0, |(position, _)| position.value()))
 }
 
 pub(crate) fn entries(transaction: &ReadTransaction, after: FeedPosition, limit: u32) -> Result<Vec<FeedEntry>, Failure> {
     let (feed, batches) = (transaction.open_table(FEED)?, transaction.open_table(BATCHES)?);
     let mut entries = Vec::new();
-    for entry in feed.range(tables::after(after.0))?.take(limit as usize) {
+    for entry in feed.range((Bound::Excluded(after.0), Bound::Unbounded))?.take(limit as usize) {
         let (position, document) = entry?;
         let (agent, Tombstone { number, digest }) = read(document.value())?;
         let record = find(&batches, (tables::agent(agent), number))?;

@@ -1,7 +1,8 @@
 //! What is stored under which key: the whole layout of the file.
 //!
-//! Keys begin with the agent, because every unit of work is about one agent, and are tuples that sort the way they are read. The
-//! value holds everything, also what the key repeats, so that keys only ever find things and are never parsed.
+//! Keys begin with the agent, because every unit of work is about one agent (what the whole fleet shares, its feed and its records, has
+//! keys of its own), and are tuples that sort the way they are read. The value holds everything, also what the key repeats, so that
+//! keys only ever find things and are never parsed.
 
 use redb::TableDefinition;
 use redflag_core::{
@@ -9,7 +10,7 @@ use redflag_core::{
     ids::{AgentId, BatchId, EventId, ReportId, UpdateId},
     names::{Arch, Manager, PackageKey},
 };
-use std::ops::{Bound, RangeInclusive};
+use std::ops::RangeInclusive;
 
 /// One of core's values as JSON (see [`crate::documents`]).
 pub(crate) type Json = &'static [u8];
@@ -130,11 +131,6 @@ pub(crate) fn packages_of_manager(of: AgentId, manager: &Manager) -> RangeInclus
 /// All numbers under `key`: sequences, revisions, or numbers of batches and reports.
 pub(crate) const fn numbered<K: Copy>(key: K) -> RangeInclusive<(K, u64)> {
     (key, 0)..=(key, u64::MAX)
-}
-
-/// All numbers above `number`.
-pub(crate) const fn after(number: u64) -> (Bound<u64>, Bound<u64>) {
-    (Bound::Excluded(number), Bound::Unbounded)
 }
 
 /// All ids of an agent.

@@ -10,6 +10,7 @@ use redflag_core::{
         generate::{Rng, agent, at, batch_id, discovered, enrolment, event_id, offers},
     },
     event::Actor,
+    feed::FeedPosition,
     store::{EventStore as _, StateStore as _},
 };
 use redflag_example_backend::RedbStore;
@@ -43,7 +44,12 @@ async fn acknowledged_batches_survive_kill_9() {
         assert!((acknowledged..=acknowledged + 1).contains(&head.batches), "{acknowledged} acknowledged, {} stored", head.batches);
         let log = store.replay(agent(0), 0, u32::MAX).await.unwrap();
         assert_eq!((log.len() as u64, head.events), (head.batches * EVENTS, head.batches * EVENTS), "no batch is torn");
-        Lab::over(Arc::new(store)).counts_agree().await.unwrap();
+        let feed = store.feed(FeedPosition::START, u32::MAX).await.unwrap();
+        let positions: Vec<_> = feed.iter().map(|entry| (entry.position.0, entry.number)).collect();
+        assert_eq!(positions, (1..=head.batches).map(|number| (number, number)).collect::<Vec<_>>(), "the feed has every batch once");
+        let lab = Lab::over(Arc::new(store));
+        lab.counts_agree().await.unwrap();
+        assert_eq!(lab.fleet.check(agent(0)).await.unwrap(), [], "everything follows from the log");
     }
 }
 

@@ -27,9 +27,8 @@ pub(super) async fn whole_feed(store: &dyn Store, limit: u32) -> Result<Vec<Feed
         let after = entries.last().map_or(FeedPosition::START, |entry| entry.position);
         let more = store.feed(after, limit).await?;
         ensure!(more.len() <= limit as usize, "{} entries where at most {limit} were asked for", more.len());
-        if more.is_empty() {
-            return Ok(entries);
-        }
+        let Some(first) = more.first() else { return Ok(entries) };
+        ensure_eq!(first.position, FeedPosition(after.0 + 1), "the first position after {after}");
         entries.extend(more);
     }
 }

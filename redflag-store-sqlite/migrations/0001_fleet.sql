@@ -254,13 +254,21 @@ CREATE TABLE bases (
 
 -- ---------------------------------------------------------------- the trend
 
--- By how much open updates grew on a day; what adds up to nothing may stay.
+-- By how much open updates of an agent grew on a day; what adds up to nothing may stay.
 CREATE TABLE open_changes (
     agent_ref  INTEGER NOT NULL,
     day        INTEGER NOT NULL, -- days since 1970-01-01, UTC
     severity   INTEGER NOT NULL CHECK (severity BETWEEN 0 AND 4),
     difference INTEGER NOT NULL,
     PRIMARY KEY (agent_ref, day, severity)
+) STRICT, WITHOUT ROWID;
+
+-- The same of the whole fleet. With one writer, no row is one that writers wait for.
+CREATE TABLE open_changes_of_fleet (
+    day        INTEGER NOT NULL,
+    severity   INTEGER NOT NULL CHECK (severity BETWEEN 0 AND 4),
+    difference INTEGER NOT NULL,
+    PRIMARY KEY (day, severity)
 ) STRICT, WITHOUT ROWID;
 
 -- ---------------------------------------------------------------- append-only (clause D1)

@@ -16,10 +16,6 @@ use redflag_core::{
     ids::AgentId,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::time::Duration;
-
-/// How often whoever waits for the feed looks whether another process wrote the file; what this process writes wakes at once.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Puts batches of these numbers, which ascend, at the end of the feed; answers whether there were any.
 pub(crate) fn append(connection: &Connection, agent_ref: i64, numbers: impl Iterator<Item = u64>) -> Result<bool, Failure> {

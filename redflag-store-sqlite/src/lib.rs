@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agents;
+mod backup;
 mod catalog;
 mod derived;
 mod error;
@@ -26,4 +27,5 @@ mod transaction;
 mod trend;
 mod writer;
 
+pub use backup::BackupProgress;
 pub use store::{Options, SqliteStore, Synchronous};

@@ -3,7 +3,7 @@
 //! A pass marks its agent in the table `maintenance`, for which the triggers of the append-only tables look, and takes the mark away
 //! when it is done, all in the transaction of its unit of work. Foreign keys refuse to commit a transaction that leaves a mark.
 
-use crate::error::Failure;
+use crate::{error::Failure, trend};
 use redflag_core::{agent::Pruned, time::Timestamp};
 use rusqlite::{Connection, Params, params};
 
@@ -25,12 +25,11 @@ const REMOVED: &[&str] = &[
     "DELETE FROM agents WHERE agent_ref = ?1",
 ];
 
-/// Every table of what follows from the log.
+/// Every table of what follows from the log, but for the trend.
 const DERIVED: &[&str] = &[
     "DELETE FROM current_package_state WHERE agent_ref = ?1",
     "DELETE FROM update_version_history WHERE agent_ref = ?1",
     "DELETE FROM update_counters WHERE agent_ref = ?1",
-    "DELETE FROM open_changes WHERE agent_ref = ?1",
 ];
 
 /// Takes everything of the agent but its feed entries, within a pass.
@@ -41,6 +40,7 @@ pub(crate) fn remove(connection: &Connection, agent_ref: i64) -> Result<(), Fail
 
 /// Takes what follows from the agent's log, within a pass.
 pub(crate) fn clear_derived(connection: &Connection, agent_ref: i64) -> Result<(), Failure> {
+    trend::clear(connection, agent_ref)?;
     DERIVED.iter().try_for_each(|delete| run(connection, delete, [agent_ref]))
 }
 

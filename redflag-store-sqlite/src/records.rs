@@ -46,16 +46,23 @@ pub(crate) fn delete(connection: &Connection, namespace: &str, key: &str, revisi
     Ok(delete.execute(params![namespace, key, revision])? == 1)
 }
 
-pub(crate) const NEXT_NAMESPACE: &str = "SELECT MIN(namespace) FROM records WHERE ?1 IS NULL OR namespace > ?1";
+pub(crate) const FIRST_NAMESPACE: &str = "SELECT MIN(namespace) FROM records";
+pub(crate) const NEXT_NAMESPACE: &str = "SELECT MIN(namespace) FROM records WHERE namespace > ?1";
 
 /// Up to `limit` namespaces after `after`; each is found by its key, however many records it has.
 pub(crate) fn namespaces(connection: &Connection, after: Option<String>, limit: u32) -> Result<Vec<String>, Failure> {
     let mut select = connection.prepare_cached(NEXT_NAMESPACE)?;
-    let (mut namespaces, mut after) = (Vec::new(), after);
-    for _ in 0..limit {
-        after = select.query_one([after], |row| Ok(get(row, 0)))??;
-        let Some(next) = &after else { break };
-        namespaces.push(next.clone());
+    let mut following = |namespace: &str| select.query_one([namespace], |row| Ok(get(row, 0)))?;
+    let mut next: Option<String> = match after {
+        None => connection.prepare_cached(FIRST_NAMESPACE)?.query_one([], |row| Ok(get(row, 0)))??,
+        Some(after) => following(&after)?,
+    };
+    let mut namespaces = Vec::new();
+    while namespaces.len() < limit as usize
+        && let Some(namespace) = next
+    {
+        next = following(&namespace)?;
+        namespaces.push(namespace);
     }
     Ok(namespaces)
 }

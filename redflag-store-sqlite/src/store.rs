@@ -1,7 +1,7 @@
 //! The store: one file, one writer, a few readers, and the four ports over them.
 
 use crate::{
-    agents, derived,
+    BackupProgress, agents, backup, derived,
     error::Failure,
     feed, lists, log, pivot,
     readers::Readers,
@@ -42,11 +42,18 @@ pub struct Options {
     pub readers: u32,
     /// How long to wait for another process that writes the same file before answering that the database is not available.
     pub busy_timeout: Duration,
+    /// How often whoever waits for the feed to grow looks whether another process wrote the file; what this store writes wakes at once.
+    pub feed_poll_interval: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { synchronous: Synchronous::Full, readers: 4, busy_timeout: Duration::from_secs(5) }
+        Self {
+            synchronous: Synchronous::Full,
+            readers: 4,
+            busy_timeout: Duration::from_secs(5),
+            feed_poll_interval: Duration::from_secs(1),
+        }
     }
 }
 
@@ -61,7 +68,7 @@ pub enum Synchronous {
 
 /// A fleet in one SQLite file. Cloning is cheap and shares the connections.
 ///
-/// Every method must be called within a tokio runtime and may be cancelled by dropping its future: what had not begun is not
+/// Every method must be called within a tokio runtime that has its timer and may be cancelled by dropping its future: what had not begun is not
 /// run, what had begun runs to its end unobserved. Dropping the last clone waits for the unit of work under way and closes the
 /// file.
 #[derive(Clone, Debug)]
@@ -77,6 +84,7 @@ struct Inner {
     tallies: Arc<Tallies>,
     /// Changes with every commit of this process after which the feed goes on.
     feed_grew: watch::Receiver<()>,
+    feed_poll_interval: Duration,
     guarantees: Guarantees,
 }
 
@@ -89,7 +97,7 @@ impl SqliteStore {
     /// When the file cannot be opened, is no database of RedFlag, has a newer schema, or a setting that durability needs cannot
     /// be made.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StoreError> {
-        let Options { synchronous, readers, busy_timeout } = options;
+        let Options { synchronous, readers, busy_timeout, feed_poll_interval } = options;
         create_private(path.as_ref())?;
         let mut writer = Connection::open(&path).map_err(Failure::from)?;
         schema::configure(&writer, Place::File, synchronous, busy_timeout)?;
@@ -105,7 +113,7 @@ impl SqliteStore {
             Synchronous::Full => Durability::Power,
             Synchronous::Normal => Durability::Process,
         };
-        Self::start(writer, Some(Readers::new(readers)), durable_on_ack)
+        Self::start(writer, Some(Readers::new(readers)), durable_on_ack, feed_poll_interval)
     }
 
     /// A fleet in memory, for tests: nothing survives its end.
@@ -114,18 +122,38 @@ impl SqliteStore {
     /// When SQLite cannot get the memory it needs.
     pub fn in_memory() -> Result<Self, StoreError> {
         let mut writer = Connection::open_in_memory().map_err(Failure::from)?;
-        let Options { synchronous, busy_timeout, .. } = Options::default();
+        let Options { synchronous, busy_timeout, feed_poll_interval, readers: _ } = Options::default();
         schema::configure(&writer, Place::Memory, synchronous, busy_timeout)?;
         schema::migrate(&mut writer)?;
-        Self::start(writer, None, Durability::None)
+        Self::start(writer, None, Durability::None, feed_poll_interval)
     }
 
-    fn start(writer: Connection, readers: Option<Readers>, durable_on_ack: Durability) -> Result<Self, StoreError> {
+    fn start(
+        writer: Connection,
+        readers: Option<Readers>,
+        durable_on_ack: Durability,
+        feed_poll_interval: Duration,
+    ) -> Result<Self, StoreError> {
         let tallies = Arc::new(Tallies::default());
         let (rings, feed_grew) = watch::channel(());
         let writer = WriterThread::start(writer, Arc::clone(&tallies), rings)?;
-        let inner = Inner { readers, writer, tallies, feed_grew, guarantees: Guarantees { durable_on_ack } };
+        let inner = Inner { readers, writer, tallies, feed_grew, feed_poll_interval, guarantees: Guarantees { durable_on_ack } };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Copies the fleet, as it is at one moment, to a new file of mode 0600, which [`SqliteStore::open`] opens like any other; calls
+    /// `progress` after every 4 MiB. Nothing waits meanwhile but for one of the readers, which the copy takes as long as it lasts (a
+    /// fleet in memory has no other: there everything waits). What is written meanwhile is not in the copy, and the write-ahead log
+    /// grows by it.
+    ///
+    /// When the call returns, the copy is on the disk. A copy that fails or panics leaves no file. Dropping the future does not
+    /// stop it.
+    ///
+    /// # Errors
+    /// When there is a file at `path` already, which stays as it is, it cannot be written, or the fleet cannot be read.
+    pub async fn backup_to(&self, path: impl AsRef<Path>, progress: impl FnMut(BackupProgress) + Send + 'static) -> Result<(), StoreError> {
+        let path = path.as_ref().to_owned();
+        self.read(move |connection| backup::copy(connection, &path, progress)).await
     }
 
     /// Runs `work` on one moment of the database.
@@ -255,7 +283,7 @@ impl StateStore for SqliteStore {
         let query = query.clone();
         match query.filter.agent {
             Some(_) => self.read(move |connection| pivot::page_of_agent(connection, &query)).await,
-            None => self.read_tallied(move |_, tally| Ok(query.cut(tally.packages(&query.filter)))).await,
+            None => self.read_tallied(move |_, tally| Ok(tally.packages(&query))).await,
         }
     }
 
@@ -314,7 +342,7 @@ impl EventStore for SqliteStore {
             if newest > after {
                 return Ok(newest);
             }
-            match timeout(feed::LOOK_EVERY, grew.changed()).await {
+            match timeout(self.inner.feed_poll_interval, grew.changed()).await {
                 Ok(Ok(())) | Err(_) => {}
                 Ok(Err(ended)) => return Err(StoreError::caused(StoreErrorKind::Unavailable, ended)),
             }
@@ -361,6 +389,9 @@ mod tests {
     use redflag_core::{
         Fleet,
         conformance::generate::{Rng, agent, at, checked, enrolment, offers, report_id, report_of, scope_of},
+        event::Actor,
+        query::StatusFilter,
+        rebuild::Rebuild,
         store::StoreErrorKind,
         work::{RecordReport, Withheld},
     };
@@ -423,6 +454,38 @@ mod tests {
             let row = store.update(&UpdateId { agent: agent(0), package: package.clone() }).await.unwrap();
             assert_eq!(row.map(|row| (row.state.package, row.state.offer)), Some((package, offer)));
         }
+    }
+
+    /// Counting all states anew takes seconds in a large fleet, while reports wait.
+    #[tokio::test]
+    async fn removal_and_rebuild_keep_the_counts_in_memory_and_right() {
+        let store = SqliteStore::in_memory().unwrap();
+        let fleet = Fleet::new(store.clone());
+        for host in 0..3 {
+            fleet.enrol(enrolment(host)).await.unwrap();
+            let offers = checked("apt", &offers(&mut Rng::new(1), "apt", 20 + host as usize));
+            let report = report_of(report_id(1), 1, vec![scope_of("apt", at(1), &offers, &[])]);
+            fleet.record_report(agent(host), report, at(1)).await.unwrap();
+        }
+        let any = UpdateFilter { status: StatusFilter::Any, ..UpdateFilter::default() };
+        let right = async |change: &str| {
+            let generation = store.change(tally::generation).await.unwrap();
+            assert!(store.inner.tallies.of(generation).is_some(), "counts are kept when {change}");
+            let kept = store.stats(&any).await.unwrap();
+            store.inner.tallies.forget();
+            assert_eq!(kept, store.stats(&any).await.unwrap(), "counts when {change}, against a recount");
+            kept.total
+        };
+        store.stats(&any).await.unwrap();
+        let mut derived = store.derived(agent(1)).await.unwrap().unwrap();
+        derived.states.truncate(5);
+        let rebuild = UnitOfWork::Rebuild(Rebuild { agent: agent(1), derived });
+        store.run(&rebuild, Mode::Commit).await.unwrap();
+        assert_eq!(right("fewer states are put in place").await, 20 + 5 + 22);
+        fleet.rebuild(agent(1)).await.unwrap();
+        assert_eq!(right("an agent is rebuilt").await, 20 + 21 + 22);
+        fleet.remove_agent(agent(2), Actor::Agent, None, at(2)).await.unwrap();
+        assert_eq!(right("an agent is removed").await, 20 + 21);
     }
 
     #[tokio::test]

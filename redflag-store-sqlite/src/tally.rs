@@ -15,13 +15,13 @@ use redflag_core::{
     counters::CounterKey,
     ids::AgentId,
     names::{Manager, PackageKey},
-    query::{PackageRow, Position, Sort, SortKey, UpdateFilter, UpdateStats},
+    query::{PackagePage, PackageQuery, PackageRow, PackageSortKey, Position, Sort, SortKey, UpdateFilter, UpdateStats},
     state::PackageState,
     words::{AvailabilityKind, Severity, Status},
 };
 use rusqlite::Connection;
 use std::{
-    cmp::Ordering,
+    cmp::{Ordering, Reverse},
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -212,15 +212,15 @@ impl Entry {
             && filter.search.as_ref().is_none_or(|search| self.named.lower.contains(search.as_str()))
     }
 
-    /// The package with what of it passes; none when nothing does.
-    fn row(&self, filter: &UpdateFilter) -> Option<PackageRow> {
+    /// The package with what of it passes on so many hosts.
+    fn row(&self, hosts: u64, filter: &UpdateFilter) -> PackageRow {
         let passing = || self.counts.iter().filter(|(kind, _)| kind.passes(filter));
-        Some(PackageRow {
-            severity: passing().map(|(kind, _)| kind.severity).min()?,
-            hosts: passing().map(|(_, count)| count).sum(),
-            security: passing().filter(|(kind, _)| kind.security).map(|(_, count)| count).sum(),
+        PackageRow {
             package: self.named.package.clone(),
-        })
+            hosts,
+            severity: passing().map(|(kind, _)| kind.severity).min().unwrap_or(Severity::Unknown),
+            security: passing().filter(|(kind, _)| kind.security).map(|(_, count)| count).sum(),
+        }
     }
 
     /// How many states pass, of one severity where one is named.
@@ -333,9 +333,21 @@ impl Tally {
         Self { generation: self.generation, entries, places: Arc::clone(&self.places), agents: Arc::clone(&self.agents) }
     }
 
-    /// The packages of a list of the whole fleet, in list order, each with what of it passes.
-    pub(crate) fn packages(&self, filter: &UpdateFilter) -> Vec<PackageRow> {
-        self.entries.iter().filter(|entry| entry.matches(filter)).filter_map(|entry| entry.row(filter)).collect()
+    /// A page of the packages of the whole fleet. Entries stand in list order, so that their places say how packages are ordered,
+    /// and only those on the page are looked at closely.
+    pub(crate) fn packages(&self, query: &PackageQuery) -> PackagePage {
+        let PackageQuery { filter, sort, reverse, page, size } = query;
+        let matching = self.entries.iter().enumerate().filter(|(_, entry)| entry.matches(filter));
+        let counted = matching.map(|(place, entry)| (entry.count(filter, None), place));
+        let mut found: Vec<(u64, usize)> = counted.filter(|(hosts, _)| *hosts > 0).collect();
+        match sort {
+            PackageSortKey::Hosts => found.sort_unstable_by_key(|(hosts, place)| (Reverse(*hosts), *place)),
+            PackageSortKey::Name => {}
+        }
+        let total = found.len() as u64;
+        let skipped = usize::try_from(page.offset(*size)).unwrap_or(usize::MAX);
+        let on_page = directed(found, *reverse).into_iter().skip(skipped).take(size.get() as usize);
+        PackagePage { items: on_page.map(|(hosts, place)| self.entries[place].row(hosts, filter)).collect(), total }
     }
 
     /// The counts of a list of the whole fleet.

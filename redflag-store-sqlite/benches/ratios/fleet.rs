@@ -24,7 +24,7 @@ pub(crate) async fn fill(path: &Path, hosts: u32) {
     drop((fleet, reporting));
     let connection = Connection::open(path).expect("the file opens");
     connection.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF; BEGIN").expect("settings");
-    for copy in [BATCHES, EVENTS, STATES, HEAD] {
+    for copy in [BATCHES, FEED, EVENTS, STATES, HEAD] {
         let mut copy = connection.prepare(copy).expect("prepares");
         for reference in DISTRIBUTIONS + 1..=hosts {
             copy.execute(params![reference, 1 + (reference - 1) % DISTRIBUTIONS]).expect("copies");
@@ -36,11 +36,17 @@ pub(crate) async fn fill(path: &Path, hosts: u32) {
 
 const BATCHES: &str = "
     INSERT INTO update_batches
-    SELECT ?1, number, batch_id, actor, source, report_id, digest, received_at, first_ordinal, submitted, accepted, duplicate, rejected,
-        exceptions
+    SELECT ?1, number, batch_id, actor, source, report_id, digest, received_at, first_sequence, first_ordinal, submitted, accepted, duplicate,
+        rejected, exceptions
     FROM update_batches
     WHERE agent_ref = ?2
     ORDER BY number";
+
+const FEED: &str = "
+    INSERT INTO feed (first_position, agent_ref, first_number, batches)
+    SELECT (SELECT MAX(first_position + batches) FROM feed), ?1, 1, batches
+    FROM agents
+    WHERE agent_ref = ?2";
 
 const EVENTS: &str = "
     INSERT INTO update_events
@@ -77,4 +83,13 @@ const RECOUNT: &str = "
     SELECT s.agent_ref, p.manager, s.status, s.severity, s.security, s.availability, COUNT(*)
     FROM current_package_state AS s JOIN packages AS p USING (package_ref)
     GROUP BY 1, 2, 3, 4, 5, 6;
+    DELETE FROM open_changes;
+    INSERT INTO open_changes (agent_ref, day, severity, difference)
+    SELECT agent_ref, changed_at / 86400000000, severity, COUNT(*)
+    FROM current_package_state
+    WHERE status NOT IN (6, 9)
+    GROUP BY 1, 2, 3;
+    DELETE FROM open_changes_of_fleet;
+    INSERT INTO open_changes_of_fleet (day, severity, difference)
+    SELECT day, severity, SUM(difference) FROM open_changes GROUP BY 1, 2;
     UPDATE generation SET number = number + 1";

@@ -6,6 +6,7 @@ use crate::{
     cost::{Cost, Started, median, millis, percentile, ratio, resident_bytes},
     fleet,
     reports::{Hosts, first_report},
+    summaries,
     table::{Met, Row, print},
     workload::{EVENTS, UPDATES},
 };
@@ -54,6 +55,7 @@ pub(crate) async fn measure(directory: &Path, size: Size) -> Vec<Row> {
     let mut reads = Reads { store: store.clone(), size, rng: Rng::new(3) };
     rows.extend(reads.lists().await);
     rows.extend(reads.counts(&large).await);
+    rows.extend(summaries::measure(&store, size).await);
     let other = SqliteStore::open(&small, Options::default()).expect("the store opens");
     rows.extend(growth([(other, small_hosts), (store, size.hosts)], size).await);
     let memory = format!("{} MB", resident_bytes() / 1_000_000);
@@ -62,7 +64,7 @@ pub(crate) async fn measure(directory: &Path, size: Size) -> Vec<Row> {
 }
 
 /// At most one of them narrows a list that must be fast.
-fn plain_filters(hosts: u32) -> Vec<(&'static str, UpdateFilter)> {
+pub(crate) fn plain_filters(hosts: u32) -> Vec<(&'static str, UpdateFilter)> {
     let open = UpdateFilter::default();
     vec![
         ("status withdrawn", UpdateFilter { status: StatusFilter::Is(Status::Withdrawn), ..open.clone() }),
@@ -204,7 +206,7 @@ fn list_row(goal: String, times: &Times) -> Row {
     }
 }
 
-fn counts_row(goal: String, times: &[Duration], demand: f64) -> Row {
+pub(crate) fn counts_row(goal: String, times: &[Duration], demand: f64) -> Row {
     let of = |percent| millis(percentile(times.iter().copied(), percent));
     Row {
         goal,

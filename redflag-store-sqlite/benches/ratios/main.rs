@@ -24,6 +24,7 @@ mod fleet;
 mod lists;
 mod reports;
 mod rivals;
+mod summaries;
 mod table;
 #[path = "../common/workload.rs"]
 mod workload;

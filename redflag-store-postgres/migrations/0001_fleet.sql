@@ -8,24 +8,20 @@
 
 -- ---------------------------------------------------------------- agents
 
--- An unchanged report writes one row of this table; half of each page is left free, so that the new version of the row stays on
--- its page and no index is touched. Of such a version only what lies between the first and the last byte that changed is logged:
--- what every report changes stands together, at the end.
+-- An unchanged report writes one row of this table, which is kept narrow for that. Half of each page is left free, so that the new
+-- version of the row stays on its page and no index is touched. Of such a version only what lies between the first and the last byte
+-- that changed is logged: what every report changes stands together, at the end.
 CREATE TABLE agents (
     agent_ref          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     agent_id           uuid    NOT NULL UNIQUE,
     name               text    NOT NULL COLLATE "C" CHECK (name <> ''),
-    public_key         bytea   NOT NULL CHECK (octet_length(public_key) = 32),
     enrolled_at        bigint  NOT NULL,
-    tags               text    NOT NULL, -- JSON array
-    host               text    NOT NULL, -- JSON object
     events             integer NOT NULL CHECK (events >= 0),
     batches            integer NOT NULL CHECK (batches >= 0),
     pruned_batches     integer NOT NULL CHECK (pruned_batches >= 0), -- 1 to this, gone by retention
     pruned_events      integer NOT NULL CHECK (pruned_events BETWEEN 0 AND events),
     pruned_day         integer NOT NULL, -- days since 1970-01-01, UTC
-    scopes             text    NOT NULL, -- JSON object by manager, without the times in scope_times
-    scope_times        bigint[] NOT NULL, -- scanned_at and metadata_at of each scope, in the order of their managers
+    scope_times        bigint[] NOT NULL, -- scanned_at and metadata_at of each of agent_facts.scopes, in the order of their managers
     last_contact_at    bigint,
     report_received_at bigint, -- of the newest report, like the following
     report_sequence    bigint,
@@ -35,6 +31,15 @@ CREATE TABLE agents (
 ) WITH (fillfactor = 50);
 
 CREATE INDEX agents_by_name ON agents (name, agent_id);
+
+-- What few reports change: one row for each of agents.
+CREATE TABLE agent_facts (
+    agent_ref  integer PRIMARY KEY,
+    public_key bytea   NOT NULL CHECK (octet_length(public_key) = 32),
+    tags       text    NOT NULL, -- JSON array
+    host       text    NOT NULL, -- JSON object
+    scopes     text    NOT NULL  -- JSON object by manager, without the times in agents.scope_times
+) WITH (fillfactor = 70);
 
 -- ---------------------------------------------------------------- catalogs: what is the same on every agent, kept once
 

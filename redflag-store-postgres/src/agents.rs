@@ -3,7 +3,7 @@
 use crate::{
     error::Failure,
     lists,
-    rows::{self, head_columns},
+    rows::{self, head_columns, head_tables},
     sql::{Pieces, position},
     stored::{code, get},
     transaction::Transaction,
@@ -16,7 +16,7 @@ use redflag_core::{
 };
 
 pub(crate) async fn find(transaction: &mut Transaction, agent: AgentId) -> Result<Option<AgentHead>, Failure> {
-    let select = sqlx::query(concat!("SELECT ", head_columns!(), " FROM agents AS a WHERE a.agent_id = $1")).bind(agent.as_uuid());
+    let select = sqlx::query(concat!("SELECT ", head_columns!(), " FROM", head_tables!(), "WHERE a.agent_id = $1")).bind(agent.as_uuid());
     transaction.row(select).await?.map(|row| rows::head(&row, 0)).transpose()
 }
 
@@ -25,7 +25,7 @@ pub(crate) async fn page(transaction: &mut Transaction, query: &AgentQuery) -> R
     let mut count = Pieces::new("SELECT COUNT(*) FROM agents AS a");
     narrow(&mut count, query);
     let total = transaction.row(count.build()).await?.map_or(Ok(0), |row| get(&row, 0))?;
-    let mut page = Pieces::new(concat!("SELECT a.agent_ref, ", head_columns!(), " FROM agents AS a"));
+    let mut page = Pieces::new(concat!("SELECT a.agent_ref, ", head_columns!(), " FROM", head_tables!()));
     narrow(&mut page, query);
     let direction = if query.reverse { " DESC" } else { "" };
     page.push(" ORDER BY ");

@@ -4,7 +4,7 @@ use crate::{
     agents,
     catalog::{Catalog, Named, StateRefs},
     error::Failure,
-    rows::{self, HEAD_COLUMNS, REPORT_COLUMNS, batch_columns, head_columns, report_columns},
+    rows::{self, HEAD_COLUMNS, REPORT_COLUMNS, batch_columns, head_columns, head_tables, report_columns},
     stored::{count, get, read},
     transaction::{Statement, Transaction},
 };
@@ -61,9 +61,9 @@ pub(crate) async fn load(transaction: &mut Transaction, catalog: &Catalog, needs
         head_columns!(),
         ", ",
         report_columns!(),
-        ", a.agent_ref
-         FROM agents AS a
-         LEFT JOIN reports AS r ON r.agent_ref = a.agent_ref AND r.report_id = $2
+        ", a.agent_ref FROM",
+        head_tables!(),
+        "LEFT JOIN reports AS r ON r.agent_ref = a.agent_ref AND r.report_id = $2
          WHERE a.agent_id = $1"
     );
     let select = sqlx::query(select).bind(needs.agent.as_uuid()).bind(needs.report.map(ReportId::as_uuid));

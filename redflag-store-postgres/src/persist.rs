@@ -31,7 +31,7 @@ use std::collections::HashMap;
 pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, changes: &Changes, refs: &Refs) -> Result<(), Failure> {
     let agent_ref = match (found.agent_ref, &changes.head) {
         (Some(agent_ref), Some(head)) => {
-            update_head(transaction, agent_ref, head).await?;
+            update_head(transaction, agent_ref, found.loaded.head.as_ref(), head).await?;
             agent_ref
         }
         (Some(agent_ref), None) => agent_ref,
@@ -54,46 +54,63 @@ pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, change
 }
 
 async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<i32, Failure> {
-    let insert =
-        "INSERT INTO agents (name, public_key, enrolled_at, tags, host, events, batches, pruned_batches, pruned_events, pruned_day,
-             scopes, scope_times, last_contact_at, report_received_at, report_sequence, report_id, report_digest, agent_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+    let insert = "INSERT INTO agents (name, enrolled_at, events, batches, pruned_batches, pruned_events, pruned_day, scope_times,
+             last_contact_at, report_received_at, report_sequence, report_id, report_digest, agent_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
          RETURNING agent_ref";
-    let row = transaction.row(bind_head(sqlx::query(insert), head)?.bind(head.agent.as_uuid())).await?;
-    row.map_or_else(|| Err(Failure::corrupt("an agent that was inserted is not there")), |row| get(&row, 0))
+    let scopes = scopes(head);
+    let row = transaction.row(bind_head(insert, head, scopes.times)?.bind(head.agent.as_uuid())).await?;
+    let agent_ref: i32 = row.map_or_else(|| Err(Failure::corrupt("an agent that was inserted is not there")), |row| get(&row, 0))?;
+    let insert = "INSERT INTO agent_facts (public_key, tags, host, scopes, agent_ref) VALUES ($1, $2, $3, $4, $5)";
+    transaction.execute(bind_facts(insert, head, scopes.scopes).bind(agent_ref)).await?;
+    Ok(agent_ref)
 }
 
 /// Values that did not change leave the indexes alone, as PostgreSQL finds out by itself.
-async fn update_head(transaction: &mut Transaction, agent_ref: i32, head: &AgentHead) -> Result<(), Failure> {
-    let update = "UPDATE agents SET name = $1, public_key = $2, enrolled_at = $3, tags = $4, host = $5, events = $6, batches = $7,
-             pruned_batches = $8, pruned_events = $9, pruned_day = $10, scopes = $11, scope_times = $12, last_contact_at = $13,
-             report_received_at = $14, report_sequence = $15, report_id = $16, report_digest = $17
-         WHERE agent_ref = $18";
-    transaction.execute(bind_head(sqlx::query(update), head)?.bind(agent_ref)).await.map(|_| ())
+async fn update_head(transaction: &mut Transaction, agent_ref: i32, before: Option<&AgentHead>, head: &AgentHead) -> Result<(), Failure> {
+    let update = "UPDATE agents SET name = $1, enrolled_at = $2, events = $3, batches = $4, pruned_batches = $5, pruned_events = $6,
+             pruned_day = $7, scope_times = $8, last_contact_at = $9, report_received_at = $10, report_sequence = $11, report_id = $12,
+             report_digest = $13
+         WHERE agent_ref = $14";
+    let after = scopes(head);
+    transaction.execute(bind_head(update, head, after.times)?.bind(agent_ref)).await?;
+    let same = |before: &AgentHead| {
+        (before.public_key, &before.tags, &before.host) == (head.public_key, &head.tags, &head.host)
+            && scopes(before).scopes == after.scopes
+    };
+    if !before.is_some_and(same) {
+        let update = "UPDATE agent_facts SET public_key = $1, tags = $2, host = $3, scopes = $4 WHERE agent_ref = $5";
+        transaction.execute(bind_facts(update, head, after.scopes).bind(agent_ref)).await?;
+    }
+    Ok(())
 }
 
-/// Everything of a head but the agent's id.
-fn bind_head<'a>(statement: Statement<'a>, head: &'a AgentHead) -> Result<Statement<'a>, Failure> {
+fn scopes(head: &AgentHead) -> ScopeColumns {
+    ScopeColumns::of(&head.scopes, head.last_report.map(|report| report.received_at))
+}
+
+/// Everything of `agents` but the agent's id.
+fn bind_head<'a>(sql: &'static str, head: &'a AgentHead, scope_times: Vec<Option<i64>>) -> Result<Statement<'a>, Failure> {
     let report = head.last_report.as_ref();
-    let scopes = ScopeColumns::of(&head.scopes, report.map(|report| report.received_at));
-    Ok(statement
+    Ok(sqlx::query(sql)
         .bind(head.name.as_str())
-        .bind(head.public_key.as_slice())
         .bind(head.enrolled_at.as_micros())
-        .bind(json(&head.tags))
-        .bind(json(&head.host))
         .bind(integer(head.events)?)
         .bind(integer(head.batches)?)
         .bind(integer(head.pruned.batches)?)
         .bind(integer(head.pruned.events)?)
         .bind(head.pruned.day.number())
-        .bind(scopes.scopes)
-        .bind(scopes.times)
+        .bind(scope_times)
         .bind(head.last_contact_at.map(Timestamp::as_micros))
         .bind(report.map(|report| report.received_at.as_micros()))
         .bind(report.map(|report| bigint(report.sequence)).transpose()?)
         .bind(report.map(|report| report.report_id.as_uuid()))
         .bind(report.map(|report| report.digest.as_bytes().as_slice())))
+}
+
+/// Everything of `agent_facts` but the agent's ref.
+fn bind_facts<'a>(sql: &'static str, head: &'a AgentHead, scopes: String) -> Statement<'a> {
+    sqlx::query(sql).bind(head.public_key.as_slice()).bind(json(&head.tags)).bind(json(&head.host)).bind(scopes)
 }
 
 /// One column of rows.

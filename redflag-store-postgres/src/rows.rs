@@ -20,14 +20,23 @@ use sqlx::{Row as _, postgres::PgRow};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// What [`head`] reads, of `agents AS a`.
+/// What [`head`] reads, of [`head_tables!`].
 macro_rules! head_columns {
     () => {
-        "a.agent_id, a.name, a.public_key, a.enrolled_at, a.tags, a.host, a.events, a.batches, a.pruned_batches, a.pruned_events,
-         a.pruned_day, a.scopes, a.scope_times, a.last_contact_at, a.report_received_at, a.report_sequence, a.report_id, a.report_digest"
+        "a.agent_id, a.name, a.enrolled_at, a.events, a.batches, a.pruned_batches, a.pruned_events, a.pruned_day, a.scope_times,
+         a.last_contact_at, a.report_received_at, a.report_sequence, a.report_id, a.report_digest,
+         f.public_key, f.tags, f.host, f.scopes"
     };
 }
 pub(crate) use head_columns;
+
+/// Where an agent's head stands.
+macro_rules! head_tables {
+    () => {
+        " agents AS a JOIN agent_facts AS f ON f.agent_ref = a.agent_ref "
+    };
+}
+pub(crate) use head_tables;
 
 /// What [`batch`] reads, of `update_batches AS b`.
 macro_rules! batch_columns {
@@ -101,21 +110,21 @@ pub(crate) use select_events;
 
 /// The columns of `head_columns!` from `at`.
 pub(crate) fn head(row: &PgRow, at: usize) -> Result<AgentHead, Failure> {
-    let last_report = last_report(row, at + 14)?;
-    let scopes = ScopeColumns { scopes: get(row, at + 11)?, times: row.try_get(at + 12)? };
+    let last_report = last_report(row, at + 10)?;
+    let scopes = ScopeColumns { times: row.try_get(at + 8)?, scopes: get(row, at + 17)? };
     Ok(AgentHead {
         agent: get(row, at)?,
         name: get(row, at + 1)?,
-        public_key: get(row, at + 2)?,
-        enrolled_at: get(row, at + 3)?,
-        tags: get::<Json<_>>(row, at + 4)?.0,
-        host: get::<Json<_>>(row, at + 5)?.0,
-        events: count(row, at + 6)?,
-        batches: count(row, at + 7)?,
-        pruned: Pruned { batches: count(row, at + 8)?, events: count(row, at + 9)?, day: get(row, at + 10)? },
+        enrolled_at: get(row, at + 2)?,
+        events: count(row, at + 3)?,
+        batches: count(row, at + 4)?,
+        pruned: Pruned { batches: count(row, at + 5)?, events: count(row, at + 6)?, day: get(row, at + 7)? },
         scopes: scopes.read(last_report.map(|report| report.received_at))?,
-        last_contact_at: get(row, at + 13)?,
+        last_contact_at: get(row, at + 9)?,
         last_report,
+        public_key: get(row, at + 14)?,
+        tags: get::<Json<_>>(row, at + 15)?.0,
+        host: get::<Json<_>>(row, at + 16)?.0,
     })
 }
 

@@ -1,8 +1,8 @@
-//! How what is known of each manager stands in the agent's row.
+//! How what is known of each manager stands in the agent's rows.
 //!
-//! Most reports change nothing but times. Those that move on their own, `scanned_at` and `metadata_at`, stand in an array; those
-//! that are the time of the report are named by that. What is left, as JSON, stays as it is from report to report, so that the
-//! new version of the row differs from the old one in few bytes.
+//! Most reports change nothing but times. Those that move on their own, `scanned_at` and `metadata_at`, stand in an array in the row
+//! that every report writes; those that are the time of the report are named by that. What is left, as JSON, stays as it is from
+//! report to report and stands in a row of its own, which such reports need not write.
 
 use crate::{error::Failure, stored::json};
 use redflag_core::{

@@ -55,7 +55,7 @@ impl Transactions {
         let plans = "SET LOCAL plan_cache_mode TO force_custom_plan";
         // Units of work look up keys alone. A table that grew from nothing since it was last analysed seems so small that reading
         // all of it for each key looks cheap.
-        let keys = "SET LOCAL enable_seqscan TO off";
+        let keys = "SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off";
         Self {
             pool,
             schema: schema.as_str().into(),

@@ -177,7 +177,9 @@ impl Ours {
     /// How many rows of each table were written by transaction `first` or a later one, as far as there are any.
     async fn written_since(&self, meter: &mut Meter<'_>, first: i64) -> Vec<(&'static str, i64)> {
         let mut written = Vec::new();
-        for table in TABLES.into_iter().chain(["agents", "packages", "candidates", "texts", "chosen_event_ids", "update_counters"]) {
+        for table in
+            TABLES.into_iter().chain(["agents", "agent_facts", "packages", "candidates", "texts", "chosen_event_ids", "update_counters"])
+        {
             let sql = format!("SELECT COUNT(*) FROM {}.{table} WHERE xmin::text::bigint >= {first}", self.schema);
             let rows = number(meter.connection(), &sql).await;
             if rows > 0 {

@@ -1,8 +1,10 @@
 //! The store on a real PostgreSQL, started once for all tests of this binary.
 
 mod conformance;
+mod contention;
 mod faults;
 mod full_report;
+mod pooler;
 mod promises;
 mod schema;
 mod server;

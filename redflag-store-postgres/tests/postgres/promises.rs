@@ -38,7 +38,7 @@ async fn damage_is_told_and_not_passed_on() {
     let (server, options) = (Server::shared(), Server::options());
     let store = server.open(&options).await;
     Fleet::new(store.clone()).enrol(enrolment(0)).await.unwrap();
-    into_schema(&server, &options).await.execute("UPDATE agents SET tags = '[\"\"]'").await.unwrap();
+    into_schema(&server, &options).await.execute("UPDATE agent_facts SET tags = '[\"\"]'").await.unwrap();
     assert_eq!(store.agent(agent(0)).await.unwrap_err().kind(), &StoreErrorKind::Corrupt);
 }
 
@@ -128,6 +128,8 @@ async fn every_ref_refers_to_a_row_and_every_counter_counts() {
     let mut count = async |sql: String| connection.fetch_one(AssertSqlSafe(sql)).await.unwrap().get::<i64, _>(0);
     assert!(count("SELECT COUNT(*) FROM update_events".to_owned()).await > 100, "the history is not a trivial one");
     for (rows, of) in [
+        ("agent_ref FROM agents", "agent_ref FROM agent_facts"),
+        ("agent_ref FROM agent_facts", "agent_ref FROM agents"),
         ("agent_ref FROM update_batches", "agent_ref FROM agents"),
         ("agent_ref FROM update_events", "agent_ref FROM agents"),
         ("package_ref FROM update_events", "package_ref FROM packages"),
@@ -147,6 +149,10 @@ async fn every_ref_refers_to_a_row_and_every_counter_counts() {
         ("agent_ref, batch_number FROM rejections", "agent_ref, number FROM update_batches"),
         ("agent_ref, sequence FROM chosen_event_ids", "agent_ref, sequence FROM update_events"),
         ("agent_ref, package_ref FROM update_events", "agent_ref, package_ref FROM current_package_state"),
+        (
+            "agent_ref, package_ref, last_sequence FROM current_package_state",
+            "agent_ref, package_ref, MAX(sequence) FROM update_events GROUP BY 1, 2",
+        ),
     ] {
         assert_eq!(count(format!("SELECT COUNT(*) FROM (SELECT {rows} EXCEPT SELECT {of}) AS lost")).await, 0, "{rows}");
     }

@@ -61,19 +61,28 @@ pub(crate) async fn into_schema(server: &Server, options: &Options) -> PgConnect
 
 /// Stores in schemas of their own.
 pub(crate) struct Schemas {
-    server: Server,
+    _server: Server,
+    url: String,
     pooling: Pooling,
     /// Which store has which options, by the address of the store.
     opened: Mutex<Vec<(usize, Options)>>,
 }
 
 impl Schemas {
-    pub(crate) fn new(pooling: Pooling) -> Self {
-        Self { server: Server::shared(), pooling, opened: Mutex::default() }
+    pub(crate) fn new() -> Self {
+        let server = Server::shared();
+        let url = server.url();
+        Self::at(server, url, Pooling::Session)
+    }
+
+    /// Reached by `url`, which may lead through a pooler before `server`.
+    pub(crate) fn at(server: Server, url: String, pooling: Pooling) -> Self {
+        Self { _server: server, url, pooling, opened: Mutex::default() }
     }
 
     async fn open(&self, options: Options) -> Arc<dyn Store> {
-        let store: Arc<dyn Store> = Arc::new(self.server.open(&options).await);
+        let store = PostgresStore::connect(&self.url, options.clone()).await.expect("the store opens");
+        let store: Arc<dyn Store> = Arc::new(store);
         self.opened.lock().expect("no test panics holding it").push((address(&store), options));
         store
     }

@@ -17,7 +17,7 @@ use redflag_core::{
     work::{RecordReport, UnitOfWork, Withheld},
 };
 use redflag_store_postgres::{Options, PostgresStore};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How many times the hosts of the small fleet the large one has.
 const GROWTH: u32 = 10;
@@ -152,7 +152,7 @@ impl Ours {
     /// The same without what isolates bad events: the unit of work alone, which goes down whole if the database refuses any.
     async fn first_without_isolation(&mut self, meter: &mut Meter<'_>, report: Report) -> Cost {
         let agent = agent(self.enrol().await);
-        let work = RecordReport { agent, report, received_at: at(1), batch_events: 100, withheld: Withheld::default() };
+        let work = RecordReport { agent, report: Arc::new(report), received_at: at(1), batch_events: 100, withheld: Withheld::default() };
         let work = UnitOfWork::RecordReport(work);
         let (cost, answer) = meter.measure(async || self.store.run(&work, Mode::Commit).await).await;
         answer.expect("the report is taken");

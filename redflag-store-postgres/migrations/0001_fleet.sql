@@ -216,8 +216,60 @@ CREATE TABLE records (
     PRIMARY KEY (namespace, key)
 );
 
+-- ---------------------------------------------------------------- the trend
+
+-- By how much an agent's open updates of a severity grew or shrank on a day, so that any number of reports of a day add up to
+-- at most five rows.
+CREATE TABLE open_changes (
+    agent_ref  integer  NOT NULL,
+    day        integer  NOT NULL, -- days since 1970-01-01, UTC
+    severity   smallint NOT NULL CHECK (severity BETWEEN 0 AND 4),
+    difference bigint   NOT NULL,
+    PRIMARY KEY (agent_ref, day, severity)
+) WITH (fillfactor = 50);
+
+-- ---------------------------------------------------------------- what stays when a part of the log goes (clauses D2 and D3)
+
+-- The states that the events retention took led to.
+CREATE TABLE base_package_state (
+    agent_ref     integer  NOT NULL,
+    package_ref   integer  NOT NULL,
+    discovered_at bigint   NOT NULL,
+    changed_at    bigint   NOT NULL,
+    candidate_ref integer  NOT NULL,
+    revision      integer  NOT NULL CHECK (revision >= 1),
+    availability  smallint NOT NULL CHECK (availability BETWEEN 0 AND 6),
+    installed_ref integer,
+    reason_ref    integer,
+    detail        text,    -- JSON object; none for a plain pending update
+    PRIMARY KEY (agent_ref, package_ref)
+);
+
+-- Digests of the batches that are in the feed and nowhere else any more.
+CREATE TABLE feed_tombstones (
+    agent_ref integer NOT NULL,
+    number    integer NOT NULL CHECK (number >= 1),
+    digest    bytea   NOT NULL CHECK (octet_length(digest) = 32),
+    PRIMARY KEY (agent_ref, number)
+);
+
+-- Agents that were removed. Their refs are never given again, so that the feed still says whose a batch was.
+CREATE TABLE removed_agents (
+    agent_ref   integer NOT NULL PRIMARY KEY,
+    agent_id    uuid    NOT NULL UNIQUE,
+    name        text    NOT NULL COLLATE "C" CHECK (name <> ''),
+    enrolled_at bigint  NOT NULL,
+    removed_at  bigint  NOT NULL,
+    actor       text    NOT NULL, -- JSON object
+    reason      text,
+    batches     integer NOT NULL CHECK (batches >= 0),
+    events      integer NOT NULL CHECK (events >= 0)
+);
+
 -- ---------------------------------------------------------------- append-only (clause D1)
--- A removal or retention pass will be marked by a row written in its own transaction, for which the function then looks.
+-- Rows of the log are never updated, and deleted only by a pass: a removal, a retention step or a rebuild. A pass sets
+-- redflag.pass, until its transaction ends, to the agent and the transaction it is for (src/pass.rs). Left over from another
+-- transaction, set for a role, or set for another agent, the mark means nothing.
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -225,22 +277,27 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER update_batches_stay BEFORE UPDATE OR DELETE ON update_batches
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER update_events_stay BEFORE UPDATE OR DELETE ON update_events
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER chosen_event_ids_stay BEFORE UPDATE OR DELETE ON chosen_event_ids
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER rejections_stay BEFORE UPDATE OR DELETE ON rejections
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER reports_stay BEFORE UPDATE OR DELETE ON reports
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER update_version_history_stay BEFORE UPDATE OR DELETE ON update_version_history
-    FOR EACH ROW EXECUTE FUNCTION refuse_change();
-
-CREATE TRIGGER update_batches_not_emptied BEFORE TRUNCATE ON update_batches EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER update_events_not_emptied BEFORE TRUNCATE ON update_events EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER chosen_event_ids_not_emptied BEFORE TRUNCATE ON chosen_event_ids EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER rejections_not_emptied BEFORE TRUNCATE ON rejections EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER reports_not_emptied BEFORE TRUNCATE ON reports EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER update_version_history_not_emptied BEFORE TRUNCATE ON update_version_history EXECUTE FUNCTION refuse_change();
+DO $$
+DECLARE
+    table_name text;
+BEGIN
+    FOREACH table_name IN ARRAY
+        ARRAY['update_batches', 'update_events', 'chosen_event_ids', 'rejections', 'reports', 'update_version_history']
+    LOOP
+        EXECUTE format('CREATE TRIGGER stays_as_it_is BEFORE UPDATE ON %I FOR EACH ROW EXECUTE FUNCTION refuse_change()', table_name);
+        EXECUTE format('CREATE TRIGGER is_never_emptied BEFORE TRUNCATE ON %I EXECUTE FUNCTION refuse_change()', table_name);
+        EXECUTE format(
+            $statement$
+                CREATE TRIGGER goes_in_a_pass BEFORE DELETE ON %I FOR EACH ROW
+                WHEN (current_setting('redflag.pass', true) IS DISTINCT FROM OLD.agent_ref || ' ' || pg_current_xact_id())
+                EXECUTE FUNCTION refuse_change()
+            $statement$,
+            table_name
+        );
+    END LOOP;
+    FOREACH table_name IN ARRAY ARRAY['feed_tombstones', 'removed_agents'] LOOP
+        EXECUTE format('CREATE TRIGGER stays BEFORE UPDATE OR DELETE ON %I FOR EACH ROW EXECUTE FUNCTION refuse_change()', table_name);
+        EXECUTE format('CREATE TRIGGER is_never_emptied BEFORE TRUNCATE ON %I EXECUTE FUNCTION refuse_change()', table_name);
+    END LOOP;
+END
+$$;

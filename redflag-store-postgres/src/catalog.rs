@@ -16,6 +16,7 @@ use redflag_core::{
     ids::Digest,
     names::{PackageKey, Text, Version},
     offer::{Candidate, Offer},
+    state::{PackageState, VersionChange},
     store::{Mode, StoreError, StoreErrorKind},
     work::Changes,
 };
@@ -84,6 +85,9 @@ pub(crate) struct Refs {
     pub(crate) events: Vec<(i32, Option<OfferRefs>)>,
     pub(crate) states: Vec<(i32, OfferRefs)>,
     pub(crate) history: Vec<i32>,
+    pub(crate) bases: Vec<(i32, OfferRefs)>,
+    pub(crate) derived_states: Vec<(i32, OfferRefs)>,
+    pub(crate) derived_history: Vec<i32>,
 }
 
 /// What a stored state names by refs.
@@ -292,13 +296,28 @@ impl Resolver<'_> {
             let offer = event.event.kind.offer().map(|offer| self.offer(package, offer));
             refs.events.push((package, offer));
         }
-        for state in &changes.states {
-            let package = self.package(&state.package);
-            let offer = self.offer(package, &state.offer);
-            refs.states.push((package, offer));
+        refs.states = self.states(&changes.states);
+        refs.history = self.history(&changes.history);
+        if let Some(pruning) = &changes.pruning {
+            refs.bases = self.states(&pruning.bases);
         }
-        refs.history = changes.history.iter().map(|change| self.package(&change.package)).collect();
+        if let Some(derived) = &changes.derived {
+            refs.derived_states = self.states(&derived.states);
+            refs.derived_history = self.history(&derived.history);
+        }
         if self.unknown.is_empty() { Ok(refs) } else { Err(self.unknown) }
+    }
+
+    fn states(&mut self, states: &[PackageState]) -> Vec<(i32, OfferRefs)> {
+        let state = |state: &PackageState| {
+            let package = self.package(&state.package);
+            (package, self.offer(package, &state.offer))
+        };
+        states.iter().map(state).collect()
+    }
+
+    fn history(&mut self, history: &[VersionChange]) -> Vec<i32> {
+        history.iter().map(|change| self.package(&change.package)).collect()
     }
 
     fn package(&mut self, package: &PackageKey) -> i32 {

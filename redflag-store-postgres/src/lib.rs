@@ -3,13 +3,17 @@
 mod agents;
 mod catalog;
 mod copy;
+mod derived;
 mod error;
 mod lists;
 mod load;
 mod log;
 mod options;
+mod pass;
 mod persist;
+mod pruning;
 mod records;
+mod removal;
 mod rows;
 mod schema;
 mod scopes;

@@ -7,7 +7,7 @@
 
 use crate::{
     error::Failure,
-    rows::{self, state_columns, state_tables},
+    rows::{self, counter_key, state_columns, state_tables},
     sql::{Pieces, position},
     stored::{arch, code, get},
     transaction::Transaction,
@@ -18,7 +18,6 @@ use redflag_core::{
     query::{PageStart, Position, Sort, SortKey, StatusFilter, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats},
     words::{Severity, Status},
 };
-use sqlx::postgres::PgRow;
 use std::collections::HashMap;
 
 /// A page with the counts of its whole list.
@@ -294,17 +293,6 @@ pub(crate) async fn open_stats(transaction: &mut Transaction, agents: &[i32]) ->
         }
     }
     Ok(stats)
-}
-
-/// Five columns from `at`: manager, status, severity, security, availability.
-fn counter_key(row: &PgRow, at: usize) -> Result<CounterKey, Failure> {
-    Ok(CounterKey {
-        manager: get(row, at)?,
-        status: get(row, at + 1)?,
-        severity: get(row, at + 2)?,
-        security: get(row, at + 3)?,
-        availability: get(row, at + 4)?,
-    })
 }
 
 /// Whether what is counted by `key` passes; agent and search were settled before.

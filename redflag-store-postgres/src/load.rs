@@ -1,9 +1,9 @@
 //! Loading: what a unit of work must see, read inside its write transaction, behind the lock on its agent.
 
 use crate::{
-    agents,
     catalog::{Catalog, Named, StateRefs},
     error::Failure,
+    removal,
     rows::{self, HEAD_COLUMNS, REPORT_COLUMNS, batch_columns, head_columns, head_tables, report_columns},
     stored::{count, get, read},
     transaction::{Statement, Transaction},
@@ -38,16 +38,23 @@ macro_rules! select_states {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) loaded: Loaded,
-    /// The agent's ref; none when it is not enrolled.
+    /// The agent's ref, also when it was removed.
     pub(crate) agent_ref: Option<i32>,
+    /// Which version of the agent's row was found: another one once anything of the agent has changed.
+    version: Option<String>,
     /// By the ref of its package: the newest event of each state loaded.
     pub(crate) last_sequences: HashMap<i32, i32>,
 }
 
 impl Found {
-    /// Whether the agent's head is still what was found.
+    /// Whether the agent is still as it was found.
     pub(crate) async fn still_holds(&self, transaction: &mut Transaction, agent: AgentId) -> Result<bool, Failure> {
-        Ok(agents::find(transaction, agent).await? == self.loaded.head)
+        let select = sqlx::query("SELECT xmin::text FROM agents WHERE agent_id = $1").bind(agent.as_uuid());
+        match (transaction.row(select).await?, &self.version) {
+            (Some(row), Some(version)) => Ok(get::<String>(&row, 0)? == *version),
+            (None, None) => Ok(removal::find(transaction, agent).await?.map(|(_, removed)| removed) == self.loaded.removed),
+            _ => Ok(false),
+        }
     }
 }
 
@@ -61,13 +68,16 @@ pub(crate) async fn load(transaction: &mut Transaction, catalog: &Catalog, needs
         head_columns!(),
         ", ",
         report_columns!(),
-        ", a.agent_ref FROM",
+        ", a.agent_ref, a.xmin::text FROM",
         head_tables!(),
         "LEFT JOIN reports AS r ON r.agent_ref = a.agent_ref AND r.report_id = $2
          WHERE a.agent_id = $1"
     );
     let select = sqlx::query(select).bind(needs.agent.as_uuid()).bind(needs.report.map(ReportId::as_uuid));
-    let Some(row) = transaction.row(select).await? else { return Ok(Found::default()) };
+    let Some(row) = transaction.row(select).await? else {
+        let (agent_ref, removed) = removal::find(transaction, needs.agent).await?.unzip();
+        return Ok(Found { loaded: Loaded { removed, ..Loaded::default() }, agent_ref, ..Found::default() });
+    };
     let agent_ref: i32 = get(&row, AGENT_REF)?;
     let report = match get::<Option<ReportId>>(&row, HEAD_COLUMNS)? {
         Some(_) => Some(rows::report(&row, HEAD_COLUMNS)?),
@@ -88,7 +98,7 @@ pub(crate) async fn load(transaction: &mut Transaction, catalog: &Catalog, needs
     let states = by_package(named, stored, |package| wanted.is_none_or(|managers| managers.contains(&package.manager)))?;
     let events = chosen_ids(transaction, agent_ref, &needs.events).await?;
     let loaded = Loaded { head: Some(rows::head(&row, 0)?), removed: None, states, batch, report, events };
-    Ok(Found { loaded, agent_ref: Some(agent_ref), last_sequences })
+    Ok(Found { loaded, agent_ref: Some(agent_ref), version: Some(get(&row, AGENT_REF + 1)?), last_sequences })
 }
 
 async fn stored_batch(

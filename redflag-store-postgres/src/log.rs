@@ -49,31 +49,55 @@ pub(crate) async fn replay(transaction: &mut Transaction, agent: AgentId, after:
     transaction.rows(select).await?.iter().map(|row| rows::event(row, agent)).collect()
 }
 
-pub(crate) const HISTORY: &str = "
-    SELECT p.manager, p.name, p.arch, h.from_version, h.to_version, h.outcome, h.command_id, h.reason, h.at, h.sequence
-    FROM agents AS a
-    JOIN update_version_history AS h ON h.agent_ref = a.agent_ref
-    JOIN packages AS p ON p.package_ref = h.package_ref
-    WHERE a.agent_id = $1 AND p.name = $2 AND p.manager = $3 AND p.arch = $4
-    ORDER BY h.sequence";
+/// What [`version_change`] reads, of `update_version_history AS h` with `packages AS p`.
+macro_rules! history_columns {
+    () => {
+        "p.manager, p.name, p.arch, h.from_version, h.to_version, h.outcome, h.command_id, h.reason, h.at, h.sequence"
+    };
+}
+
+pub(crate) const HISTORY: &str = concat!(
+    "SELECT ",
+    history_columns!(),
+    " FROM agents AS a
+     JOIN update_version_history AS h ON h.agent_ref = a.agent_ref
+     JOIN packages AS p ON p.package_ref = h.package_ref
+     WHERE a.agent_id = $1 AND p.name = $2 AND p.manager = $3 AND p.arch = $4
+     ORDER BY h.sequence"
+);
 
 pub(crate) async fn history(transaction: &mut Transaction, id: &UpdateId) -> Result<Vec<VersionChange>, Failure> {
     let package = &id.package;
     let select = sqlx::query(HISTORY).bind(id.agent.as_uuid());
     let select = select.bind(package.name.as_str()).bind(package.manager.as_str()).bind(arch(package));
-    let change = |row: &PgRow| {
-        Ok(VersionChange {
-            package: package_key(row, 0)?,
-            from_version: get(row, 3)?,
-            to_version: get(row, 4)?,
-            outcome: get(row, 5)?,
-            command: get(row, 6)?,
-            reason: get(row, 7)?,
-            at: get(row, 8)?,
-            sequence: count(row, 9)?,
-        })
-    };
-    transaction.rows(select).await?.iter().map(change).collect()
+    transaction.rows(select).await?.iter().map(version_change).collect()
+}
+
+/// The version history of all packages of an agent, by sequence.
+pub(crate) async fn whole_history(transaction: &mut Transaction, agent_ref: i32) -> Result<Vec<VersionChange>, Failure> {
+    let select = sqlx::query(concat!(
+        "SELECT ",
+        history_columns!(),
+        " FROM update_version_history AS h
+         JOIN packages AS p ON p.package_ref = h.package_ref
+         WHERE h.agent_ref = $1
+         ORDER BY h.sequence"
+    ))
+    .bind(agent_ref);
+    transaction.rows(select).await?.iter().map(version_change).collect()
+}
+
+fn version_change(row: &PgRow) -> Result<VersionChange, Failure> {
+    Ok(VersionChange {
+        package: package_key(row, 0)?,
+        from_version: get(row, 3)?,
+        to_version: get(row, 4)?,
+        outcome: get(row, 5)?,
+        command: get(row, 6)?,
+        reason: get(row, 7)?,
+        at: get(row, 8)?,
+        sequence: count(row, 9)?,
+    })
 }
 
 pub(crate) async fn batch(transaction: &mut Transaction, agent: AgentId, batch: BatchId) -> Result<Option<BatchRecord>, Failure> {
@@ -85,6 +109,27 @@ pub(crate) async fn batch(transaction: &mut Transaction, agent: AgentId, batch: 
     .bind(agent.as_uuid())
     .bind(batch.as_uuid());
     transaction.row(select).await?.map(|row| rows::batch(&row, 0, agent)).transpose()
+}
+
+/// Up to `limit` batches of an agent with a number above `after`, in order.
+pub(crate) async fn agent_batches(
+    transaction: &mut Transaction,
+    agent: AgentId,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<BatchRecord>, Failure> {
+    let select = sqlx::query(concat!(
+        "SELECT ",
+        batch_columns!(),
+        " FROM agents AS a
+         JOIN update_batches AS b ON b.agent_ref = a.agent_ref
+         WHERE a.agent_id = $1 AND b.number > $2
+         ORDER BY b.number LIMIT $3"
+    ))
+    .bind(agent.as_uuid())
+    .bind(position(after))
+    .bind(i64::from(limit));
+    transaction.rows(select).await?.iter().map(|row| rows::batch(row, 0, agent)).collect()
 }
 
 pub(crate) async fn rejections(transaction: &mut Transaction, agent: AgentId, batch: BatchId) -> Result<Vec<RejectedItem>, Failure> {

@@ -6,8 +6,10 @@
 use crate::{
     catalog::{OfferRefs, Refs},
     copy::Rows,
+    derived,
     error::Failure,
     load::Found,
+    pass, pruning, removal,
     rows::source_columns,
     scopes::ScopeColumns,
     stored::{arch, bigint, code, get, integer, json, smallint},
@@ -16,10 +18,11 @@ use crate::{
 use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
-    counters::{CounterChanges, CounterKey},
+    counters::CounterKey,
     event::{RecordedEvent, Source},
     ids::BatchId,
     names::{Text, Version},
+    rebuild::Derived,
     report::StoredReport,
     state::{PackageState, VersionChange},
     time::Timestamp,
@@ -29,26 +32,57 @@ use std::collections::HashMap;
 
 /// Writes `changes`, decided from what was `found`.
 pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, changes: &Changes, refs: &Refs) -> Result<(), Failure> {
-    let agent_ref = match (found.agent_ref, &changes.head) {
+    let Changes {
+        head,
+        batches,
+        events,
+        chosen_ids,
+        states,
+        history,
+        rejections,
+        counters,
+        open_changes,
+        reports,
+        tombstones,
+        pruning,
+        derived,
+        removed,
+    } = changes;
+    if let Some(removed) = removed {
+        let agent_ref = removal::remove(transaction, found.agent_ref, removed).await?;
+        return removal::bury(transaction, agent_ref, tombstones).await;
+    }
+    let agent_ref = match (found.agent_ref, head) {
         (Some(agent_ref), Some(head)) => {
             update_head(transaction, agent_ref, found.loaded.head.as_ref(), head).await?;
             agent_ref
         }
-        (Some(agent_ref), None) => agent_ref,
+        (Some(agent_ref), None) => {
+            touch_head(transaction, agent_ref).await?;
+            agent_ref
+        }
         (None, Some(head)) => insert_head(transaction, head).await?,
         // Core decides nothing about an agent that it was not shown.
         (None, None) => return Ok(()),
     };
     let mut writer = Writer { transaction, agent_ref, last_sequences: found.last_sequences.clone() };
-    writer.batches(&changes.batches).await?;
-    writer.events(&changes.events, refs, &changes.batches).await?;
-    writer.chosen_ids(&changes.chosen_ids, &changes.batches).await?;
-    writer.states(&changes.states, refs, &found.last_sequences).await?;
-    writer.history(&changes.history, refs).await?;
-    writer.rejections(&changes.rejections, &changes.batches).await?;
-    writer.counters(&changes.counters).await?;
-    for report in &changes.reports {
-        writer.report(report).await?;
+    writer.batches(batches).await?;
+    writer.events(events, refs, batches).await?;
+    writer.chosen_ids(chosen_ids, batches).await?;
+    writer.states(states, &refs.states, &found.last_sequences).await?;
+    writer.history(history, &refs.history).await?;
+    writer.rejections(rejections, batches).await?;
+    writer.counters(counters.iter()).await?;
+    writer.reports(reports).await?;
+    derived::add_open_changes(writer.transaction, agent_ref, open_changes).await?;
+    removal::bury(writer.transaction, agent_ref, tombstones).await?;
+    if let Some(pruning) = pruning {
+        let head = head.as_ref().or(found.loaded.head.as_ref());
+        let head = head.ok_or_else(|| Failure::corrupt("retention of an agent without a head"))?;
+        pruning::prune(writer.transaction, agent_ref, &head.pruned, pruning, &refs.bases).await?;
+    }
+    if let Some(derived) = derived {
+        writer.replace(derived, refs).await?;
     }
     Ok(())
 }
@@ -83,6 +117,12 @@ async fn update_head(transaction: &mut Transaction, agent_ref: i32, before: Opti
         transaction.execute(bind_facts(update, head, after.scopes).bind(agent_ref)).await?;
     }
     Ok(())
+}
+
+/// Makes a new version of the row: what was decided from an older one holds no more.
+async fn touch_head(transaction: &mut Transaction, agent_ref: i32) -> Result<(), Failure> {
+    let update = sqlx::query("UPDATE agents SET events = events WHERE agent_ref = $1").bind(agent_ref);
+    transaction.execute(update).await.map(|_| ())
 }
 
 fn scopes(head: &AgentHead) -> ScopeColumns {
@@ -218,8 +258,8 @@ impl Writer<'_> {
     }
 
     /// States that were there before are updated, the others added.
-    async fn states(&mut self, states: &[PackageState], refs: &Refs, before: &HashMap<i32, i32>) -> Result<(), Failure> {
-        let rows = states.iter().zip(&refs.states).map(|(state, (package, offer))| StateRow {
+    async fn states(&mut self, states: &[PackageState], refs: &[(i32, OfferRefs)], before: &HashMap<i32, i32>) -> Result<(), Failure> {
+        let rows = states.iter().zip(refs).map(|(state, (package, offer))| StateRow {
             state,
             package: *package,
             offer: *offer,
@@ -290,7 +330,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn history(&mut self, history: &[VersionChange], refs: &Refs) -> Result<(), Failure> {
+    async fn history(&mut self, history: &[VersionChange], packages: &[i32]) -> Result<(), Failure> {
         if history.is_empty() {
             return Ok(());
         }
@@ -301,7 +341,7 @@ impl Writer<'_> {
                  $9::bigint[])",
         )
         .bind(self.agent_ref)
-        .bind(refs.history.as_slice())
+        .bind(packages)
         .bind(fitting(history, |change| integer(change.sequence))?)
         .bind(column(history, |change| change.from_version.as_ref().map(Version::as_str)))
         .bind(column(history, |change| change.to_version.as_str()))
@@ -336,8 +376,8 @@ impl Writer<'_> {
     }
 
     /// What grows is added or inserted; what shrinks must be there already.
-    async fn counters(&mut self, counters: &CounterChanges) -> Result<(), Failure> {
-        let (more, fewer): (Vec<_>, Vec<_>) = counters.iter().partition(|(_, difference)| *difference > 0);
+    async fn counters<'c>(&mut self, differences: impl Iterator<Item = (&'c CounterKey, i64)>) -> Result<(), Failure> {
+        let (more, fewer): (Vec<_>, Vec<_>) = differences.partition(|(_, difference)| *difference > 0);
         if !more.is_empty() {
             self.count(
                 "INSERT INTO update_counters (agent_ref, manager, status, severity, security, availability, count)
@@ -376,17 +416,36 @@ impl Writer<'_> {
         self.transaction.execute(statement).await
     }
 
-    async fn report(&mut self, report: &StoredReport) -> Result<(), Failure> {
+    /// Their refs grow in their order.
+    async fn reports(&mut self, reports: &[StoredReport]) -> Result<(), Failure> {
+        if reports.is_empty() {
+            return Ok(());
+        }
         let insert = sqlx::query(
-            "INSERT INTO reports (agent_ref, report_id, digest, sequence, received_at, answer) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO reports (agent_ref, report_id, digest, sequence, received_at, answer)
+             SELECT $1, r.report_id, r.digest, r.sequence, r.received_at, r.answer
+             FROM UNNEST($2::uuid[], $3::bytea[], $4::bigint[], $5::bigint[], $6::text[]) WITH ORDINALITY
+                 AS r (report_id, digest, sequence, received_at, answer, place)
+             ORDER BY r.place",
         )
         .bind(self.agent_ref)
-        .bind(report.report_id.as_uuid())
-        .bind(report.digest.as_bytes().as_slice())
-        .bind(bigint(report.sequence)?)
-        .bind(report.received_at.as_micros())
-        .bind(json(&report.answer));
+        .bind(column(reports, |report| report.report_id.as_uuid()))
+        .bind(column(reports, |report| report.digest.as_bytes().as_slice()))
+        .bind(fitting(reports, |report| bigint(report.sequence))?)
+        .bind(column(reports, |report| report.received_at.as_micros()))
+        .bind(column(reports, |report| json(&report.answer)));
         self.transaction.execute(insert).await.map(|_| ())
+    }
+
+    async fn replace(&mut self, derived: &Derived, refs: &Refs) -> Result<(), Failure> {
+        // The length of the stream, which core has compared.
+        let Derived { sequence: _, states, history, counters, open_changes } = derived;
+        pass::delete(self.transaction, self.agent_ref, derived::DELETIONS).await?;
+        self.last_sequences = derived::last_sequences(self.transaction, self.agent_ref).await?;
+        self.states(states, &refs.derived_states, &HashMap::new()).await?;
+        self.history(history, &refs.derived_history).await?;
+        self.counters(counters.iter().map(|(key, count)| (key, *count))).await?;
+        derived::add_open_changes(self.transaction, self.agent_ref, open_changes).await
     }
 }
 

@@ -69,3 +69,15 @@ pub(crate) async fn list(
     let select = sqlx::query(select).bind(namespace).bind(after).bind(position(limit.into()));
     transaction.rows(select).await?.iter().map(|row| Ok((get(row, 2)?, record(row)?))).collect()
 }
+
+/// Namespaces that hold a record, in byte order. Each is found by the one before it, so that what they hold is passed over.
+pub(crate) async fn namespaces(transaction: &mut Transaction, after: Option<&str>, limit: u32) -> Result<Vec<String>, Failure> {
+    let select = "WITH RECURSIVE found (namespace) AS (
+             SELECT MIN(namespace) FROM records WHERE $1::text IS NULL OR namespace > $1
+             UNION ALL
+             SELECT (SELECT MIN(r.namespace) FROM records AS r WHERE r.namespace > f.namespace) FROM found AS f WHERE f.namespace IS NOT NULL
+         )
+         SELECT namespace FROM found WHERE namespace IS NOT NULL LIMIT $2";
+    let select = sqlx::query(select).bind(after).bind(i64::from(limit));
+    transaction.rows(select).await?.iter().map(|row| get(row, 0)).collect()
+}

@@ -8,6 +8,7 @@ use crate::{
 use redflag_core::{
     agent::{AgentHead, LastReport, Pruned},
     batch::{BatchRecord, Receipt},
+    counters::CounterKey,
     event::{Event, EventKind, EventWord, RecordedEvent, Source},
     ids::{AgentId, BatchId, EventId, ReportId},
     names::Text,
@@ -270,5 +271,16 @@ pub(crate) fn report(row: &PgRow, at: usize) -> Result<StoredReport, Failure> {
         sequence: get(row, at + 2)?,
         received_at: get(row, at + 3)?,
         answer: get::<Json<_>>(row, at + 4)?.0,
+    })
+}
+
+/// Five columns from `at`: manager, status, severity, security, availability.
+pub(crate) fn counter_key(row: &PgRow, at: usize) -> Result<CounterKey, Failure> {
+    Ok(CounterKey {
+        manager: get(row, at)?,
+        status: get(row, at + 1)?,
+        severity: get(row, at + 2)?,
+        security: get(row, at + 3)?,
+        availability: get(row, at + 4)?,
     })
 }

@@ -3,13 +3,14 @@
 use crate::{
     agents,
     catalog::{Absent, Catalog},
+    derived,
     error::Failure,
     lists,
     load::{Found, load},
     log,
     options::{Options, Pooling},
     persist::persist,
-    records, schema,
+    pruning, records, removal, schema,
     transaction::{Transaction, Transactions},
 };
 use async_trait::async_trait;
@@ -98,8 +99,8 @@ impl PostgresStore {
         self.inner.pool.close().await;
     }
 
-    /// Tries a unit of work. `before` is what an earlier try decided; it holds while the agent's head is the one it was decided
-    /// from, because whatever changes an agent changes its head.
+    /// Tries a unit of work. `before` is what an earlier try decided; it holds while the agent's row is the one it was decided from,
+    /// because whatever changes anything of an agent writes its row.
     ///
     /// Answers what was decided, and what must be created in the catalogs before it can be written, if anything must; nothing was
     /// written then.
@@ -232,12 +233,12 @@ impl StateStore for PostgresStore {
         Err(not_yet())
     }
 
-    async fn derived(&self, _agent: AgentId) -> Result<Option<Derived>, StoreError> {
-        Err(not_yet())
+    async fn derived(&self, agent: AgentId) -> Result<Option<Derived>, StoreError> {
+        read!(self, |transaction| derived::find(transaction, agent))
     }
 
-    async fn removed_agents(&self, _after: Option<AgentId>, _limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
-        Err(not_yet())
+    async fn removed_agents(&self, after: Option<AgentId>, limit: u32) -> Result<Vec<RemovedAgent>, StoreError> {
+        read!(self, |transaction| removal::list(transaction, after, limit))
     }
 }
 
@@ -259,12 +260,12 @@ impl EventStore for PostgresStore {
         read!(self, |transaction| log::reports(transaction, agent, limit))
     }
 
-    async fn agent_batches(&self, _agent: AgentId, _after: u64, _limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
-        Err(not_yet())
+    async fn agent_batches(&self, agent: AgentId, after: u64, limit: u32) -> Result<Vec<BatchRecord>, StoreError> {
+        read!(self, |transaction| log::agent_batches(transaction, agent, after, limit))
     }
 
-    async fn bases(&self, _agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
-        Err(not_yet())
+    async fn bases(&self, agent: AgentId) -> Result<Vec<PackageState>, StoreError> {
+        read!(self, |transaction| pruning::bases(transaction, agent))
     }
 
     async fn feed(&self, _after: FeedPosition, _limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
@@ -305,7 +306,7 @@ impl RecordStore for PostgresStore {
         read!(self, |transaction| records::list(transaction, namespace, after, limit))
     }
 
-    async fn namespaces(&self, _after: Option<&str>, _limit: u32) -> Result<Vec<String>, StoreError> {
-        Err(not_yet())
+    async fn namespaces(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, StoreError> {
+        read!(self, |transaction| records::namespaces(transaction, after, limit))
     }
 }

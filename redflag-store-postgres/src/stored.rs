@@ -136,6 +136,7 @@ stored! {
     i32 as i32: |column| Some(column);
     u16 as i16: |column| column.try_into().ok();
     u32 as i32: |column| column.try_into().ok();
+    i64 as i64: |column| Some(column);
     u64 as i64: |column| column.try_into().ok();
     u8 as i16: |column| column.try_into().ok();
     bool as bool: |column| Some(column);

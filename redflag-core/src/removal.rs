@@ -61,8 +61,13 @@ impl RemoveAgent {
             return Ok(Decided::nothing(Answer::Removed(removed.clone())));
         }
         let head = crate::work::known_agent(self.agent, loaded)?;
-        let covered = self.tombstones.last().map_or(head.pruned.batches, |last| last.number);
-        if covered != head.batches {
+        let mut covered = head.pruned.batches;
+        // Those that retention has pruned since the log was read have theirs.
+        let follows = self.tombstones.iter().all(|tombstone| {
+            covered += 1;
+            tombstone.number == covered
+        });
+        if !follows || covered != head.batches {
             return Err(Refusal::AgentMoved { agent: self.agent });
         }
         let removed = RemovedAgent {
@@ -110,5 +115,35 @@ impl Fleet {
             }
         }
         Err(stopped(agent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        agent::{AgentHead, Enrolment, Pruned},
+        ids::Digest,
+    };
+
+    /// A removal of an agent with five batches, of which two are pruned, by tombstones of these batches.
+    fn decided(numbers: &[u64]) -> Result<Decided, Refusal> {
+        let agent = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse().expect("a UUID");
+        let name = Text::parse("web-1").expect("a short text");
+        let enrolment = Enrolment { agent, name, public_key: [7; 32], tags: Vec::new(), enrolled_at: Timestamp::EPOCH };
+        let pruned = Pruned { batches: 2, ..Pruned::default() };
+        let head = AgentHead { batches: 5, pruned, ..AgentHead::enrolled(&enrolment) };
+        let tombstones = numbers.iter().map(|number| Tombstone { number: *number, digest: Digest::of("test", &[]) }).collect();
+        let work = RemoveAgent { agent, actor: Actor::Agent, reason: None, removed_at: Timestamp::EPOCH, tombstones };
+        work.decide(&Loaded { head: Some(head), ..Loaded::default() })
+    }
+
+    #[test]
+    fn exactly_the_batches_without_a_tombstone_get_one() {
+        assert!(decided(&[3, 4, 5]).is_ok());
+        // Read before the newest batch came, before retention went on, and with one missing.
+        for numbers in [&[3, 4][..], &[1, 2, 3, 4, 5], &[3, 5], &[]] {
+            assert!(matches!(decided(numbers), Err(Refusal::AgentMoved { .. })), "{numbers:?}");
+        }
     }
 }

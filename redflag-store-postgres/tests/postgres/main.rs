@@ -4,6 +4,7 @@ mod conformance;
 mod contention;
 mod faults;
 mod full_report;
+mod life;
 mod pooler;
 mod promises;
 mod schema;

@@ -1,6 +1,9 @@
 //! How agents and their logs end and begin anew: removal, retention, rebuild, import (clauses D1 to D3, S1).
 
-use crate::server::{Server, into_schema};
+use crate::{
+    conformance::setting,
+    server::{Server, into_schema},
+};
 use redflag_core::{
     Fleet, MemoryStore,
     conformance::{
@@ -42,7 +45,7 @@ async fn remove(fleet: &Fleet, number: u32) -> Result<RemovedAgent, StoreError> 
 }
 
 /// Runs a history that leaves rows in every table, refusals included, and prunes its first third.
-async fn live(store: &Arc<dyn Store>, seed: u64, agents: u32) {
+pub(crate) async fn live(store: &Arc<dyn Store>, seed: u64, agents: u32) {
     let works = history(seed, Shape { agents, steps: 120, packages: 12 });
     for (step, work) in works.iter().enumerate() {
         // Refusals are part of a history.
@@ -56,7 +59,7 @@ async fn live(store: &Arc<dyn Store>, seed: u64, agents: u32) {
 }
 
 /// Everything that can be read of these agents, and of what is kept of removed ones.
-async fn everything(store: &dyn Store, agents: u32) -> Vec<String> {
+pub(crate) async fn everything(store: &dyn Store, agents: u32) -> Vec<String> {
     let ids: Vec<_> = (0..agents).map(agent).collect();
     let mut lines = transcript(store, &ids).await.expect("the store answers");
     for id in ids {
@@ -68,11 +71,11 @@ async fn everything(store: &dyn Store, agents: u32) -> Vec<String> {
     lines
 }
 
-fn assert_same(found: &[String], expected: &[String], seed: u64) {
+pub(crate) fn assert_same(found: &[String], expected: &[String], seed: u64) {
     for (line, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert_eq!(found, expected, "line {line} of history {seed}");
+        assert_eq!(found, expected, "line {line} of history {seed}; {}", replay(seed));
     }
-    assert_eq!(found.len(), expected.len(), "lines of history {seed}");
+    assert_eq!(found.len(), expected.len(), "lines of history {seed}; {}", replay(seed));
 }
 
 /// Rows of an agent by table, of every table of the schema that has a column `agent_ref`.
@@ -133,11 +136,17 @@ async fn a_removed_agent_leaves_no_row_in_any_table() {
     assert_eq!(rows_of(&mut connection, stays).await, others);
 }
 
-/// Histories with retention, removals and rebuilds between, step by step in both stores.
+fn replay(seed: u64) -> String {
+    format!("replay: REDFLAG_SEED={seed} REDFLAG_CASES=1 cargo test -p redflag-store-postgres --test postgres lives")
+}
+
+/// Histories with retention and a removal, in both stores. `REDFLAG_CASES` sets how many (2 when unset), `REDFLAG_SEED` the first
+/// seed (40 when unset).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lives_read_like_those_in_the_memory_store() {
     let server = Server::shared();
-    for seed in 40..44 {
+    let first = setting("REDFLAG_SEED", 40);
+    for seed in first..first + setting("REDFLAG_CASES", 2) {
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let postgres: Arc<dyn Store> = Arc::new(server.open(&Server::options()).await);
         let mut read = Vec::new();
@@ -149,12 +158,12 @@ async fn lives_read_like_those_in_the_memory_store() {
             let removed = remove(&fleet, 0).await.unwrap();
             assert_eq!(remove(&fleet, 0).await.unwrap(), removed, "the same again answers the same");
             for number in [1, 2] {
-                assert_eq!(fleet.check(agent(number)).await.unwrap(), [], "history {seed}");
+                assert_eq!(fleet.check(agent(number)).await.unwrap(), [], "agent {number}; {}", replay(seed));
             }
             read.push((pruned, whole, everything(&**store, 3).await));
         }
         let ((pruned, whole, rest), (as_pruned, as_whole, as_rest)) = (&read[0], &read[1]);
-        assert!(pruned.events > 0 && pruned == as_pruned, "history {seed}: {pruned:?}, not {as_pruned:?}");
+        assert!(pruned.events > 0 && pruned == as_pruned, "{pruned:?}, not {as_pruned:?}; {}", replay(seed));
         assert_same(whole, as_whole, seed);
         assert_same(rest, as_rest, seed);
     }

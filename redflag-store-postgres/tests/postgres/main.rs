@@ -1,5 +1,6 @@
 //! The store on a real PostgreSQL, started once for all tests of this binary.
 
+mod backup;
 mod conformance;
 mod contention;
 mod faults;

@@ -269,7 +269,8 @@ CREATE TABLE removed_agents (
 -- ---------------------------------------------------------------- append-only (clause D1)
 -- Rows of the log are never updated, and deleted only by a pass: a removal, a retention step or a rebuild. A pass sets
 -- redflag.pass, until its transaction ends, to the agent and the transaction it is for (src/pass.rs). Left over from another
--- transaction, set for a role, or set for another agent, the mark means nothing.
+-- transaction, set for a role, or set for another agent, the mark means nothing. It is looked at after the deletion, because before
+-- it each row would be locked, and logged, once more.
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -288,7 +289,7 @@ BEGIN
         EXECUTE format('CREATE TRIGGER is_never_emptied BEFORE TRUNCATE ON %I EXECUTE FUNCTION refuse_change()', table_name);
         EXECUTE format(
             $statement$
-                CREATE TRIGGER goes_in_a_pass BEFORE DELETE ON %I FOR EACH ROW
+                CREATE TRIGGER goes_in_a_pass AFTER DELETE ON %I FOR EACH ROW
                 WHEN (current_setting('redflag.pass', true) IS DISTINCT FROM OLD.agent_ref || ' ' || pg_current_xact_id())
                 EXECUTE FUNCTION refuse_change()
             $statement$,

@@ -66,7 +66,7 @@ async fn a_dump_holds_one_moment_and_agents_bring_the_rest_again() {
 
     let mut connection = into_schema(&server, &options).await;
     connection.execute(AssertSqlSafe(format!("DROP SCHEMA {} CASCADE", options.schema))).await.unwrap();
-    run(Command::new("pg_restore").args(["--exit-on-error", "--dbname", &server.url()]).arg(&file));
+    run(Command::new("pg_restore").args(["--single-transaction", "--dbname", &server.url()]).arg(&file));
     std::fs::remove_file(&file).unwrap();
 
     let restored: Arc<dyn Store> = Arc::new(server.open(&options).await);

@@ -8,7 +8,7 @@ use redflag_core::conformance::{Shape, compare_with_memory};
 
 redflag_core::conformance_tests!(Schemas::new());
 
-pub(crate) fn setting(name: &str, otherwise: u64) -> u64 {
+fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value:?}")))
 }
 

@@ -9,14 +9,14 @@ use redflag_core::{
         history,
     },
     event::Actor,
-    ids::AgentId,
+    ids::{AgentId, UpdateId},
     names::PackageKey,
     rebuild::Difference,
     removal::RemovedAgent,
     report::Report,
     restore::{Piece, Restore},
     retention::RetentionWindow,
-    store::{BatchStore as _, EventStore as _, Mode, RecordStore as _, StateStore as _, Store, StoreError, StoreErrorKind},
+    store::{BatchStore as _, Mode, RecordStore as _, StateStore as _, Store, StoreError, StoreErrorKind},
     time::Timestamp,
     work::{Decision, Refusal, UnitOfWork},
 };
@@ -66,7 +66,12 @@ pub(crate) async fn everything(store: &dyn Store, agents: u32) -> Vec<String> {
         }
         lines.extend(store.reports(id, u32::MAX).await.expect("the store answers").iter().map(|report| format!("{report:?}")));
         lines.extend(store.bases(id).await.expect("the store answers").iter().map(|base| format!("base {base:?}")));
-        lines.push(format!("{:?}", store.derived(id).await.expect("the store answers")));
+        let derived = store.derived(id).await.expect("the store answers");
+        for state in derived.iter().flat_map(|derived| &derived.states) {
+            let update = UpdateId { agent: id, package: state.package.clone() };
+            lines.extend(store.events(&update).await.expect("the store answers").iter().map(|event| format!("{update:?} {event:?}")));
+        }
+        lines.push(format!("{derived:?}"));
     }
     lines
 }

@@ -115,6 +115,20 @@ impl Fleet {
         }
     }
 
+    /// What [`Fleet::prune`] would take: answers how much of the stream would be gone, and changes nothing.
+    ///
+    /// # Errors
+    /// When the agent is unknown or the store fails.
+    pub async fn prunable(&self, agent: AgentId, window: RetentionWindow, now: Timestamp) -> Result<Pruned, StoreError> {
+        let head = self.store().agent(agent).await?.ok_or_else(|| StoreError::from(Refusal::UnknownAgent { agent }))?;
+        let before = window.begins_at(now);
+        let mut pruned = head.pruned;
+        while let Some(last) = self.step(agent, pruned, before).await?.last() {
+            pruned = up_to(last);
+        }
+        Ok(pruned)
+    }
+
     /// The next batches to prune: received before the window, no more events than one step takes, unless the first has more.
     async fn step(&self, agent: AgentId, pruned: Pruned, before: Timestamp) -> Result<Vec<BatchRecord>, StoreError> {
         let records = self.store().agent_batches(agent, pruned.batches, limits::FEED_ENTRIES_DEFAULT).await?;
@@ -135,11 +149,7 @@ impl Fleet {
         last: &BatchRecord,
         mut fold: Fold,
     ) -> Result<(Prune, Fold), StoreError> {
-        let to = Pruned {
-            batches: last.receipt.number,
-            events: last.first_sequence - 1 + u64::from(last.receipt.accepted),
-            day: Day::of(last.receipt.received_at),
-        };
+        let to = up_to(last);
         while fold.sequence() < to.events {
             let left = u32::try_from(to.events - fold.sequence()).unwrap_or(u32::MAX).min(limits::LOG_SLICE_EVENTS);
             let events = self.store().replay(agent, fold.sequence(), left).await?;
@@ -161,4 +171,11 @@ impl Fleet {
         // What comes after stands on the new base.
         Ok((work, Fold::from_bases(&to, states)))
     }
+}
+
+/// A log that is gone up to this batch.
+fn up_to(last: &BatchRecord) -> Pruned {
+    let receipt = &last.receipt;
+    let events = last.first_sequence - 1 + u64::from(receipt.accepted);
+    Pruned { batches: receipt.number, events, day: Day::of(receipt.received_at) }
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     MemoryStore,
+    agent::Pruned,
     event::{Actor, ChangeInput, EventInput},
     export::{Exporter, ImportError, Importer, Summary},
     ids::UpdateId,
@@ -196,7 +197,10 @@ pub(super) async fn retention_takes_the_start_of_a_log_and_nothing_else(harness:
     let batches = lab.store().agent_batches(agent(0), 0, 100).await?;
     let feed = whole_feed(lab.store(), 500).await?;
     // Everything received before second 5: reports 1 and 4, two decisions, a batch with chosen ids.
+    let foreseen = lab.fleet.prunable(agent(0), window()?, thirty_days_after(5)).await?;
+    ensure_eq!(lab.store().agent(agent(0)).await?.map(|head| head.pruned), Some(Pruned::default()), "what is gone before");
     let pruned = lab.fleet.prune(agent(0), window()?, thirty_days_after(5)).await?;
+    ensure_eq!(pruned, foreseen, "what was foreseen");
     ensure_eq!(pruned.batches, 5, "batches received before second 5");
     let kept_events: Vec<_> = log.iter().filter(|event| event.received_at >= at(5)).cloned().collect();
     ensure_eq!(pruned.events, log.len() as u64 - kept_events.len() as u64, "events received before second 5");

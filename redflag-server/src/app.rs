@@ -3,6 +3,7 @@
 use crate::{access::replay::ReplayGuard, clock, settings::Settings};
 use redflag_core::{Fleet, time::Timestamp};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// The state of the application as handlers extract it.
 pub type AppState = Arc<App>;
@@ -15,13 +16,16 @@ pub struct App {
     /// The settings in force.
     pub settings: Settings,
     pub(crate) replays: ReplayGuard,
+    /// Cancelled when a shutdown begins, so that requests that wait for something end at once.
+    pub(crate) stopping: CancellationToken,
 }
 
 impl App {
     /// The application over `fleet`.
     #[must_use]
     pub fn new(fleet: Fleet, settings: Settings) -> AppState {
-        Arc::new(Self { fleet: fleet.with_batch_events(settings.batch_events), settings, replays: ReplayGuard::default() })
+        let fleet = fleet.with_batch_events(settings.batch_events);
+        Arc::new(Self { fleet, settings, replays: ReplayGuard::default(), stopping: CancellationToken::new() })
     }
 
     /// The time now.

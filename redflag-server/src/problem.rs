@@ -140,6 +140,7 @@ impl From<&Refusal> for Problem {
         let (status, code) = match refusal {
             Refusal::UnknownAgent { .. } => (StatusCode::NOT_FOUND, "not_found"),
             Refusal::AgentExists { .. } => (StatusCode::CONFLICT, "agent_exists"),
+            Refusal::AgentRemoved { .. } => (StatusCode::CONFLICT, "agent_removed"),
             Refusal::BatchIdReused { .. } => (StatusCode::CONFLICT, "batch_id_reused"),
             Refusal::ReportIdReused { .. } => (StatusCode::CONFLICT, "report_id_reused"),
             Refusal::BatchTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "batch_too_large"),
@@ -175,6 +176,7 @@ impl From<StoreError> for Problem {
                 unavailable("outcome_unknown")
             }
             StoreErrorKind::SchemaTooNew => unavailable("schema_too_new"),
+            StoreErrorKind::Pruned => Self::new(StatusCode::GONE, "pruned", error.to_string()),
             _ => Self::internal(&error),
         }
     }
@@ -193,6 +195,8 @@ mod tests {
         for (kind, status, code) in [
             (refused(Refusal::UnknownAgent { agent }), 404, "not_found"),
             (refused(Refusal::AgentExists { agent }), 409, "agent_exists"),
+            (refused(Refusal::AgentRemoved { agent }), 409, "agent_removed"),
+            (refused(Refusal::AgentMoved { agent }), 409, "refused"),
             (refused(Refusal::BatchIdReused { batch }), 409, "batch_id_reused"),
             (refused(Refusal::ReportIdReused { report }), 409, "report_id_reused"),
             (refused(Refusal::BatchTooLarge { events: 10_001 }), 413, "batch_too_large"),
@@ -200,6 +204,7 @@ mod tests {
             (StoreErrorKind::Unavailable, 503, "unavailable"),
             (StoreErrorKind::OutcomeUnknown, 503, "outcome_unknown"),
             (StoreErrorKind::SchemaTooNew, 503, "schema_too_new"),
+            (StoreErrorKind::Pruned, 410, "pruned"),
             (StoreErrorKind::DataRefused, 500, "internal"),
             (StoreErrorKind::Misconfigured, 500, "internal"),
             (StoreErrorKind::Corrupt, 500, "internal"),

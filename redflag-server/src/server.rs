@@ -110,15 +110,17 @@ impl Server {
         Ok(token.expose().to_owned())
     }
 
-    /// Serves until `shutdown` is cancelled, then lets requests under way end for at most ten seconds.
+    /// Serves until `shutdown` is cancelled, then lets requests under way end for at most ten seconds; those that wait for the feed to
+    /// go on are answered at once.
     ///
     /// # Errors
     /// When the listener fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
         let drained = {
-            let shutdown = shutdown.clone();
+            let (shutdown, stopping) = (shutdown.clone(), self.app.stopping.clone());
             async move {
                 shutdown.cancelled().await;
+                stopping.cancel();
                 tokio::time::sleep(DRAIN).await;
             }
         };

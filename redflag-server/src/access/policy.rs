@@ -87,6 +87,16 @@ impl PolicyRouter {
         self.route(Method::POST, path, policy, routing::post(handler))
     }
 
+    /// Registers a handler for DELETE.
+    #[must_use]
+    pub fn delete<H, T>(self, path: &'static str, policy: Policy, handler: H) -> Self
+    where
+        H: Handler<T, AppState>,
+        T: 'static,
+    {
+        self.route(Method::DELETE, path, policy, routing::delete(handler))
+    }
+
     /// Every route registered.
     #[must_use]
     pub fn table(&self) -> &[RouteEntry] {

@@ -41,6 +41,11 @@ impl ReplayGuard {
         }
         if of_agent.insert((signature.created, signature.counter)) { Sighting::First } else { Sighting::Replayed }
     }
+
+    /// Forgets an agent that was removed.
+    pub(crate) fn forget(&self, agent: AgentId) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&agent);
+    }
 }
 
 #[cfg(test)]
@@ -61,5 +66,7 @@ mod tests {
         }
         assert_eq!(guard.note(&at(200, 9_999), 200), Sighting::TooMany);
         assert_eq!(guard.note(&at(300, 9_999), 300), Sighting::First);
+        guard.forget(agent);
+        assert!(guard.seen.lock().unwrap().is_empty(), "nothing of a removed agent stays");
     }
 }

@@ -3,15 +3,21 @@
 mod agents;
 mod batches;
 mod decisions;
+mod feed;
 mod health;
 pub(crate) mod id;
 mod openapi;
+mod packages;
+mod past;
+mod removal;
 mod reports;
 mod session;
+mod trend;
 mod updates;
 mod views;
 
 pub use decisions::decide;
+pub use removal::remove;
 pub use views::{EventView, StatsView, UpdateDetailView, UpdateView, VersionChangeView};
 
 use crate::access::{Policy, PolicyRouter, Role};
@@ -20,6 +26,7 @@ use crate::access::{Policy, PolicyRouter, Role};
 pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
     const VIEWER: Policy = Policy::Operator(Role::Viewer);
     const APPROVER: Policy = Policy::Operator(Role::Approver);
+    const ADMIN: Policy = Policy::Operator(Role::Admin);
     router
         .get("/healthz", Policy::Public, health::live)
         .get("/readyz", Policy::Public, health::ready)
@@ -29,16 +36,21 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/agents/{id}/updates", Policy::Agent, reports::compatible_report)
         .get("/api/v1/agents", VIEWER, agents::list)
         .get("/api/v1/agents/{id}", VIEWER, agents::one)
+        .delete("/api/v1/agents/{id}", ADMIN, removal::agent)
         .get("/api/v1/updates", VIEWER, updates::list)
         .get("/api/v1/updates/{id}", VIEWER, updates::one)
         .get("/api/v1/updates/{id}/history", VIEWER, updates::history)
         .get("/api/v1/updates/{id}/events", VIEWER, updates::events)
+        .get("/api/v1/updates/{id}/past", VIEWER, past::state)
         .post("/api/v1/updates/{id}/approve", APPROVER, decisions::approve)
         .post("/api/v1/updates/{id}/withdraw-approval", APPROVER, decisions::withdraw_approval)
         .post("/api/v1/updates/{id}/ignore", APPROVER, decisions::ignore)
         .post("/api/v1/updates/{id}/reopen", APPROVER, decisions::reopen)
         .get("/api/v1/session", VIEWER, session::show)
         .get("/api/v1/stats", VIEWER, updates::stats)
+        .get("/api/v1/packages", VIEWER, packages::list)
+        .get("/api/v1/trend", VIEWER, trend::show)
+        .get("/api/v1/feed", VIEWER, feed::list)
         .get("/api/v1/batches", VIEWER, batches::list)
         .get("/api/v1/batches/{agent_id}/{batch_id}", VIEWER, batches::one)
 }

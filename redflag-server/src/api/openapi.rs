@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the handlers themselves.
 
-use super::{agents, batches, decisions, reports, session, updates};
+use super::{agents, batches, decisions, feed, packages, past, removal, reports, session, trend, updates};
 use crate::{listing, problem::Problem};
 use axum::{
     http::{Uri, header},
@@ -14,7 +14,7 @@ use utoipa::OpenApi;
     info(
         title = "RedFlag",
         description = "Which package updates wait on every machine of a fleet, their whole history, and decisions about them. \
-                       Operators carry a session cookie, and on every POST the header `x-csrf-token`; agents sign every request \
+                       Operators carry a session cookie, and on every POST and DELETE the header `x-csrf-token`; agents sign every request \
                        (RFC 9421). Errors are RFC 9457 problems with a stable `code`."
     ),
     paths(
@@ -23,11 +23,16 @@ use utoipa::OpenApi;
         reports::compatible_report,
         agents::list,
         agents::one,
+        removal::agent,
         updates::list,
         updates::one,
         updates::history,
         updates::events,
+        past::state,
         updates::stats,
+        packages::list,
+        trend::show,
+        feed::list,
         decisions::approve,
         decisions::withdraw_approval,
         decisions::ignore,

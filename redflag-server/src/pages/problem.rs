@@ -53,6 +53,7 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
     match status {
         StatusCode::BAD_REQUEST => ("This address cannot be read", "Correct it in the address bar, or start again."),
         StatusCode::NOT_FOUND => ("Nothing here", "It may have been removed, or the address is wrong."),
+        StatusCode::GONE => ("No longer kept", "Retention has taken that part of the log; later parts are there."),
         StatusCode::FORBIDDEN => ("Not allowed", "Ask an administrator for a role that may do this, or sign in again."),
         StatusCode::CONFLICT => ("Not done", "Something changed in the meantime: look at it again, then decide."),
         StatusCode::SERVICE_UNAVAILABLE => ("The database does not answer", "Nothing is lost. Try again in a few seconds."),

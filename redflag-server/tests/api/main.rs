@@ -5,10 +5,14 @@
 mod agents;
 mod binary;
 mod decisions;
+mod feed;
 mod listing;
+mod packages;
+mod past;
 mod postgres;
 mod real_agents;
 mod real_dnf;
 mod regressions;
+mod removal;
 mod routes;
 mod support;

@@ -13,6 +13,7 @@ use redflag_core::{
     ids::{AgentId, ReportId},
     names::Text,
     signing::{self, SignatureParameters, SignedRequest},
+    wire::read_report,
 };
 use redflag_server::{
     EnrolmentTokenOptions, Role, Settings,
@@ -28,6 +29,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use tower::ServiceExt as _;
 
@@ -74,8 +76,12 @@ impl Harness {
     }
 
     pub(crate) fn with(fleet: Fleet, settings: Settings) -> Self {
-        let app = App::new(fleet, settings);
-        Self { router: router(&app), app }
+        Self::of(&App::new(fleet, settings))
+    }
+
+    /// Over an application that is there.
+    pub(crate) fn of(app: &AppState) -> Self {
+        Self { router: router(app), app: AppState::clone(app) }
     }
 
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
@@ -118,6 +124,15 @@ impl Harness {
         self.send(request.unwrap()).await
     }
 
+    pub(crate) async fn delete(&self, session: &Session, path: &str) -> Answer {
+        let request = Request::delete(path)
+            .header(header::COOKIE, &session.cookie)
+            .header("x-csrf-token", &session.csrf)
+            .header("sec-fetch-site", "same-origin")
+            .body(Body::empty());
+        self.send(request.unwrap()).await
+    }
+
     /// A token with `seats`.
     pub(crate) async fn token(&self, seats: u32) -> String {
         let options = EnrolmentTokenOptions { seats, ..EnrolmentTokenOptions::default() };
@@ -148,6 +163,13 @@ impl Harness {
         let answer = self.report(agent, &report(sequence, &[scope(manager, offers)])).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         answer.json()
+    }
+
+    /// Records a complete report as if the server had received it `days` ago.
+    pub(crate) async fn reported_ago(&self, agent: &TestAgent, days: u64, sequence: u64, manager: &str, offers: &[Value]) {
+        let body = report(sequence, &[scope(manager, offers)]).to_string();
+        let received_at = self.app.now().saturating_sub(Duration::from_secs(days * 86_400));
+        self.app.fleet.record_report(agent.id, read_report(body.as_bytes()).unwrap(), received_at).await.unwrap();
     }
 
     /// The only update of the list at `path`.

@@ -4,11 +4,12 @@ use super::{
     agent_row::{AgentView, Clock},
     batch_row::{BatchView, batch_href},
     frame::{Answer, Frame, Place, page},
+    removal::removal_href,
     text::When,
     update_row::UpdateView,
 };
 use crate::{
-    access::Operator,
+    access::{Operator, Role},
     app::AppState,
     listing::{Listing as _, no_parameters},
     problem::Problem,
@@ -45,6 +46,8 @@ struct AgentPage {
     batches: Vec<BatchView>,
     batches_total: u64,
     batches_href: String,
+    /// Where the operator can remove it, if it is an administrator.
+    removal_href: Option<String>,
 }
 
 struct ScopeView {
@@ -97,6 +100,7 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, Path(i
         batches: batches.items.iter().map(|row| BatchView::new(&row.agent_name, &row.record, clock.now)).collect(),
         batches_total: batches.total,
         batches_href: of_agent.href("/batches"),
+        removal_href: (operator.role >= Role::Admin).then(|| removal_href(agent)),
     })
 }
 

@@ -13,11 +13,15 @@ mod frame;
 mod life;
 mod list;
 mod overview;
+mod packages;
 mod problem;
+mod removal;
 mod roll;
 mod sign_in;
 mod text;
+mod trend;
 mod update;
+mod update_filter;
 mod update_row;
 mod updates;
 
@@ -34,14 +38,17 @@ use crate::{
 
 /// Registers the pages; every one with its policy.
 pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
-    let viewer = Policy::Operator(Role::Viewer);
+    let (viewer, admin) = (Policy::Operator(Role::Viewer), Policy::Operator(Role::Admin));
     let router = router
         .get("/", viewer, overview::show)
         .get("/updates", viewer, updates::list)
         .get("/updates/{id}", viewer, update::show)
         .post("/updates/{id}/decision", Policy::Operator(Role::Approver), update::decide)
+        .get("/packages", viewer, packages::list)
         .get("/agents", viewer, agents::list)
         .get("/agents/{id}", viewer, agent::show)
+        .get("/agents/{id}/remove", admin, removal::show)
+        .post("/agents/{id}/remove", admin, removal::remove)
         .get("/batches", viewer, batches::list)
         .get("/batches/{agent}/{batch}", viewer, batches::show);
     assets::routes(router)

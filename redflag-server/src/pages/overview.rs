@@ -7,6 +7,7 @@ use super::{
     frame::{Answer, Frame, Place, page},
     roll,
     text::counted,
+    trend::Trend,
     update_row::updates_href,
 };
 use crate::{access::Operator, app::AppState, listing::no_parameters};
@@ -30,6 +31,7 @@ struct OverviewPage {
     lead: String,
     server: String,
     tiles: Vec<Tile>,
+    trend: Trend,
     agents: Agents,
     severities: Vec<Share<Severity>>,
     severity_spread: Vec<Part>,
@@ -79,6 +81,7 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, uri: U
     let open = store.stats(&UpdateFilter::default()).await?;
     let roll = roll::call(store, &AgentQuery::default(), clock).await?;
     let activity = activity::recent(store, clock.now).await?;
+    let trend = Trend::load(store, clock.now).await?;
     let agents = agents(&roll, clock);
     let severities = severities(&open);
     page(&OverviewPage {
@@ -86,6 +89,7 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, uri: U
         lead: lead(&agents),
         server: super::server_url(&app),
         tiles: tiles(&open),
+        trend,
         severity_spread: spread(severities.iter().map(|share| (share.word.as_str(), share.count))),
         severities,
         managers: managers(&open),

@@ -63,12 +63,15 @@ impl Desk {
             ("updates", "/updates".to_owned()),
             ("updates-filtered", format!("/updates?agent_id={}&severity=unknown&search=evil", self.host.hostile)),
             ("updates-none", "/updates?search=nothing-like-this".to_owned()),
+            ("packages", "/packages".to_owned()),
+            ("packages-filtered", format!("/packages?agent_id={}&severity=low&sort=-name", self.host.hostile)),
             ("update", format!("/updates/{bash}")),
             ("update-hostile", format!("/updates/{evil}")),
             ("agents", "/agents".to_owned()),
             ("agent-large", format!("/agents/{}", self.host.large)),
             ("agent-hostile", format!("/agents/{}", self.host.hostile)),
             ("agent-fresh", format!("/agents/{}", self.host.fresh)),
+            ("agent-removal", format!("/agents/{}/remove", self.host.hostile)),
             ("batches", "/batches".to_owned()),
             ("batch", format!("/batches/{}/{}", text(&batch["agent_id"]), text(&batch["batch_id"]))),
             ("problem-400", "/updates?severity=terrible".to_owned()),
@@ -153,6 +156,96 @@ async fn lists_filter_sort_and_page_by_their_url() {
         let said = chrome.text("main").await;
         assert!(said.contains(words), "{path}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn updates_are_seen_by_package_with_the_same_filters() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    desk.open("/updates?severity=low&search=lib&sort=name").await;
+    chrome.follow(".views a:not([aria-current])").await;
+    assert_eq!(chrome.place().await, "/packages?severity=low&search=lib", "the filter goes along");
+    let api = desk.api("/packages?severity=low&search=lib").await;
+    assert_eq!(desk.total().await, api["total"].as_u64().unwrap());
+    let row = |row: &Value| format!("{} {}", row["package_name"].as_str().unwrap(), row["hosts"]);
+    let expected: Vec<_> = api["packages"].as_array().unwrap().iter().map(row).collect();
+    let names = chrome.texts("tr[data-row] th a").await;
+    let hosts = chrome.texts("tr[data-row] td:nth-child(2)").await;
+    assert_eq!(names.iter().zip(&hosts).map(|(name, hosts)| format!("{name} {hosts}")).collect::<Vec<_>>(), expected);
+    assert_eq!((names[0].as_str(), chrome.texts("th[aria-sort]").await), ("libdemo0", vec!["Hosts".to_owned()]), "most hosts come first");
+
+    // From a package to its updates, one a host, and back to all of them by package.
+    chrome.follow("tr[data-row] th a").await;
+    assert_eq!(chrome.place().await, "/updates?package_type=apt&severity=low&search=libdemo0");
+    assert_eq!(desk.total().await.to_string(), hosts[0]);
+    chrome.follow(".views a:not([aria-current])").await;
+    assert_eq!(chrome.texts("tr[data-row] th a").await, ["libdemo0"]);
+    chrome.follow("thead th:first-child a").await;
+    assert_eq!(chrome.place().await, "/packages?package_type=apt&severity=low&search=libdemo0&sort=name");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trend_shows_the_numbers_of_its_days() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    let days = desk.api("/trend?days=30").await["days"].clone();
+    let titles = chrome.texts(".chart g title").await;
+    assert_eq!(titles.len(), 30);
+    for (day, title) in days.as_array().unwrap().iter().zip(&titles) {
+        assert!(title.starts_with(&format!("{}: {} open", day["day"].as_str().unwrap(), day["open"])), "{title}: {day}");
+    }
+    let rows: Vec<Vec<String>> = serde_json::from_value(
+        chrome.evaluate("return [...document.querySelectorAll('#trend-days tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent.replaceAll(',', '')))").await,
+    )
+    .unwrap();
+    let words = ["critical", "important", "moderate", "low", "unknown"];
+    for (day, row) in days.as_array().unwrap().iter().rev().zip(&rows) {
+        let count = |word: &&str| day["by_severity"].get(*word).map_or_else(|| "0".to_owned(), ToString::to_string);
+        let expected: Vec<_> =
+            [day["day"].as_str().unwrap().to_owned(), day["open"].to_string()].into_iter().chain(words.iter().map(count)).collect();
+        assert_eq!(*row, expected, "newest day first");
+    }
+    // A column is as high as its share of the scale; the parts are those that have a count.
+    let script = "const svg = document.querySelector('.chart svg').getBoundingClientRect(); \
+        return [...document.querySelectorAll('.chart g')].map((g) => [...g.querySelectorAll('rect:not(.room)')] \
+            .reduce((sum, part) => sum + part.getBoundingClientRect().height, 0) / svg.height)";
+    let heights: Vec<f64> = serde_json::from_value(chrome.evaluate(script).await).unwrap();
+    let top: f64 = chrome.texts(".scale span").await[0].replace(',', "").parse().unwrap();
+    for (day, height) in days.as_array().unwrap().iter().zip(heights) {
+        let share = day["open"].as_f64().unwrap() / top;
+        assert!((height - share).abs() < 0.01, "{day}: {height} of the chart where {share} is right");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_is_removed_after_a_second_look_and_a_reason() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    let before = desk.api("/updates?status=any").await["total"].as_u64().unwrap();
+    let of_agent = desk.api(&format!("/updates?status=any&agent_id={}", desk.host.hostile)).await["total"].as_u64().unwrap();
+    desk.open(&format!("/agents/{}", desk.host.hostile)).await;
+    chrome.follow("a[href$='/remove']").await;
+    assert!(chrome.text("main").await.contains(&format!("{of_agent} updates")), "the page says what will go");
+    chrome.follow(".row a.button").await;
+    assert_eq!(chrome.place().await, format!("/agents/{}", desk.host.hostile), "keeping it is one click");
+    chrome.follow("a[href$='/remove']").await;
+    chrome.click("button.danger").await;
+    assert_eq!(chrome.evaluate("return document.querySelector('#reason').validity.valueMissing").await, true, "no reason, no removal");
+    assert_eq!(desk.api("/updates?status=any").await["total"], before);
+    chrome.evaluate("document.querySelector('#reason').value = '<b>scrapped</b>'").await;
+    chrome.follow("button.danger").await;
+    assert_eq!(chrome.text("h1").await, format!("{} was removed", HOSTILE[0]), "the name is shown as it came");
+    let said = chrome.text("main").await;
+    assert!(said.contains("operator") && said.contains("<b>scrapped</b>"), "{said}");
+    chrome.look(1_440, 900, "light").await;
+    chrome.shoot("agent-removed-wide-light", 1_440, 900).await;
+    assert_eq!(desk.api("/updates?status=any").await["total"], before - of_agent);
+    for path in ["", "/remove"] {
+        desk.open(&format!("/agents/{}{path}", desk.host.hostile)).await;
+        assert!(chrome.text("main").await.contains("Nothing here"), "{path}");
+    }
+    desk.open("/").await;
+    assert!(!chrome.text("main").await.contains(HOSTILE[0]), "nor is it told of elsewhere");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -282,7 +375,7 @@ async fn an_empty_fleet_says_what_to_do_and_a_link_works_once() {
     assert!(chrome.text("main").await.contains("redflag-agent"), "the overview says how to enrol a host");
     chrome.look(1_440, 900, "light").await;
     chrome.shoot("overview-empty", 1_440, 900).await;
-    for path in ["/updates", "/agents", "/batches"] {
+    for path in ["/updates", "/packages", "/agents", "/batches"] {
         desk.open(path).await;
         assert_eq!(chrome.texts(".empty h2").await.len(), 1, "{path}");
     }

@@ -95,7 +95,11 @@ async fn populate(fleet: &Fleet) {
     report(fleet, agent_id(2), 2, &web, ago(300)).await;
 
     enrol(fleet, 3, "mail-01.ams", &[], ago(30 * 24 * hour)).await;
-    report(fleet, agent_id(3), 1, &[scope("apt", "dpkg", &mail_offers(), ago(73 * hour))], ago(73 * hour)).await;
+    for day in (4..29).rev().step_by(2) {
+        let at = ago(u64::from(day) * 24 * hour);
+        report(fleet, agent_id(3), 100 - u64::from(day), &[scope("apt", "dpkg", &past_offers(day), at)], at).await;
+    }
+    report(fleet, agent_id(3), 100, &[scope("apt", "dpkg", &mail_offers(), ago(73 * hour))], ago(73 * hour)).await;
 
     enrol(fleet, 4, HOSTILE[0], &[], ago(9 * hour)).await;
     report(fleet, agent_id(4), 1, &hostile_scopes(), ago(2 * hour)).await;
@@ -197,6 +201,13 @@ fn mail_offers() -> Vec<Value> {
             "severity": "important", "security": true, "repository_source": "bookworm-security/main", "cve_list": ["CVE-2026-27305"]}),
         offer("libc6", "2.36-9+deb12u7", "2.36-9+deb12u9", "moderate"),
     ]
+}
+
+/// What the mail host lacked some days ago: it was patched once a week, and never quite.
+fn past_offers(day: u32) -> Vec<Value> {
+    let severities = ["critical", "important", "moderate", "moderate", "low", "low", "low", "unknown"];
+    let waiting = 300 + 150 * (28 - day) % 1_300;
+    (0..waiting).map(|number| offer(&format!("libmail{number:04}"), "1.0-1", "1.0-2", severities[number as usize % 8])).collect()
 }
 
 fn hostile_scopes() -> Vec<Value> {

@@ -1,13 +1,8 @@
-//! The command line: its arguments with the settings they make, and its commands.
+//! The command line: what it offers, and how a failure ends it.
 
-use crate::output;
-use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
-use redflag_core::{Fleet, limits, names::Text, store::Expected};
-use redflag_server::{DatabaseName, EnrolmentTokenOptions, RequestLimits, Role, Server, Settings, Transport, access, open_fleet};
-use serde_json::json;
-use std::{error::Error, fmt, net::SocketAddr, time::Duration};
-use tokio_util::sync::CancellationToken;
+use crate::commands::{backup, enrolment_token, export, import, migrate_store, prune, rebuild, remove_agent, serve, sign_in_link};
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,8 +15,10 @@ Examples:
   redflag-server serve --database postgres://redflag:PASSWORD@db.example/redflag
   redflag-server serve --listen 0.0.0.0:8080 --behind-tls-proxy --public-url https://redflag.example
       Serves behind a proxy that ends TLS.
+  redflag-server migrate-store --from redflag.db --to postgres://redflag:PASSWORD@db.example/redflag
+      Moves the fleet to PostgreSQL.
 
-Exit codes: 0 done, 1 failed (standard error says why), 2 wrong usage.
+Exit codes: 0 done, 1 failed (standard error says why; `rebuild --check`: something differs), 2 wrong usage.
 Logs go to standard error; REDFLAG_LOG sets their level (info if absent).";
 
 /// Server of RedFlag: which package updates wait on every machine, their history, and decisions about them.
@@ -41,7 +38,7 @@ Examples:
   redflag-server serve --database /var/lib/redflag/redflag.db --listen 127.0.0.1:9000
   redflag-server serve --database postgres://redflag:PASSWORD@db.example/redflag
   redflag-server serve --listen 0.0.0.0:8080 --behind-tls-proxy --public-url https://redflag.example")]
-    Serve(Serve),
+    Serve(serve::Serve),
     /// Print a link that signs an operator in, once, within 15 minutes
     #[command(after_help = "\
 Examples:
@@ -49,7 +46,7 @@ Examples:
   redflag-server sign-in-link --name ada --role approver
 
 Give the database that `serve` was given. The server may be running.")]
-    SignInLink(SignInLink),
+    SignInLink(sign_in_link::SignInLink),
     /// Print a token with which agents enrol
     #[command(after_help = "\
 Examples:
@@ -57,248 +54,111 @@ Examples:
   redflag-server enrolment-token --seats 20 --expires 8h --label 'web servers'
 
 Then, on each host: redflag-agent enrol --server URL --token TOKEN")]
-    EnrolmentToken(EnrolmentToken),
+    EnrolmentToken(enrolment_token::EnrolmentToken),
+    /// Write the whole fleet as JSON Lines, for a move, an archive or a look
+    #[command(after_help = "\
+Examples:
+  redflag-server export --output fleet.jsonl
+  redflag-server export --database postgres://redflag:PASSWORD@db.example/redflag | zstd > fleet.jsonl.zst
+
+Stop the server first: an export that finds an agent changed under it fails. FILE gets its name only when it is complete and on disk, and
+an existing file is never replaced; interrupted or killed, nothing has that name. The last line counts the lines before it and bears
+their SHA-256. The file is as confidential as the database. With --output - the summary goes to standard error.")]
+    Export(export::Export),
+    /// Read a fleet from JSON Lines into an empty database
+    #[command(after_help = "\
+Examples:
+  redflag-server import --database new.db --input fleet.jsonl
+  zstd -dc fleet.jsonl.zst | redflag-server import --database postgres://redflag:PASSWORD@db.example/redflag
+
+The database must be empty or not there yet. When the import fails or is interrupted, a SQLite file it made is deleted again; another
+database is left with a part of the fleet, the next import refuses it, and the error says how to empty it.")]
+    Import(import::Import),
+    /// Move the whole fleet to another database and show that both hold the same
+    #[command(after_help = "\
+Examples:
+  redflag-server migrate-store --from redflag.db --to postgres://redflag:PASSWORD@db.example/redflag
+  redflag-server migrate-store --from postgres://redflag:PASSWORD@db.example/redflag --to redflag.db
+
+Stop the server first, and start it with the new --database afterwards. The fleet is exported from one and imported into the other; then
+the copy is exported once more, and the digests of both exports must be equal. The source is only read. When the move fails or is
+interrupted, a SQLite file it made is deleted again; another database is left with a part of the fleet, which the next try refuses.")]
+    MigrateStore(migrate_store::MigrateStore),
+    /// Compare states, history and counters with the log they follow from, and mend what differs
+    #[command(after_help = "\
+Examples:
+  redflag-server rebuild --check
+  redflag-server rebuild
+  redflag-server rebuild --agent 0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3
+
+--check exits with 1 when something differs, and prints each difference. Each agent is mended in one transaction of its own: interrupted,
+some are mended and some are not, and none is half. The server may be running, except that --check over all agents then may tell of totals
+that moved while they were added up.")]
+    Rebuild(rebuild::Rebuild),
+    /// Take the start of each agent's log: what was received before a window of days
+    #[command(after_help = "\
+Examples:
+  redflag-server prune --older-than 400d --dry-run
+  redflag-server prune --older-than 400d
+  redflag-server prune --older-than 90d --agent 0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3
+
+States, counts, version history and the feed's positions and digests stay. What goes are batches, events, rejections and reports, and with
+them two promises: a batch, event or report id from before the window is not recognised any more, so submitting it again has an effect
+again; and states before the window cannot be looked up. Interrupted, what went has gone, and the next run goes on. The server may be
+running.")]
+    Prune(prune::Prune),
+    /// Remove an agent with everything stored of it, for good
+    #[command(after_help = "\
+Examples:
+  redflag-server remove-agent 0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3 --reason 'scrapped in June'
+  redflag-server remove-agent 0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3 --reason 'scrapped in June' --name ada --yes
+
+Asks first; where nobody can be asked, --yes is needed. It is one transaction: interrupted, all of the agent is there or none. The same
+again answers the same. A host that comes back has to be enrolled again, and is a new agent. The server may be running.")]
+    RemoveAgent(remove_agent::RemoveAgent),
+    /// Copy a SQLite fleet to a new file while it is served
+    #[command(after_help = "\
+Examples:
+  redflag-server backup fleet-2026-11-25.db
+  redflag-server backup --database /var/lib/redflag/redflag.db /backup/fleet.db
+
+The copy is the fleet as it was when the backup began; the server may be running. An existing file is never replaced. Killed or interrupted,
+nothing has FILE's name; a directory .redflag-….partial may be left beside it, which can be deleted. To restore, stop the server, put the
+copy in the place of the database, delete its -wal and -shm files, and start the server. PostgreSQL makes its own backups: see
+docs/backup.md.")]
+    Backup(backup::Backup),
 }
 
-#[derive(Debug, Args)]
-struct Database {
-    /// The database: a path of a SQLite file, sqlite:PATH, a PostgreSQL URL, or memory: (gone when `serve` ends)
-    #[arg(long, env = "REDFLAG_DATABASE", hide_env_values = true, default_value = "redflag.db")]
-    database: String,
-}
+/// The exit code of wrong usage, which clap has too.
+const WRONG_USAGE: u8 = 2;
 
-#[derive(Debug, Args)]
-struct Serve {
-    #[command(flatten)]
-    database: Database,
-    /// Where to listen
-    #[arg(long, env = "REDFLAG_LISTEN", hide_env_values = true, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// Events per batch of a report
-    #[arg(long, env = "REDFLAG_BATCH_EVENTS", hide_env_values = true, value_name = "N", default_value_t = limits::BATCH_EVENTS_DEFAULT,
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::BATCH_EVENTS_MAX)))]
-    batch_events: u32,
-    /// Silence after which an agent counts as offline, for example 15m
-    #[arg(long, env = "REDFLAG_OFFLINE_AFTER", hide_env_values = true, value_name = "TIME", default_value = "15m", value_parser = duration)]
-    offline_after: Duration,
-    /// How clients reach the server, where that is not the address listened on
-    #[arg(long, env = "REDFLAG_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_parser = public_url)]
-    public_url: Option<String>,
-    /// A proxy in front ends TLS: allows listening beyond loopback, and cookies are for HTTPS only
-    #[arg(long, env = "REDFLAG_BEHIND_TLS_PROXY", hide_env_values = true)]
-    behind_tls_proxy: bool,
-    /// Most bytes of a report
-    #[arg(long, env = "REDFLAG_REPORT_BYTES_MAX", hide_env_values = true, value_name = "BYTES", default_value_t = limits::REPORT_BYTES_MAX,
-        value_parser = bytes)]
-    report_bytes_max: usize,
-    /// Most bytes of any other request
-    #[arg(long, env = "REDFLAG_BODY_BYTES_MAX", hide_env_values = true, value_name = "BYTES",
-        default_value_t = RequestLimits::default().body_bytes_max, value_parser = bytes)]
-    body_bytes_max: usize,
-}
-
-#[derive(Debug, Args)]
-struct SignInLink {
-    #[command(flatten)]
-    database: Database,
-    /// The operator's name, as decisions will record it
-    #[arg(long, default_value = "operator", value_parser = text)]
-    name: Text,
-    /// viewer (sees), approver (also decides) or admin (everything)
-    #[arg(long, default_value = "admin")]
-    role: Role,
-    /// The server's address, where the running server did not note it
-    #[arg(long, env = "REDFLAG_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_parser = public_url)]
-    public_url: Option<String>,
-    /// Print one JSON document instead of a line for people
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Args)]
-struct EnrolmentToken {
-    #[command(flatten)]
-    database: Database,
-    /// How many agents it enrols
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(access::SEATS_MAX)))]
-    seats: u32,
-    /// For how long, for example 24h
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
-    expires: Duration,
-    /// What it is for
-    #[arg(long, value_name = "TEXT", value_parser = text)]
-    label: Option<Text>,
-    /// Print one JSON document instead of a line for people
-    #[arg(long)]
-    json: bool,
-}
+/// Usage that only shows to be wrong when a command runs.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct WrongUsage(pub(crate) &'static str);
 
 /// Runs the command.
-pub(crate) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let done = match arguments.command {
-        Command::Serve(serve) => serve.run().await,
-        Command::SignInLink(link) => link.run().await,
-        Command::EnrolmentToken(token) => token.run().await,
-    };
-    done.map_err(Failure)
-}
-
-/// Why a command failed, with its causes.
-#[derive(Debug)]
-pub(crate) struct Failure(anyhow::Error);
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+///
+/// # Errors
+/// Why it failed, with its causes.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        Command::Serve(command) => command.run().await,
+        Command::SignInLink(command) => command.run().await,
+        Command::EnrolmentToken(command) => command.run().await,
+        Command::Export(command) => command.run().await,
+        Command::Import(command) => command.run().await,
+        Command::MigrateStore(command) => command.run().await,
+        Command::Rebuild(command) => command.run().await,
+        Command::Prune(command) => command.run().await,
+        Command::RemoveAgent(command) => command.run().await,
+        Command::Backup(command) => command.run().await,
     }
 }
 
-impl Error for Failure {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
-    }
-}
-
-impl Serve {
-    fn settings(self) -> Settings {
-        Settings {
-            listen: self.listen,
-            database: self.database.database,
-            batch_events: self.batch_events,
-            offline_after: self.offline_after,
-            public_url: self.public_url,
-            transport: if self.behind_tls_proxy { Transport::BehindTlsProxy } else { Transport::PlainLoopback },
-            limits: RequestLimits {
-                report_bytes_max: self.report_bytes_max,
-                body_bytes_max: self.body_bytes_max,
-                ..RequestLimits::default()
-            },
-        }
-    }
-
-    async fn run(self) -> anyhow::Result<()> {
-        let shutdown = shutdown_on_signal().context("listening for signals")?;
-        let settings = self.settings();
-        // Before a file is made that nobody will serve.
-        settings.check()?;
-        let fleet = open_fleet(&settings).await?;
-        let server = Server::bind(settings, fleet.clone()).await?;
-        let first_start = note_url(&fleet, &server.url()).await?;
-        output::line(&format!("serving {}", server.url()))?;
-        if first_start {
-            output::line(&format!("sign in (once, within 15 minutes): {}", server.sign_in_link().await?))?;
-        } else {
-            output::line("sign in: `redflag-server sign-in-link`, with the same --database, prints a link")?;
-        }
-        tracing::info!(url = server.url(), durable_on_ack = ?fleet.store().guarantees().durable_on_ack, "serving");
-        server.run(shutdown).await?;
-        tracing::info!("stopped");
-        Ok(())
-    }
-}
-
-impl SignInLink {
-    async fn run(self) -> anyhow::Result<()> {
-        let fleet = existing_fleet(self.database).await?;
-        let url = match self.public_url {
-            Some(url) => url,
-            None => noted_url(&fleet).await?.context("no server has run on this database yet; start one, or give --public-url")?,
-        };
-        let link = access::issue_sign_in_link(fleet.store(), self.name, self.role).await?;
-        let (url, expires_at) = (link.url(&url), link.expires_at);
-        output::line(&if self.json { json!({"url": url, "expires_at": expires_at}).to_string() } else { url })?;
-        Ok(())
-    }
-}
-
-impl EnrolmentToken {
-    async fn run(self) -> anyhow::Result<()> {
-        let fleet = existing_fleet(self.database).await?;
-        let options = EnrolmentTokenOptions { seats: self.seats, expires_in: self.expires, label: self.label };
-        let (token, expires_at) = access::issue_token(fleet.store(), options).await?;
-        let token = token.expose();
-        let json = || json!({"token": token, "seats": self.seats, "expires_at": expires_at}).to_string();
-        output::line(&if self.json { json() } else { token.to_owned() })?;
-        Ok(())
-    }
-}
-
-/// Opens a database that a server made; a new file would be a fleet nobody serves.
-async fn existing_fleet(database: Database) -> anyhow::Result<Fleet> {
-    let settings = Settings { database: database.database, ..Settings::default() };
-    match settings.database.parse()? {
-        DatabaseName::Memory => anyhow::bail!("a fleet in memory belongs to the process of its server"),
-        DatabaseName::Sqlite(path) if !path.exists() => {
-            anyhow::bail!("no database at {}; start the server first, or give --database", path.display())
-        }
-        _ => Ok(open_fleet(&settings).await?),
-    }
-}
-
-const SETTINGS: &str = "settings";
-const URL: &str = "url";
-
-/// Notes the server's address for `sign-in-link`; answers whether no server ran on this database before.
-async fn note_url(fleet: &Fleet, url: &str) -> anyhow::Result<bool> {
-    let store = fleet.store();
-    loop {
-        let known = store.get(SETTINGS, URL).await?;
-        let expected = known.as_ref().map_or(Expected::Absent, |record| Expected::Revision(record.revision));
-        if known.as_ref().is_some_and(|record| record.value == url) || store.put(SETTINGS, URL, url, expected).await?.is_some() {
-            return Ok(known.is_none());
-        }
-    }
-}
-
-async fn noted_url(fleet: &Fleet) -> anyhow::Result<Option<String>> {
-    Ok(fleet.store().get(SETTINGS, URL).await?.map(|record| record.value))
-}
-
-/// Cancelled by SIGTERM or Ctrl-C.
-fn shutdown_on_signal() -> std::io::Result<CancellationToken> {
-    let shutdown = CancellationToken::new();
-    let cancelled = shutdown.clone();
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
-            _ = tokio::signal::ctrl_c() => tracing::info!("interrupted: shutting down"),
-        }
-        cancelled.cancel();
-    });
-    Ok(shutdown)
-}
-
-/// Reads `45s`, `15m`, `24h` or `7d`.
-fn duration(written: &str) -> Result<Duration, String> {
-    let wrong = || format!("{written:?} is not a number above 0 with s, m, h or d after it, for example 15m");
-    let unit = written.chars().last().ok_or_else(wrong)?;
-    let seconds: u64 = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = written[..written.len() - 1].parse().map_err(|_| wrong())?;
-    number.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
-}
-
-fn bytes(written: &str) -> Result<usize, String> {
-    const LEAST: usize = 1_024;
-    written.parse().ok().filter(|bytes| *bytes >= LEAST).ok_or_else(|| format!("{written:?} is not a number of bytes from {LEAST}"))
-}
-
-fn text(written: &str) -> Result<Text, String> {
-    Text::parse(written).map_err(|rejection| rejection.message)
-}
-
-fn public_url(written: &str) -> Result<String, String> {
-    let host = written.strip_prefix("https://").or_else(|| written.strip_prefix("http://")).map(|rest| rest.trim_end_matches('/'));
-    match host {
-        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => Ok(written.trim_end_matches('/').to_owned()),
-        _ => Err(format!("{written:?} is not like https://redflag.example")),
-    }
+/// With which code a failure ends the process.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<WrongUsage>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
 }
 
 #[cfg(test)]
@@ -312,18 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_a_unit_and_are_not_zero() {
-        assert_eq!(duration("24h").unwrap(), Duration::from_secs(86_400));
-        for wrong in ["", "24", "h", "0s", "-1h", "1.5h", "99999999999999999999d", "9999999999999999999d", "1é"] {
-            assert!(duration(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn what_could_never_work_is_refused_before_anything_starts() {
-        assert_eq!(bytes("1024"), Ok(1_024));
-        for wrong in ["", "0", "1023", "-1", "99999999999999999999"] {
-            assert!(bytes(wrong).is_err(), "{wrong:?}");
+    fn every_command_has_examples() {
+        for command in Arguments::command().get_subcommands() {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.starts_with("Examples:\n  redflag-server "), "{}: {examples}", command.get_name());
         }
     }
 }

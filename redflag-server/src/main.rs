@@ -1,10 +1,14 @@
-//! The `redflag-server` binary: reads the command line, composes the server, and maps failures to exit codes.
+//! The `redflag-server` binary: reads the command line, runs a command, and maps failures to exit codes.
 
+mod arguments;
 mod cli;
+mod commands;
+mod interrupt;
 mod output;
+mod progress;
 
 use clap::Parser as _;
-use std::{error::Error, io::IsTerminal as _, process::ExitCode};
+use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
@@ -13,16 +17,10 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("REDFLAG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
     match cli::run(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
-            let mut message = format!("redflag-server: {error}");
-            let mut cause: Option<&(dyn Error + 'static)> = error.source();
-            while let Some(error) = cause {
-                message.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
-            output::complain(&message);
-            ExitCode::FAILURE
+            output::aside(&format!("redflag-server: {error:#}"));
+            cli::exit_code(&error)
         }
     }
 }

@@ -1,0 +1,89 @@
+//! What the commands' arguments share, and how their values are read.
+
+use clap::Args;
+use redflag_core::{names::Text, retention::RetentionWindow};
+use std::time::Duration;
+
+/// Which fleet a command is about.
+#[derive(Debug, Args)]
+pub(crate) struct Database {
+    /// The database: a path of a SQLite file, sqlite:PATH, a PostgreSQL URL, or memory: (gone when `serve` ends)
+    #[arg(long, env = "REDFLAG_DATABASE", hide_env_values = true, default_value = "redflag.db")]
+    pub(crate) database: String,
+}
+
+/// For whom a command prints.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Format {
+    /// Print one JSON document instead of lines for people
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Reads `45s`, `15m`, `24h` or `7d`.
+pub(crate) fn duration(written: &str) -> Result<Duration, String> {
+    let wrong = || format!("{written:?} is not a number above 0 with s, m, h or d after it, for example 15m");
+    let unit = written.chars().last().ok_or_else(wrong)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = written[..written.len() - 1].parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+pub(crate) fn bytes(written: &str) -> Result<usize, String> {
+    const LEAST: usize = 1_024;
+    written.parse().ok().filter(|bytes| *bytes >= LEAST).ok_or_else(|| format!("{written:?} is not a number of bytes from {LEAST}"))
+}
+
+pub(crate) fn text(written: &str) -> Result<Text, String> {
+    Text::parse(written).map_err(|rejection| rejection.message)
+}
+
+pub(crate) fn public_url(written: &str) -> Result<String, String> {
+    let host = written.strip_prefix("https://").or_else(|| written.strip_prefix("http://")).map(|rest| rest.trim_end_matches('/'));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => Ok(written.trim_end_matches('/').to_owned()),
+        _ => Err(format!("{written:?} is not like https://redflag.example")),
+    }
+}
+
+/// Reads `400d`.
+pub(crate) fn window(written: &str) -> Result<RetentionWindow, String> {
+    let days = written.strip_suffix('d').and_then(|days| days.parse().ok());
+    let days = days.ok_or_else(|| format!("{written:?} is not a number of days with d after it, for example 400d"))?;
+    RetentionWindow::days(days).map_err(|error| error.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn durations_have_a_unit_and_are_not_zero() {
+        assert_eq!(duration("24h").unwrap(), Duration::from_secs(86_400));
+        for wrong in ["", "24", "h", "0s", "-1h", "1.5h", "99999999999999999999d", "9999999999999999999d", "1é"] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn windows_are_days_and_not_too_short() {
+        assert_eq!(window("400d"), Ok(RetentionWindow::days(400).unwrap()));
+        assert!(window("30d").is_ok(), "the limit is inclusive");
+        for wrong in ["", "d", "400", "400h", "-400d", "29d", "4294967296d", "40é"] {
+            assert!(window(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_never_work_is_refused_before_anything_starts() {
+        assert_eq!(bytes("1024"), Ok(1_024));
+        for wrong in ["", "0", "1023", "-1", "99999999999999999999"] {
+            assert!(bytes(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `redflag-server serve`: the API and the pages, until a signal arrives.
+
+use super::noted_url;
+use crate::{
+    arguments::{self, Database},
+    interrupt, output,
+};
+use anyhow::Context as _;
+use clap::Args;
+use redflag_core::limits;
+use redflag_server::{RequestLimits, Server, Settings, Transport, open_fleet};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+/// Arguments of `redflag-server serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    database: Database,
+    /// Where to listen
+    #[arg(long, env = "REDFLAG_LISTEN", hide_env_values = true, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Events per batch of a report
+    #[arg(long, env = "REDFLAG_BATCH_EVENTS", hide_env_values = true, value_name = "N", default_value_t = limits::BATCH_EVENTS_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::BATCH_EVENTS_MAX)))]
+    batch_events: u32,
+    /// Silence after which an agent counts as offline, for example 15m
+    #[arg(long, env = "REDFLAG_OFFLINE_AFTER", hide_env_values = true, value_name = "TIME", default_value = "15m", value_parser = arguments::duration)]
+    offline_after: Duration,
+    /// How clients reach the server, where that is not the address listened on
+    #[arg(long, env = "REDFLAG_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_parser = arguments::public_url)]
+    public_url: Option<String>,
+    /// A proxy in front ends TLS: allows listening beyond loopback, and cookies are for HTTPS only
+    #[arg(long, env = "REDFLAG_BEHIND_TLS_PROXY", hide_env_values = true)]
+    behind_tls_proxy: bool,
+    /// Most bytes of a report
+    #[arg(long, env = "REDFLAG_REPORT_BYTES_MAX", hide_env_values = true, value_name = "BYTES", default_value_t = limits::REPORT_BYTES_MAX,
+        value_parser = arguments::bytes)]
+    report_bytes_max: usize,
+    /// Most bytes of any other request
+    #[arg(long, env = "REDFLAG_BODY_BYTES_MAX", hide_env_values = true, value_name = "BYTES",
+        default_value_t = RequestLimits::default().body_bytes_max, value_parser = arguments::bytes)]
+    body_bytes_max: usize,
+}
+
+impl Serve {
+    fn settings(self) -> Settings {
+        Settings {
+            listen: self.listen,
+            database: self.database.database,
+            batch_events: self.batch_events,
+            offline_after: self.offline_after,
+            public_url: self.public_url,
+            transport: if self.behind_tls_proxy { Transport::BehindTlsProxy } else { Transport::PlainLoopback },
+            limits: RequestLimits {
+                report_bytes_max: self.report_bytes_max,
+                body_bytes_max: self.body_bytes_max,
+                ..RequestLimits::default()
+            },
+        }
+    }
+
+    /// Runs the command.
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let shutdown = interrupt::cancelled_on_signal().context("listening for signals")?;
+        let settings = self.settings();
+        // Before a file is made that nobody will serve.
+        settings.check()?;
+        let fleet = open_fleet(&settings).await?;
+        let server = Server::bind(settings, fleet.clone()).await?;
+        let first_start = noted_url::note(&fleet, &server.url()).await?;
+        output::line(&format!("serving {}", server.url()))?;
+        if first_start {
+            output::line(&format!("sign in (once, within 15 minutes): {}", server.sign_in_link().await?))?;
+        } else {
+            output::line("sign in: `redflag-server sign-in-link`, with the same --database, prints a link")?;
+        }
+        tracing::info!(url = server.url(), durable_on_ack = ?fleet.store().guarantees().durable_on_ack, "serving");
+        server.run(shutdown).await?;
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,46 @@
+//! `redflag-server sign-in-link`: a link that signs an operator in, once.
+
+use super::{database, noted_url};
+use crate::{
+    arguments::{self, Database, Format},
+    output,
+};
+use anyhow::Context as _;
+use clap::Args;
+use redflag_core::names::Text;
+use redflag_server::{Role, access};
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Arguments of `redflag-server sign-in-link`.
+#[derive(Debug, Args)]
+pub(crate) struct SignInLink {
+    #[command(flatten)]
+    database: Database,
+    /// The operator's name, as decisions will record it
+    #[arg(long, default_value = "operator", value_parser = arguments::text)]
+    name: Text,
+    /// viewer (sees), approver (also decides) or admin (everything)
+    #[arg(long, default_value = "admin")]
+    role: Role,
+    /// The server's address, where the running server did not note it
+    #[arg(long, env = "REDFLAG_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_parser = arguments::public_url)]
+    public_url: Option<String>,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl SignInLink {
+    /// Runs the command.
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        let fleet = database::existing(&self.database.database).await?;
+        let url = match self.public_url {
+            Some(url) => url,
+            None => noted_url::get(&fleet).await?.context("no server has run on this database yet; start one, or give --public-url")?,
+        };
+        let link = access::issue_sign_in_link(fleet.store(), self.name, self.role).await?;
+        let (url, expires_at) = (link.url(&url), link.expires_at);
+        output::line(&if self.format.json { json!({"url": url, "expires_at": expires_at}).to_string() } else { url })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,7 @@
+//! The commands that move, check and shorten a fleet, as processes on fleets that a server made.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod fleet;
+mod life;
+mod moving;

@@ -174,13 +174,12 @@ CREATE TABLE current_package_state (
     status        smallint NOT NULL CHECK (status BETWEEN 0 AND 9),
     severity      smallint NOT NULL CHECK (severity BETWEEN 0 AND 4), -- the candidate's, for lists
     availability  smallint NOT NULL CHECK (availability BETWEEN 0 AND 6),
+    security      boolean  NOT NULL, -- the candidate's, for lists
     installed_ref integer,
     reason_ref    integer,
     detail        text,    -- JSON object; none for a plain pending update
     PRIMARY KEY (agent_ref, package_ref)
 ) WITH (fillfactor = 90);
-
-CREATE INDEX current_package_state_by_package ON current_package_state (package_ref, severity);
 
 CREATE TABLE update_version_history (
     agent_ref    integer  NOT NULL,
@@ -206,6 +205,46 @@ CREATE TABLE update_counters (
     PRIMARY KEY (agent_ref, manager, status, severity, security, availability)
 ) WITH (fillfactor = 50);
 
+-- What a unit of work changed, for the mirrors that processes keep of the states (src/mirror.rs): what states became, not by how
+-- much they differ. Old rows are pruned; a mirror that is older still is filled anew.
+CREATE TABLE state_changes (
+    xid          xid8       NOT NULL DEFAULT pg_current_xact_id(),
+    change_ref   bigint     GENERATED ALWAYS AS IDENTITY, -- grows in the commit order of an agent, which is locked
+    agent_ref    integer    NOT NULL,
+    states       integer    NOT NULL CHECK (states >= 0),
+    changed_at   bigint,     -- of these states; none when all states of the agent may have changed, or the agent went
+    package_refs integer[]  CHECK (cardinality(package_refs) = states),
+    kinds        smallint[] CHECK (cardinality(kinds) = states),
+    PRIMARY KEY (xid, change_ref),
+    CHECK ((changed_at IS NULL) = (package_refs IS NULL) AND (changed_at IS NULL) = (kinds IS NULL))
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- The newest transaction whose changes were pruned: one row, once any was.
+CREATE TABLE pruned_state_changes (
+    xid xid8 PRIMARY KEY
+);
+
+-- ---------------------------------------------------------------- the feed (clause F)
+
+-- A unit of work that writes batches leaves a ticket in its own transaction. A follower, one at a time, turns the tickets that it
+-- sees into runs of the feed (src/follower.rs).
+CREATE TABLE feed_tickets (
+    ticket       bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- grows in the commit order of an agent, which is locked
+    agent_ref    integer NOT NULL,
+    first_number integer NOT NULL CHECK (first_number >= 1),
+    batches      integer NOT NULL CHECK (batches >= 1)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+-- Positions first_position to first_position + batches - 1: batches of one agent, by number from first_number.
+CREATE TABLE feed (
+    first_position bigint  PRIMARY KEY CHECK (first_position >= 1),
+    agent_ref      integer NOT NULL,
+    first_number   integer NOT NULL CHECK (first_number >= 1),
+    batches        integer NOT NULL CHECK (batches >= 1)
+);
+
+CREATE INDEX feed_of_agent ON feed (agent_ref, first_position);
+
 -- ---------------------------------------------------------------- documents of others: accounts, sessions, tokens, settings
 
 CREATE TABLE records (
@@ -227,6 +266,8 @@ CREATE TABLE open_changes (
     difference bigint   NOT NULL,
     PRIMARY KEY (agent_ref, day, severity)
 ) WITH (fillfactor = 50);
+
+CREATE INDEX open_changes_by_day ON open_changes (day);
 
 -- ---------------------------------------------------------------- what stays when a part of the log goes (clauses D2 and D3)
 
@@ -296,7 +337,7 @@ BEGIN
             table_name
         );
     END LOOP;
-    FOREACH table_name IN ARRAY ARRAY['feed_tombstones', 'removed_agents'] LOOP
+    FOREACH table_name IN ARRAY ARRAY['feed', 'feed_tombstones', 'removed_agents'] LOOP
         EXECUTE format('CREATE TRIGGER stays BEFORE UPDATE OR DELETE ON %I FOR EACH ROW EXECUTE FUNCTION refuse_change()', table_name);
         EXECUTE format('CREATE TRIGGER is_never_emptied BEFORE TRUNCATE ON %I EXECUTE FUNCTION refuse_change()', table_name);
     END LOOP;

@@ -50,6 +50,12 @@ fn sized(data: &mut Vec<u8>, bytes: &[u8]) {
     data.extend_from_slice(bytes);
 }
 
+impl Field for bool {
+    fn write(self, data: &mut Vec<u8>) {
+        sized(data, &[u8::from(self)]);
+    }
+}
+
 impl Field for i16 {
     fn write(self, data: &mut Vec<u8>) {
         sized(data, &self.to_be_bytes());

@@ -44,6 +44,12 @@ impl Failure {
         let Self::Sqlx(SqlxError::Database(error)) = self else { return false };
         matches!(error.code().as_deref(), Some(SERIALIZATION_FAILURE | DEADLOCK_DETECTED))
     }
+
+    /// Whether the server refused to write because it only reads.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let Self::Sqlx(SqlxError::Database(error)) = self else { return false };
+        error.code().as_deref() == Some(READ_ONLY_TRANSACTION)
+    }
 }
 
 impl From<Failure> for StoreError {
@@ -54,6 +60,7 @@ impl From<Failure> for StoreError {
 
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK_DETECTED: &str = "40P01";
+const READ_ONLY_TRANSACTION: &str = "25006";
 
 /// What the caller can do about `error`.
 fn kind(error: &SqlxError, phase: Phase) -> StoreErrorKind {

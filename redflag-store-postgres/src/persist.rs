@@ -13,6 +13,7 @@ use crate::{
     rows::source_columns,
     scopes::ScopeColumns,
     stored::{arch, bigint, code, get, integer, json, smallint},
+    traces,
     transaction::{Statement, Transaction},
 };
 use redflag_core::{
@@ -50,7 +51,8 @@ pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, change
     } = changes;
     if let Some(removed) = removed {
         let agent_ref = removal::remove(transaction, found.agent_ref, removed).await?;
-        return removal::bury(transaction, agent_ref, tombstones).await;
+        removal::bury(transaction, agent_ref, tombstones).await?;
+        return traces::leave(transaction, agent_ref, &found.loaded, changes, refs).await;
     }
     let agent_ref = match (found.agent_ref, head) {
         (Some(agent_ref), Some(head)) => {
@@ -84,7 +86,7 @@ pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, change
     if let Some(derived) = derived {
         writer.replace(derived, refs).await?;
     }
-    Ok(())
+    traces::leave(transaction, agent_ref, &found.loaded, changes, refs).await
 }
 
 async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<i32, Failure> {
@@ -274,7 +276,7 @@ impl Writer<'_> {
         if states.is_empty() {
             return Ok(());
         }
-        let mut rows = Rows::new(13, states.len());
+        let mut rows = Rows::new(14, states.len());
         for StateRow { state, package, offer, last_sequence } in states {
             rows.row()
                 .field(self.agent_ref)
@@ -287,12 +289,13 @@ impl Writer<'_> {
                 .field(code(state.status().code()))
                 .field(code(state.offer.candidate.severity.code()))
                 .field(offer.availability)
+                .field(state.offer.candidate.security)
                 .field(offer.installed)
                 .field(offer.reason)
                 .field(state.detail_json());
         }
         let into = "current_package_state (agent_ref, package_ref, discovered_at, changed_at, candidate_ref, revision, last_sequence,
-             status, severity, availability, installed_ref, reason_ref, detail)";
+             status, severity, availability, security, installed_ref, reason_ref, detail)";
         self.transaction.copy(into, rows).await
     }
 
@@ -304,11 +307,11 @@ impl Writer<'_> {
             "UPDATE current_package_state AS s SET
                  discovered_at = n.discovered_at, changed_at = n.changed_at, candidate_ref = n.candidate_ref, revision = n.revision,
                  last_sequence = n.last_sequence, status = n.status, severity = n.severity, availability = n.availability,
-                 installed_ref = n.installed_ref, reason_ref = n.reason_ref, detail = n.detail
+                 security = n.security, installed_ref = n.installed_ref, reason_ref = n.reason_ref, detail = n.detail
              FROM UNNEST($2::integer[], $3::bigint[], $4::bigint[], $5::integer[], $6::integer[], $7::integer[], $8::smallint[],
-                 $9::smallint[], $10::smallint[], $11::integer[], $12::integer[], $13::text[])
+                 $9::smallint[], $10::smallint[], $11::boolean[], $12::integer[], $13::integer[], $14::text[])
                  AS n (package_ref, discovered_at, changed_at, candidate_ref, revision, last_sequence, status, severity,
-                       availability, installed_ref, reason_ref, detail)
+                       availability, security, installed_ref, reason_ref, detail)
              WHERE s.agent_ref = $1 AND s.package_ref = n.package_ref",
         )
         .bind(self.agent_ref)
@@ -321,6 +324,7 @@ impl Writer<'_> {
         .bind(column(states, |row| code(row.state.status().code())))
         .bind(column(states, |row| code(row.state.offer.candidate.severity.code())))
         .bind(column(states, |row| row.offer.availability))
+        .bind(column(states, |row| row.state.offer.candidate.security))
         .bind(column(states, |row| row.offer.installed))
         .bind(column(states, |row| row.offer.reason))
         .bind(column(states, |row| row.state.detail_json()));

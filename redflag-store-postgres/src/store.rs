@@ -5,12 +5,15 @@ use crate::{
     catalog::{Absent, Catalog},
     derived,
     error::Failure,
+    feed::{self, Growth},
+    follower::Follower,
     lists,
     load::{Found, load},
     log,
+    mirror::{self, Mirrors},
     options::{Options, Pooling},
     persist::persist,
-    pruning, records, removal, schema,
+    pruning, records, removal, schema, traces,
     transaction::{Transaction, Transactions},
 };
 use async_trait::async_trait;
@@ -54,6 +57,10 @@ struct Inner {
     pool: PgPool,
     transactions: Transactions,
     catalog: Catalog,
+    mirrors: Mirrors,
+    follower: Follower,
+    growth: Growth,
+    options: Options,
     guarantees: Guarantees,
 }
 
@@ -90,12 +97,18 @@ impl PostgresStore {
         let transactions = Transactions::new(pool.clone(), &options);
         let durable_on_ack = schema::durability(&transactions, &options).await?;
         schema::migrate(&transactions, &options.schema).await?;
+        mirror::forget_foreign(&transactions).await?;
+        let growth = Growth::new();
+        let follower = Follower::start(transactions.clone(), growth.heard());
         let guarantees = Guarantees { durable_on_ack };
-        Ok(Self { inner: Arc::new(Inner { pool, transactions, catalog: Catalog::default(), guarantees }) })
+        let (catalog, mirrors) = (Catalog::default(), Mirrors::default());
+        Ok(Self { inner: Arc::new(Inner { pool, transactions, catalog, mirrors, follower, growth, options, guarantees }) })
     }
 
     /// Waits for the work under way and closes every connection; whatever comes later answers that the database is not available.
     pub async fn close(&self) {
+        self.inner.follower.stop();
+        self.inner.growth.stop();
         self.inner.pool.close().await;
     }
 
@@ -105,12 +118,17 @@ impl PostgresStore {
     /// Answers what was decided, and what must be created in the catalogs before it can be written, if anything must; nothing was
     /// written then.
     async fn attempt(&self, work: &UnitOfWork, mode: Mode, before: Option<Decision>) -> Result<(Decision, Option<Absent>), Failure> {
-        let Inner { transactions, catalog, .. } = &*self.inner;
+        let Inner { transactions, catalog, follower, .. } = &*self.inner;
         let needs = work.needs();
         let mut transaction = transactions.write_agent(needs.agent).await?;
         match decide_and_write(&mut transaction, catalog, work, &needs, before).await {
             Ok((decision, None)) => {
-                transaction.end(mode).await?;
+                let ended = transaction.end(mode).await;
+                if mode == Mode::Commit && traces::feeds(&decision.decided.changes) {
+                    // Also when the outcome is unknown.
+                    follower.wake();
+                }
+                ended?;
                 Ok((decision, None))
             }
             Ok(lacking) => {
@@ -162,9 +180,16 @@ macro_rules! read {
     }};
 }
 
-/// What this backend does not do yet.
-fn not_yet() -> StoreError {
-    StoreError::caused(StoreErrorKind::Unavailable, "this backend cannot do that yet")
+/// Reads one moment of the database, with the mirror of it: `read_lists!(self, |transaction, mirror| ...)`.
+macro_rules! read_lists {
+    ($store:expr, |$transaction:ident, $mirror:ident| $read:expr) => {{
+        let Inner { transactions, mirrors, .. } = &*$store.inner;
+        let older = mirrors.newest(transactions).await?;
+        read!($store, |$transaction| async {
+            let $mirror = &*mirrors.seen_by($transaction, &older).await?;
+            $read
+        })
+    }};
 }
 
 #[async_trait]
@@ -206,11 +231,11 @@ impl StateStore for PostgresStore {
 
     async fn updates(&self, query: &UpdateQuery) -> Result<UpdatePage, StoreError> {
         let after = query.after()?;
-        read!(self, |transaction| lists::page(transaction, query, after.as_ref()))
+        read_lists!(self, |transaction, mirror| lists::page(transaction, mirror, query, after.as_ref()).await)
     }
 
     async fn stats(&self, filter: &UpdateFilter) -> Result<UpdateStats, StoreError> {
-        read!(self, |transaction| lists::stats(transaction, filter))
+        read_lists!(self, |transaction, mirror| Ok::<_, Failure>(mirror.stats(filter)))
     }
 
     async fn history(&self, id: &UpdateId) -> Result<Vec<VersionChange>, StoreError> {
@@ -225,12 +250,12 @@ impl StateStore for PostgresStore {
         read!(self, |transaction| agents::page(transaction, query))
     }
 
-    async fn packages(&self, _query: &PackageQuery) -> Result<PackagePage, StoreError> {
-        Err(not_yet())
+    async fn packages(&self, query: &PackageQuery) -> Result<PackagePage, StoreError> {
+        read_lists!(self, |transaction, mirror| Ok::<_, Failure>(mirror.packages(query)))
     }
 
-    async fn trend(&self, _query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
-        Err(not_yet())
+    async fn trend(&self, query: &TrendQuery) -> Result<Vec<TrendPoint>, StoreError> {
+        read_lists!(self, |transaction, mirror| lists::trend(transaction, mirror, query).await)
     }
 
     async fn derived(&self, agent: AgentId) -> Result<Option<Derived>, StoreError> {
@@ -268,16 +293,28 @@ impl EventStore for PostgresStore {
         read!(self, |transaction| pruning::bases(transaction, agent))
     }
 
-    async fn feed(&self, _after: FeedPosition, _limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
-        Err(not_yet())
+    async fn feed(&self, after: FeedPosition, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+        feed::newest(&self.inner.transactions).await?;
+        read!(self, |transaction| feed::entries(transaction, after, limit))
     }
 
-    async fn feed_grown(&self, _after: FeedPosition) -> Result<FeedPosition, StoreError> {
-        Err(not_yet())
+    async fn feed_grown(&self, after: FeedPosition) -> Result<FeedPosition, StoreError> {
+        let Inner { transactions, growth, options, .. } = &*self.inner;
+        let mut heard = growth.subscribe(transactions, options);
+        loop {
+            // What is heard while the database is asked wakes as well.
+            heard.mark_unchanged();
+            let newest = feed::newest(transactions).await?;
+            if newest > after {
+                return Ok(newest);
+            }
+            // It cannot end before the store.
+            drop(heard.changed().await);
+        }
     }
 
-    async fn batches_until(&self, _agent: AgentId, _position: FeedPosition) -> Result<u64, StoreError> {
-        Err(not_yet())
+    async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError> {
+        read!(self, |transaction| feed::batches_until(transaction, agent, position))
     }
 }
 

@@ -18,7 +18,7 @@ use redflag_core::{
 use sqlx::{
     AssertSqlSafe, PgPool, Postgres, SqlSafeStr as _, SqlStr,
     pool::PoolConnection,
-    postgres::{PgArguments, PgRow},
+    postgres::{PgArguments, PgConnectOptions, PgRow},
     query::Query,
 };
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub(crate) type Statement<'a> = Query<'a, Postgres, PgArguments>;
 pub(crate) struct Transactions {
     pool: PgPool,
     schema: Arc<str>,
+    settings: Arc<str>,
     begin_write: Arc<str>,
     begin_read: Arc<str>,
     prepared: bool,
@@ -51,18 +52,31 @@ impl Transactions {
         let path = format!("SET LOCAL search_path TO \"{schema}\", pg_temp");
         // A client that vanished without closing its connection must not hold an agent's lock for ever.
         let limits = format!("SET LOCAL lock_timeout TO {milliseconds}; SET LOCAL idle_in_transaction_session_timeout TO 60000");
-        // A plan for any page of any list would be one that sorts everything.
-        let plans = "SET LOCAL plan_cache_mode TO force_custom_plan";
-        // Units of work look up keys alone. A table that grew from nothing since it was last analysed seems so small that reading
-        // all of it for each key looks cheap.
+        // Everything looks up keys. A table that grew from nothing since it was last analysed seems so small that reading all of it
+        // for each key looks cheap. Where only all of it can be read that looks so dear that it would be compiled first.
         let keys = "SET LOCAL enable_seqscan TO off; SET LOCAL jit TO off";
+        let settings = format!("{path}; {limits}; {keys}");
         Self {
             pool,
             schema: schema.as_str().into(),
-            begin_write: format!("BEGIN ISOLATION LEVEL READ COMMITTED; {path}; {limits}; {keys}").into(),
-            begin_read: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}; {limits}; {plans}").into(),
+            begin_write: format!("BEGIN ISOLATION LEVEL READ COMMITTED; {settings}").into(),
+            begin_read: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}").into(),
+            settings: settings.into(),
             prepared: *pooling == Pooling::Session,
         }
+    }
+
+    /// How to connect to where these transactions run.
+    pub(crate) fn connect_options(&self) -> PgConnectOptions {
+        (*self.pool.connect_options()).clone()
+    }
+
+    /// Runs a script that binds nothing as one transaction sent in one message: it begins and ends on the server, whether or not
+    /// somebody waits for it. Each statement sees what was committed before the statement. Answers the rows of all of them.
+    pub(crate) async fn message(&self, script: &'static str) -> Result<Vec<PgRow>, Failure> {
+        let settings = &self.settings;
+        let script = format!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; {settings}; {script}");
+        Ok(sqlx::raw_sql(AssertSqlSafe(script)).fetch_all(&self.pool).await?)
     }
 
     /// Begins a transaction that writes; each of its statements sees what was committed before the statement.

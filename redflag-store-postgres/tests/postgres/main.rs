@@ -4,6 +4,7 @@ mod backup;
 mod conformance;
 mod contention;
 mod faults;
+mod feed;
 mod full_report;
 mod life;
 mod pooler;

@@ -25,16 +25,23 @@ impl Server {
     pub(crate) fn shared() -> Self {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         Self(running.upgrade().unwrap_or_else(|| {
-            let server =
-                Arc::new(tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)"));
+            let server = Self::start();
             *running = Arc::downgrade(&server);
             server
         }))
     }
 
+    fn start() -> Arc<ProcessGuard> {
+        let mut server = tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)");
+        // A server whose log nobody reads stops when the pipe is full.
+        let log = server.stderr_reader.take().expect("the log is read here only");
+        std::thread::spawn(move || log.for_each(drop));
+        Arc::new(server)
+    }
+
     /// A server of one test's own, whose settings it may change.
     pub(crate) fn own() -> Self {
-        Self(Arc::new(tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)")))
+        Self(Self::start())
     }
 
     pub(crate) fn url(&self) -> String {

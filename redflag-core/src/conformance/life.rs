@@ -13,7 +13,7 @@ use crate::{
     agent::Pruned,
     event::{Actor, ChangeInput, EventInput},
     export::{Exporter, ImportError, Importer, Summary},
-    ids::UpdateId,
+    ids::{EventId, UpdateId},
     names::PackageKey,
     offer::{Offer, OfferInput},
     past::Moment,
@@ -99,6 +99,8 @@ async fn remove(lab: &Lab, host: u32, second: u32) -> Result<RemovedAgent, Store
 
 pub(super) async fn a_removed_agent_leaves_nothing_but_its_tombstones(harness: &dyn Harness) -> CheckResult {
     let lab = lived(harness, 2).await?;
+    // So that it has base states, too.
+    lab.fleet.prune(agent(1), window()?, thirty_days_after(2)).await?;
     let before = lab.store().agent(agent(1)).await?.ok_or_else(|| Failure::new("agent 1 is not there"))?;
     let other = transcript_of(&lab, 0).await?;
     let log = lab.store().replay(agent(1), 0, 1_000).await?;
@@ -168,9 +170,11 @@ pub(super) async fn a_removed_agent_never_comes_back(harness: &dyn Harness) -> C
     ensure_eq!(lab.store().derived(agent(5)).await?.map(|derived| derived.states.len()), Some(2), "states of the newcomer");
     let entries = whole_feed(lab.store(), 500).await?;
     feed_is_sound(lab.store(), &entries).await?;
-    let removed = lab.store().removed_agents(None, 10).await?;
-    ensure_eq!(lab.store().removed_agents(Some(agent(1)), 10).await?, Vec::new(), "removed agents after the only one");
-    ensure_eq!(removed.len(), 1, "removed agents");
+    let second = remove(&lab, 5, 70).await?;
+    ensure_eq!(lab.store().removed_agents(None, 10).await?, vec![first.clone(), second.clone()], "removed agents");
+    ensure_eq!(lab.store().removed_agents(None, 1).await?, vec![first], "the first removed agent");
+    ensure_eq!(lab.store().removed_agents(Some(agent(1)), 10).await?, vec![second], "removed agents after the first");
+    ensure_eq!(lab.store().removed_agents(Some(agent(5)), 10).await?, Vec::new(), "removed agents after the last");
     Ok(())
 }
 
@@ -231,11 +235,20 @@ pub(super) async fn retention_takes_the_start_of_a_log_and_nothing_else(harness:
         ensure_eq!((is.position, is.agent, is.number, is.digest), (was.position, was.agent, was.number, was.digest), "an entry");
         ensure_eq!(is.record.is_none(), is.agent == agent(0) && is.number <= 5, "whether position {} lost its record", is.position);
     }
+    // Report 6 came at the very moment at which the window begins now.
+    lab.fleet.prune(agent(0), window()?, thirty_days_after(6)).await?;
+    let left: Vec<_> = store.reports(agent(0), 100).await?.iter().map(|report| report.sequence).collect();
+    ensure_eq!(left, vec![6], "reports of the window's first moment");
     Ok(())
 }
 
 pub(super) async fn what_was_pruned_is_forgotten_and_says_so(harness: &dyn Harness) -> CheckResult {
     let lab = lived(harness, 1).await?;
+    let (_, offers) = pool(90, "apt", 10);
+    let seen = |place: usize, number: u64| discovered_again(&offers[place], number);
+    // An id that a caller chose, and that the first event of the first report has by computation.
+    let equal = EventInput { event_id: EventId::of_report(agent(0), report_id(1), 0), ..seen(3, 0) };
+    lab.submit(batch_id(31), vec![equal.clone()], at(60)).await?;
     let events = lab.store().agent(agent(0)).await?.map_or(0, |head| head.events);
     let states = lab.fleet.states_at(agent(0), Moment::Sequence(events)).await?;
     let pruned = lab.fleet.prune(agent(0), window()?, thirty_days_after(5)).await?;
@@ -247,8 +260,8 @@ pub(super) async fn what_was_pruned_is_forgotten_and_says_so(harness: &dyn Harne
         other => return Err(Failure::new(format!("the past before the base was answered {other:?}"))),
     }
     // Ids within the window are known, those before it are not.
-    let (_, offers) = pool(90, "apt", 10);
-    let seen = |place: usize, number: u64| discovered_again(&offers[place], number);
+    let receipt = lab.submit(batch_id(32), vec![equal], at(70)).await?;
+    ensure_eq!((receipt.duplicate, receipt.submitted), (1, 1), "an id within the window that an event before it has by computation");
     let receipt = lab.submit(batch_id(30), vec![seen(2, 10), seen(2, 1)], at(70)).await?;
     ensure_eq!((receipt.rejected, receipt.accepted), (1, 1), "an id within the window with other content, and one before it");
     // Going on: again nothing to do, and then everything.

@@ -61,6 +61,7 @@ async fn what_is_whole_is_told_as_whole() {
         assert!(witness.rest(stream).is_empty());
     }
     witness.audit(&*store).await.unwrap();
+    witness.audit_feed(&*store).await.unwrap();
     let findings = witness.settle(&*store).await.unwrap();
     assert_eq!((findings.committed, findings.unanswered), (62, 0));
     assert!(findings.events > 100, "{findings}");
@@ -72,6 +73,21 @@ async fn one_work_an_agent_may_be_there_without_an_answer() {
     let findings = audited(crash(&store, WORKS, 1).await, &store).await;
     findings.whole().unwrap();
     assert_eq!((findings.unanswered, findings.committed), (2, 2 * WORKS as u64));
+}
+
+#[tokio::test]
+async fn asked_for_again_it_must_be_answered_as_it_was() {
+    let store = MemoryStore::new();
+    let mut witness = crash(&store, WORKS, 1).await;
+    witness.audit(&store).await.unwrap();
+    let work = witness.rest(0)[0].clone();
+    let again = store.run(&work, Mode::Commit).await;
+    witness.acknowledged(0, answer_digest(&again).unwrap()).await;
+    witness.audit(&store).await.unwrap();
+    witness.findings().whole().unwrap();
+    assert_eq!((witness.findings().committed, witness.positions()), (2 * WORKS as u64, vec![WORKS, WORKS - 1]));
+    witness.acknowledged(1, answer_digest(&again).unwrap()).await;
+    assert_eq!(witness.findings().wrong_answers, 1, "that is the answer to another one");
 }
 
 #[tokio::test]
@@ -144,6 +160,28 @@ async fn an_error_that_leaves_everything_open_is_no_answer() {
     assert_eq!(error(StoreErrorKind::Unavailable), None);
     assert_eq!(error(StoreErrorKind::OutcomeUnknown), None);
     assert!(error(StoreErrorKind::DataRefused).is_some(), "it is wrong where a model was not refused");
+}
+
+#[tokio::test]
+async fn the_harness_sees_a_feed_that_is_renumbered_and_one_that_lacks_a_batch() {
+    let store = MemoryStore::new();
+    let mut witness = crash(&store, WORKS, 0).await;
+    witness.audit_feed(&store).await.unwrap();
+    witness.findings().whole().unwrap();
+    // The same batches, committed in another order.
+    let other = MemoryStore::new();
+    for works in streams(history(1, SHAPE)).iter().rev() {
+        for work in &works[..WORKS] {
+            let _refused = other.run(work, Mode::Commit).await;
+        }
+    }
+    witness.audit_feed(&other).await.unwrap();
+    assert_eq!(witness.findings().broken_feeds, 1);
+    let mut witness = crash(&store, WORKS, 0).await;
+    let behind = MemoryStore::new();
+    crash(&behind, WORKS - 2, 0).await;
+    witness.audit_feed(&behind).await.unwrap();
+    assert_eq!(witness.findings().broken_feeds, 1);
 }
 
 macro_rules! torn {

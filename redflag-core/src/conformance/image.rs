@@ -1,4 +1,4 @@
-//! Everything that can be read of one agent, to be compared as one value.
+//! What can be read of one agent, to be compared as one value.
 
 use crate::{
     agent::AgentHead,
@@ -12,6 +12,10 @@ use crate::{
     store::{Store, StoreError},
 };
 use std::{collections::BTreeSet, fmt::Debug};
+
+/// Of so many of an agent's newest batches the rejections and the history they caused are read, which takes a call each; a fault
+/// can only have torn what was under way.
+const RECENT: usize = 12;
 
 /// What a store holds of one agent.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,12 +34,15 @@ pub(super) struct Image {
 impl Image {
     pub(super) async fn of(store: &dyn Store, agent: AgentId) -> Result<Self, StoreError> {
         let batches = batches(store, agent).await?;
+        let recent: Vec<BatchId> = batches.iter().take(RECENT).map(|row| row.record.receipt.batch).collect();
         let mut rejections = Vec::new();
-        for row in batches.iter().filter(|row| row.record.receipt.rejected > 0) {
-            rejections.extend(store.rejections(agent, row.record.receipt.batch).await?);
+        for batch in &recent {
+            rejections.extend(store.rejections(agent, *batch).await?);
         }
         let log = store.replay(agent, 0, u32::MAX).await?;
-        let installed = |recorded: &&RecordedEvent| matches!(recorded.event.kind, EventKind::InstalledObserved { .. });
+        let installed = |recorded: &&RecordedEvent| {
+            recent.contains(&recorded.batch) && matches!(recorded.event.kind, EventKind::InstalledObserved { .. })
+        };
         let packages: BTreeSet<_> = log.iter().filter(installed).map(|recorded| recorded.event.package.clone()).collect();
         let mut history = Vec::new();
         for package in packages {

@@ -5,8 +5,8 @@
 //!
 //! The works of one agent follow each other and agents do not touch each other. So what a store holds of an agent must be what the
 //! memory store holds after every acknowledged work of its stream, or after one more: the one under way when the fault came, whole
-//! or absent (clauses B1 and B8). Everything that can be read of the agent is compared, which says at once that the log is gapless
-//! and folds to the states, that counters count, and that receipts, rejections and history are there. What was seen once must stay.
+//! or absent (clauses B1 and B8). What can be read of the agent is compared, which says at once that the log is gapless and folds to
+//! the states, that counters count, and that receipts, rejections and history are there. What was seen once must stay.
 
 use super::{
     CheckResult, Failure,
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     MemoryStore,
+    feed::{FeedEntry, FeedPosition},
     ids::{AgentId, BatchId, Digest},
     store::{BatchStore, Mode, StateStore, Store, StoreError, StoreErrorKind},
     work::{Answer, UnitOfWork},
@@ -30,6 +31,8 @@ use tokio::task::JoinSet;
 #[derive(Debug, Default)]
 pub struct Witness {
     streams: Vec<Stream>,
+    /// The feed as it was seen last.
+    feed: Vec<FeedEntry>,
     findings: Findings,
 }
 
@@ -38,7 +41,9 @@ pub struct Witness {
 struct Stream {
     agent: AgentId,
     works: Vec<UnitOfWork>,
-    /// How many of them are known to be committed.
+    /// How many of them were answered.
+    answered: usize,
+    /// How many of them are known to be committed: those, or one more that was found although its answer never came.
     committed: usize,
     /// Whether the store said of the next one that nothing changed.
     excluded: bool,
@@ -65,6 +70,8 @@ pub struct Findings {
     pub duplicates: u64,
     /// Answers that were not the ones they must be.
     pub wrong_answers: u64,
+    /// Feeds with a position that was missing, or not the one it had been, or without one of the batches.
+    pub broken_feeds: u64,
     /// What was found wrong first.
     pub first: Option<String>,
 }
@@ -136,17 +143,45 @@ impl Witness {
         &self.findings
     }
 
-    /// How many works of each stream are known to be committed: where its submission goes on.
+    /// How many works of each stream were answered: where its submission goes on.
     #[must_use]
     pub fn positions(&self) -> Vec<usize> {
-        self.streams.iter().map(|stream| stream.committed).collect()
+        self.streams.iter().map(|stream| stream.answered).collect()
     }
 
-    /// The works of a stream that are not known to be committed.
+    /// The works of a stream that were not answered. The first of them may have been submitted before.
     #[must_use]
     pub fn rest(&self, stream: usize) -> &[UnitOfWork] {
         let stream = &self.streams[stream];
-        &stream.works[stream.committed..]
+        &stream.works[stream.answered..]
+    }
+
+    /// Whether all works of all streams were answered.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.streams.iter().all(|stream| stream.answered == stream.works.len())
+    }
+
+    /// Adds a work to the end of a stream.
+    pub fn submitted(&mut self, stream: usize, work: UnitOfWork) {
+        self.streams[stream].works.push(work);
+    }
+
+    /// Gives the reports that are not known to be committed the receive times that `store` gave them, where it has them: for stores
+    /// behind a server, whose clock decides.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn date_reports(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        for stream in &mut self.streams {
+            let stored = store.reports(stream.agent, u32::MAX).await?;
+            for work in &mut stream.works[stream.committed..] {
+                let UnitOfWork::RecordReport(record) = work else { continue };
+                let report = stored.iter().find(|stored| stored.report_id == record.report.report_id);
+                record.received_at = report.map_or(record.received_at, |stored| stored.received_at);
+            }
+        }
+        Ok(())
     }
 
     /// The next work of a stream was answered, with an answer of this digest.
@@ -154,12 +189,41 @@ impl Witness {
     /// # Panics
     /// When the stream has no next work.
     pub async fn acknowledged(&mut self, stream: usize, digest: Digest) {
-        let expected = self.advance(stream).await;
+        let expected = self.answered(stream).await;
         if answer_digest(&expected) != Some(digest) {
-            let place = self.streams[stream].committed - 1;
+            let place = self.streams[stream].answered - 1;
             self.findings.wrong_answers += 1;
             self.findings.note(|| format!("work {place} of stream {stream} was answered otherwise than by {expected:?}"));
         }
+    }
+
+    /// The next work of a stream was answered: tells what the answer must have been.
+    ///
+    /// # Errors
+    /// The refusal that it must have been.
+    ///
+    /// # Panics
+    /// When the stream has no next work.
+    pub async fn answered(&mut self, stream: usize) -> Result<Answer, StoreError> {
+        let place = self.streams[stream].answered;
+        self.streams[stream].answered += 1;
+        if place == self.streams[stream].committed {
+            return self.committed(stream).await;
+        }
+        // It was found before; asked for again, the store has answered as the model does.
+        let stream = &self.streams[stream];
+        stream.model.run(&stream.works[place], Mode::Commit).await
+    }
+
+    /// One more work of a stream is committed.
+    async fn committed(&mut self, stream: usize) -> Result<Answer, StoreError> {
+        let stream = &mut self.streams[stream];
+        let before = stream.events().await;
+        let answer = stream.model.run(&stream.works[stream.committed], Mode::Commit).await;
+        stream.committed += 1;
+        self.findings.committed += 1;
+        self.findings.events += stream.events().await - before;
+        answer
     }
 
     /// The store said of the next work of a stream that it is not available, so that nothing changed: the next audit takes it at
@@ -177,13 +241,15 @@ impl Witness {
             let stream = &self.streams[place];
             let found = Image::of(store, stream.agent).await?;
             let expected = Image::of(&stream.model, stream.agent).await?;
-            let (committed, next) = (stream.committed, stream.committed < stream.works.len() && !stream.excluded);
+            // At most one work may be there without an answer: one that is known already is the one.
+            let next = stream.committed == stream.answered && stream.committed < stream.works.len() && !stream.excluded;
+            let committed = stream.committed;
             self.streams[place].excluded = false;
             if found == expected {
                 continue;
             }
             if next {
-                let _answer = self.advance(place).await;
+                let _answer = self.committed(place).await;
                 if found == Image::of(&self.streams[place].model, found.agent).await? {
                     self.findings.unanswered += 1;
                     continue;
@@ -194,6 +260,33 @@ impl Witness {
         Ok(())
     }
 
+    /// Compares the feed with the batches, after an [audit](Witness::audit) that found every agent whole: every batch once, at
+    /// positions without gap, each agent's in their order, and nothing otherwise than it was seen before (clauses F1, F2 and F4).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn audit_feed(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        let feed = store.feed(FeedPosition::START, u32::MAX).await?;
+        let mut expected: BTreeMap<AgentId, u64> = BTreeMap::new();
+        let numbered = feed.iter().zip(1..).all(|(entry, position)| {
+            let number = expected.entry(entry.agent).or_default();
+            *number += 1;
+            (entry.position, entry.number) == (FeedPosition(position), *number)
+        });
+        let mut complete = true;
+        for stream in &self.streams {
+            let head = stream.model.agent(stream.agent).await?;
+            complete &= head.map_or(0, |head| head.batches) == expected.remove(&stream.agent).unwrap_or(0);
+        }
+        if !numbered || !complete || !expected.is_empty() || !feed.starts_with(&self.feed) {
+            self.findings.broken_feeds += 1;
+            let before = &self.feed;
+            self.findings.note(|| format!("the feed: {feed:?}\nbefore: {before:?}"));
+        }
+        self.feed = feed;
+        Ok(())
+    }
+
     /// Compares everything that can be asked of the whole fleet, and ends: no work may be under way.
     ///
     /// # Errors
@@ -201,8 +294,17 @@ impl Witness {
     pub async fn settle(self, store: &dyn Store) -> Result<Findings, Failure> {
         self.findings.whole()?;
         let model = MemoryStore::new();
-        for work in self.streams.iter().flat_map(|stream| &stream.works[..stream.committed]) {
-            // Refusals are part of a history.
+        let mut rest: BTreeMap<AgentId, _> =
+            self.streams.iter().map(|stream| (stream.agent, stream.works[..stream.committed].iter())).collect();
+        // Across agents the store has chosen an order: that of its feed.
+        for entry in store.feed(FeedPosition::START, u32::MAX).await? {
+            while model.agent(entry.agent).await?.map_or(0, |head| head.batches) < entry.number {
+                let Some(work) = rest.get_mut(&entry.agent).and_then(Iterator::next) else { break };
+                // Refusals are part of a history.
+                let _answer = model.run(work, Mode::Commit).await;
+            }
+        }
+        for work in rest.into_values().flatten() {
             let _answer = model.run(work, Mode::Commit).await;
         }
         let agents: Vec<AgentId> = self.streams.iter().map(|stream| stream.agent).collect();
@@ -210,17 +312,6 @@ impl Witness {
             Some(difference) => Err(Failure::new(difference)),
             None => Ok(self.findings),
         }
-    }
-
-    /// The next work of a stream happened: answers what it must have been answered.
-    async fn advance(&mut self, stream: usize) -> Result<Answer, StoreError> {
-        let stream = &mut self.streams[stream];
-        let before = stream.events().await;
-        let answer = stream.model.run(&stream.works[stream.committed], Mode::Commit).await;
-        stream.committed += 1;
-        self.findings.committed += 1;
-        self.findings.events += stream.events().await - before;
-        answer
     }
 
     /// Says what is wrong with `found`, which should be `expected`: that after the first `committed` works of a stream.
@@ -246,7 +337,7 @@ impl Witness {
 
 impl Stream {
     fn new(agent: AgentId) -> Self {
-        Self { agent, works: Vec::new(), committed: 0, excluded: false, model: MemoryStore::new() }
+        Self { agent, works: Vec::new(), answered: 0, committed: 0, excluded: false, model: MemoryStore::new() }
     }
 
     async fn events(&self) -> u64 {
@@ -273,7 +364,7 @@ impl Findings {
     /// # Errors
     /// What was.
     pub fn whole(&self) -> CheckResult {
-        if (self.lost, self.torn, self.duplicates, self.wrong_answers) == (0, 0, 0, 0) {
+        if [self.lost, self.torn, self.duplicates, self.wrong_answers, self.broken_feeds] == [0; 5] {
             return Ok(());
         }
         Err(Failure::new(format!("{self}\n{}", self.first.as_deref().unwrap_or_default())))
@@ -289,6 +380,7 @@ impl Findings {
         self.torn += other.torn;
         self.duplicates += other.duplicates;
         self.wrong_answers += other.wrong_answers;
+        self.broken_feeds += other.broken_feeds;
         self.first = self.first.take().or_else(|| other.first.clone());
     }
 
@@ -299,8 +391,9 @@ impl Findings {
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { committed, events, unanswered, lost, lost_events, torn, duplicates, wrong_answers, first: _ } = self;
+        let Self { committed, events, unanswered, lost, lost_events, torn, duplicates, wrong_answers, broken_feeds, first: _ } = self;
         write!(f, "{committed} works with {events} events committed, {unanswered} of them unanswered; ")?;
-        write!(f, "{lost} works with {lost_events} events lost, {torn} torn, {duplicates} duplicates, {wrong_answers} wrong answers")
+        write!(f, "{lost} works with {lost_events} events lost, {torn} torn, {duplicates} duplicates, {wrong_answers} wrong answers, ")?;
+        write!(f, "{broken_feeds} broken feeds")
     }
 }

@@ -1,38 +1,46 @@
 //! A PostgreSQL server that can be killed, started again and followed by a standby. Needs root and Debian's `postgresql-15`.
 //!
-//! Nothing is waited for by looking again and again: the server says on its log that it is ready, and the end of the log says that
-//! the last of its processes is gone, however they ended.
+//! The server says on its log that it is ready, and the end of the log says that the last of its processes is gone, however they
+//! ended: neither is found out by trying again and again.
 
-use crate::process::{Signal, output, signal};
+use crate::{
+    disk::Tmpfs,
+    process::{Signal, bound, output, signal},
+};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError, Weak},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// Debian's `nobody` and `nogroup`: the server refuses to run as root.
-const NOBODY: u32 = 65_534;
+const NOBODY: &str = "65534";
 const PORT: &str = "5432";
 const USER: &str = "redflag";
 const READY: &str = "database system is ready to accept";
+/// Most that one server's data may take.
+const KIBIBYTES: u32 = 512 * 1_024;
 /// Longer than any start or end takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A PostgreSQL server with a directory of its own, reached by a socket in it. `fsync` is on.
+/// A PostgreSQL server, reached by a socket beside its data. `fsync` is on.
+///
+/// Its data lies in memory unless somebody says where else: the end of a process takes nothing from the kernel, so a real disk would
+/// only make every cycle slower.
 #[derive(Debug)]
 pub struct Cluster {
     settings: Vec<String>,
     running: Option<Running>,
     directory: PathBuf,
     /// That directory, unless it is somebody else's.
-    own: Option<TempDir>,
+    own: Option<Tmpfs>,
     template: Arc<TempDir>,
 }
 
@@ -53,9 +61,8 @@ impl Cluster {
     /// A new server, started, with these settings beside the usual ones (`name=value`).
     #[must_use]
     pub fn new(settings: &[&str]) -> Self {
-        let own = tempfile::tempdir().expect("a temporary directory");
-        let directory = own.path().to_owned();
-        let mut cluster = Self::within(&directory, settings);
+        let own = Tmpfs::new(KIBIBYTES);
+        let mut cluster = Self::within(own.path(), settings);
         cluster.own = Some(own);
         cluster
     }
@@ -64,7 +71,22 @@ impl Cluster {
     #[must_use]
     pub fn within(directory: &Path, settings: &[&str]) -> Self {
         let mut cluster = Self::empty(directory, settings);
-        output(Command::new("cp").arg("-a").arg(cluster.template.path().join("data")).arg(cluster.data()));
+        cluster.fill();
+        cluster.start();
+        cluster
+    }
+
+    /// A new server, started, whose write-ahead log lies within `directory`, its data elsewhere.
+    #[must_use]
+    pub fn logging_to(directory: &Path, settings: &[&str]) -> Self {
+        let own = Tmpfs::new(KIBIBYTES);
+        let mut cluster = Self::empty(own.path(), settings);
+        cluster.own = Some(own);
+        cluster.fill();
+        let (place, log) = (cluster.data().join("pg_wal"), directory.join("pg_wal"));
+        output(Command::new("mv").arg(&place).arg(&log));
+        symlink(&log, &place).expect("the log has just been moved");
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).expect("the directory is ours");
         cluster.start();
         cluster
     }
@@ -74,6 +96,10 @@ impl Cluster {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).expect("the directory is ours");
         let settings = settings.iter().map(ToString::to_string).collect();
         Self { settings, running: None, directory: directory.to_owned(), own: None, template: template() }
+    }
+
+    fn fill(&self) {
+        output(Command::new("cp").arg("-a").arg(self.template.path().join("data")).arg(self.data()));
     }
 
     /// Where the data lies.
@@ -102,10 +128,26 @@ impl Cluster {
         for setting in usual.into_iter().chain(self.settings.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }
-        let mut postmaster = command.stderr(Stdio::piped()).spawn().expect("PostgreSQL starts (Debian package: postgresql-15)");
+        let mut postmaster =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("PostgreSQL starts (Debian package: postgresql-15)");
         let log = Log::of(postmaster.stderr.take().expect("its log is a pipe"));
         log.wait_for(READY, 0);
         self.running = Some(Running { postmaster, log });
+    }
+
+    /// Waits until it takes connections, whatever it is about; starts it if it has ended by itself, and answers whether it had.
+    pub fn wait_until_it_answers(&mut self) -> bool {
+        let begun = Instant::now();
+        while !self.psql("SELECT 1").output().is_ok_and(|answer| answer.status.success()) {
+            let Running { postmaster, log } = self.running.as_mut().expect("a running server");
+            if log.ended() {
+                postmaster.wait().expect("a server that ended can be waited for");
+                self.start();
+                return true;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no answer for {PATIENCE:?}:\n{}", log.tail());
+        }
+        false
     }
 
     /// Kills every process of it at once, and waits until all are gone.
@@ -135,17 +177,6 @@ impl Cluster {
         log.wait_for(READY, said);
     }
 
-    /// Waits until the server has recovered once more by itself than at `mark`, which [`Cluster::mark`] made before.
-    pub fn wait_until_recovered(&self, mark: usize) {
-        self.running.as_ref().expect("a running server").log.wait_for(READY, mark);
-    }
-
-    /// The place in its log where it is now.
-    #[must_use]
-    pub fn mark(&self) -> usize {
-        self.running.as_ref().expect("a running server").log.lines()
-    }
-
     /// Its processes but for the postmaster, each with what it says it does.
     #[must_use]
     pub fn processes(&self) -> Vec<(u32, String)> {
@@ -171,16 +202,27 @@ impl Cluster {
 
     /// Runs a statement and answers its result as text.
     pub fn sql(&self, statement: &str) -> String {
+        output(&mut self.psql(statement)).trim().to_owned()
+    }
+
+    fn psql(&self, statement: &str) -> Command {
         let mut psql = program("psql");
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement, &self.url()]);
-        output(&mut psql).trim().to_owned()
+        psql
+    }
+
+    /// Waits until no client has a transaction open: what reached the server before its connection was cut has ended, too.
+    pub fn wait_until_idle(&self) {
+        let busy = "SELECT count(*) FROM pg_stat_activity
+            WHERE backend_type = 'client backend' AND state <> 'idle' AND pid <> pg_backend_pid()";
+        self.wait_until(busy, "0");
     }
 
     /// A standby of this server, called `name`, started: it follows, asynchronously until [`Cluster::synchronise`].
     #[must_use]
-    pub fn standby(&self, name: &str, settings: &[&str]) -> Self {
-        let own = tempfile::tempdir().expect("a temporary directory");
-        let mut standby = Self::empty(own.path(), settings);
+    pub fn standby(&self, name: &str) -> Self {
+        let own = Tmpfs::new(KIBIBYTES);
+        let mut standby = Self::empty(own.path(), &[]);
         standby.settings.push(format!("cluster_name={name}"));
         let mut backup = program("pg_basebackup");
         backup.arg("-d").arg(self.url()).arg("-D").arg(standby.data());
@@ -195,7 +237,15 @@ impl Cluster {
         self.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'"));
         self.sql("SELECT pg_reload_conf()");
         let state = format!("SELECT sync_state FROM pg_stat_replication WHERE application_name = '{name}'");
-        while self.sql(&state) != "sync" {}
+        self.wait_until(&state, "sync");
+    }
+
+    /// Asks until the answer is the one that is waited for: of this the server says nothing on its log.
+    fn wait_until(&self, statement: &str, answer: &str) {
+        let begun = Instant::now();
+        while self.sql(statement) != answer {
+            assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {answer:?} from {statement}");
+        }
     }
 
     /// Makes a standby a server that takes writes, and waits for it.
@@ -237,6 +287,10 @@ impl Log {
 
     fn lines(&self) -> usize {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).0.len()
+    }
+
+    fn ended(&self) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// Waits for a line with `words` from line `first` on.
@@ -285,7 +339,7 @@ fn template() -> Arc<TempDir> {
 
 /// A program of PostgreSQL, as a user that may run it.
 fn program(name: &str) -> Command {
-    let mut command = Command::new(Path::new(PROGRAMS).join(name));
-    command.uid(NOBODY).gid(NOBODY).env("LC_ALL", "C.UTF-8").current_dir("/");
+    let mut command = bound(&["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+    command.arg(Path::new(PROGRAMS).join(name)).env("LC_ALL", "C.UTF-8").current_dir("/").stdin(Stdio::null());
     command
 }

@@ -1,13 +1,19 @@
 //! Disks: one of a fixed size that fills up, and one whose power can be cut.
 //!
-//! Both need root. What is mounted is unmounted when its value is dropped, after a panic too.
+//! Both need root. What is mounted is unmounted when its value is dropped, after a panic too; what a killed test left mounted, the
+//! next one unmounts.
 
 use crate::process::run;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process,
+    sync::Once,
 };
 use tempfile::TempDir;
+
+/// Directories to mount on are called so, with the number of the process that mounted and a dash behind.
+const PREFIX: &str = "redflag-faults-";
 
 /// A directory mounted somewhere, until it is dropped.
 #[derive(Debug)]
@@ -15,7 +21,9 @@ struct Mount(TempDir);
 
 impl Mount {
     fn new(arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
+        let directory = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", process::id())).tempdir().expect("a temporary directory");
         run("mount", &[arguments, &[text(directory.path())]].concat());
         Self(directory)
     }
@@ -33,6 +41,18 @@ impl Drop for Mount {
     fn drop(&mut self) {
         // Lazily: what a failed test left running must not keep the others' disks from going.
         run("umount", &["--lazy", text(self.path())]);
+    }
+}
+
+/// Unmounts what processes that are no more have left.
+fn sweep() {
+    let mounts = fs::read_to_string("/proc/mounts").expect("mounts can be listed");
+    for place in mounts.lines().filter_map(|mount| mount.split(' ').nth(1)) {
+        let owner = place.rsplit_once(PREFIX).and_then(|(_, rest)| rest.split('-').next());
+        if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
+            run("umount", &["--lazy", place]);
+            fs::remove_dir(place).expect("nothing is mounted there any more");
+        }
     }
 }
 
@@ -57,9 +77,14 @@ impl Tmpfs {
         self.0.path()
     }
 
-    /// Makes it larger.
-    pub fn grow(&self, kibibytes: u32) {
+    /// Gives it another size.
+    pub fn resize(&self, kibibytes: u32) {
         self.0.remount(&format!("size={kibibytes}k"));
+    }
+
+    /// Makes it read-only, or writable again. Nobody may have a file of it open for writing.
+    pub fn protect(&self, read_only: bool) {
+        self.0.remount(if read_only { "ro" } else { "rw" });
     }
 }
 
@@ -107,7 +132,7 @@ impl Disk {
         }
     }
 
-    /// Makes the file system read-only, as the kernel does after an error of the disk.
+    /// Makes the file system read-only under whoever writes to it, as the kernel does after an error of the disk.
     pub fn fail(&self) {
         self.mount.remount("abort");
     }

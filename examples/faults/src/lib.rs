@@ -7,6 +7,7 @@ mod disk;
 mod process;
 mod proxy;
 mod writer;
+mod writing;
 
 pub use campaign::Campaign;
 pub use cluster::Cluster;
@@ -14,3 +15,4 @@ pub use disk::{Disk, Tmpfs};
 pub use process::{Signal, run, signal, wait_stopped};
 pub use proxy::{Cut, Proxy};
 pub use writer::{Plan, Writer, write_until_killed};
+pub use writing::Writing;

@@ -24,6 +24,14 @@ fn pid(process: u32) -> Pid {
     i32::try_from(process).ok().and_then(Pid::from_raw).expect("a process id")
 }
 
+/// A command line that begins a program which the kernel kills when the thread that starts it ends: a test that is killed leaves no
+/// processes behind. `options` are further ones of `setpriv`; the program follows.
+pub(crate) fn bound(options: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).args(options);
+    command
+}
+
 /// Runs a program to its end and answers its output; it must succeed.
 pub fn run(program: &str, arguments: &[&str]) -> String {
     output(Command::new(program).args(arguments))

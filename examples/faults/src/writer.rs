@@ -3,7 +3,7 @@
 //! The parent keeps the acknowledgements. They are printed one a line, so what a pipe took before the kill is read after it.
 #![expect(clippy::print_stdout, reason = "standard output is how acknowledgements leave a process that will be killed")]
 
-use crate::process::{Signal, signal, wait_stopped};
+use crate::process::{Signal, bound, signal, wait_stopped};
 use redflag_core::{
     conformance::{Shape, history, streams, submit},
     ids::Digest,
@@ -13,7 +13,7 @@ use std::{
     env,
     fmt::Write as _,
     io::{BufRead as _, BufReader, Lines},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Stdio},
     sync::Arc,
 };
 use tokio::task::JoinSet;
@@ -86,8 +86,8 @@ impl Writer {
     #[must_use]
     pub fn start(test: &str, plan: &Plan, variables: &[(&str, &str)]) -> Self {
         let this = env::current_exe().expect("a test knows its binary");
-        let mut command = Command::new(this);
-        command.args(["--exact", test, "--nocapture"]).env(PLAN, plan.to_text()).envs(variables.iter().copied());
+        let mut command = bound(&[]);
+        command.arg(this).args(["--exact", test, "--nocapture"]).env(PLAN, plan.to_text()).envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("a test binary can be started");
         let output = child.stdout.take().expect("its output is a pipe");
         Self { child, output: BufReader::new(output).lines(), read: Vec::new() }

@@ -22,7 +22,7 @@ async fn a_killed_process_loses_nothing_acknowledged() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("fleet.db");
         let mut fleet = Fleet::new("kills::a_killed_process_loses_nothing_acknowledged", seed, SHAPE, Weakness::None);
-        while fleet.goes_on() && campaign.cycle() {
+        while !fleet.witness.finished() && campaign.cycle() {
             kill(&mut fleet, &file, &mut rng).await;
             fleet.witness.findings().whole().unwrap();
         }

@@ -35,7 +35,7 @@ async fn a_power_cut_takes_nothing_acknowledged() {
     while let Some((seed, mut rng)) = campaign.seed() {
         let mut disk = Disk::new(MEBIBYTES);
         let mut fleet = Fleet::new("power_cuts::a_power_cut_takes_nothing_acknowledged", seed, SHAPE, Weakness::None);
-        while fleet.goes_on() && campaign.cycle() {
+        while !fleet.witness.finished() && campaign.cycle() {
             let logged;
             (disk, logged) = cut(&mut fleet, disk, &mut rng).await;
             fleet.witness.findings().whole().unwrap();

@@ -44,11 +44,6 @@ impl Fleet {
         Self { witness: Witness::new(streams(history(seed, shape))), test, seed, shape, weakness }
     }
 
-    /// Whether there is something left to write.
-    pub(crate) fn goes_on(&self) -> bool {
-        (0..self.witness.positions().len()).any(|stream| !self.witness.rest(stream).is_empty())
-    }
-
     /// A process that writes the rest to `file`, in the middle of it: so many works are acknowledged, and the next are under way.
     pub(crate) async fn writer(&self, file: &Path, rng: &mut Rng) -> Writer {
         let (name, _) = WEAKNESSES.iter().find(|(_, weakness)| *weakness == self.weakness).unwrap();
@@ -70,6 +65,7 @@ impl Fleet {
     pub(crate) async fn audit(&mut self, file: &Path) {
         let store = SqliteStore::open(file, Options::default()).unwrap();
         self.witness.audit(&store).await.unwrap();
+        self.witness.audit_feed(&store).await.unwrap();
         let checked = Connection::open(file).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0)).unwrap();
         assert_eq!(checked, "ok", "seed {}", self.seed);
     }

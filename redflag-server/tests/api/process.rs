@@ -1,0 +1,74 @@
+//! The server's binary as a process: started, asked, killed.
+
+use crate::support::{TestAgent, now};
+use axum::http::Method;
+use std::{ffi::OsStr, process::Stdio, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+/// A server that runs.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+    pub(crate) first_lines: Vec<String>,
+    /// Held open, so that the server can write on.
+    _output: Lines<BufReader<ChildStdout>>,
+}
+
+fn command(database: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redflag-server"));
+    command.env("REDFLAG_DATABASE", database).env("REDFLAG_LOG", "error").env_remove("REDFLAG_PUBLIC_URL").kill_on_drop(true);
+    command
+}
+
+impl Running {
+    /// Starts it and reads its first lines.
+    pub(crate) async fn start(database: impl AsRef<OsStr>, lines: usize) -> Self {
+        let mut child = command(database).args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut first_lines = Vec::new();
+        while first_lines.len() < lines {
+            first_lines.push(output.next_line().await.unwrap().expect("the server says where it serves"));
+        }
+        let url = first_lines[0].strip_prefix("serving ").unwrap().to_owned();
+        Self { child, url, first_lines, _output: output }
+    }
+
+    pub(crate) async fn kill(mut self) {
+        self.child.start_kill().unwrap();
+        self.child.wait().await.unwrap();
+    }
+}
+
+pub(crate) fn client() -> reqwest::Client {
+    // Another test may have installed it already; either way there is one.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
+}
+
+pub(crate) async fn output(database: impl AsRef<OsStr>, arguments: &[&str]) -> (i32, String, String) {
+    let output = command(database).args(arguments).output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+pub(crate) async fn enrol(client: &reqwest::Client, url: &str, token: &str, agent: &TestAgent) {
+    let request = client.post(format!("{url}/api/v1/enrol")).json(&agent.enrolment(token, "victim"));
+    assert_eq!(request.send().await.unwrap().status(), 201);
+}
+
+/// One try to deliver a report: the body of its answer, or none when the server went away.
+pub(crate) async fn deliver(client: &reqwest::Client, url: &str, agent: &TestAgent, report: &str) -> Option<String> {
+    let host = url.strip_prefix("http://").unwrap();
+    let path = "/api/v1/report";
+    let headers = agent.headers(host, &Method::POST, path, report.as_bytes(), now());
+    let request = client.post(format!("{url}{path}")).header("content-type", "application/json").body(report.to_owned());
+    let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+    let response = request.send().await.ok()?;
+    let status = response.status();
+    let body = response.text().await.ok()?;
+    assert_eq!(status, 200, "{body}");
+    Some(body)
+}

@@ -11,6 +11,7 @@ use redflag_core::{
     names::{PackageKey, Version},
     offer::Offer,
     report::Report,
+    store::StoreErrorKind,
     work::Decision,
 };
 use redflag_store_postgres::Options;
@@ -180,4 +181,45 @@ async fn blocked_by(connection: &mut PgConnection, process: i32) -> i32 {
             return row.get(0);
         }
     }
+}
+
+/// What fell to others at the same time is run again, and had no effect before; only when it falls every time is the caller told.
+#[tokio::test]
+async fn work_that_falls_to_others_is_run_again() {
+    let (server, options) = (Server::shared(), Server::options());
+    let fleet = Fleet::new(server.open(&options).await);
+    fleet.enrol(enrolment(0)).await.unwrap();
+    let mut test = into_schema(&server, &options).await;
+    let offers = all_offers(&[("apt", 20)]);
+    for (number, state) in [(1, "40001"), (2, "40P01")] {
+        test.execute(AssertSqlSafe(falling(&options.schema, state, 3))).await.unwrap();
+        let version = format!("{number}.0-1");
+        let answer = fleet.record_report(agent(0), report(number, &revised(&offers, &version)), at(1)).await.unwrap();
+        assert_eq!(answer.events, 20, "{state}");
+        let tries: i64 = test.fetch_one("SELECT last_value FROM tries").await.unwrap().get(0);
+        assert_eq!(tries, 4, "three that fell, and one: {state}");
+    }
+    assert_eq!(fleet.store().replay(agent(0), 0, u32::MAX).await.unwrap().len(), 40);
+    test.execute(AssertSqlSafe(falling(&options.schema, "40P01", 1_000))).await.unwrap();
+    let error = fleet.record_report(agent(0), report(3, &offers), at(1)).await.unwrap_err();
+    assert_eq!(error.kind(), &StoreErrorKind::Unavailable);
+    assert_eq!(fleet.store().replay(agent(0), 0, u32::MAX).await.unwrap().len(), 40, "nothing of it is there");
+}
+
+/// Has the next `times` reports fall with `state`, after everything else of them was written.
+fn falling(schema: &str, state: &str, times: u32) -> String {
+    format!(
+        "DROP TRIGGER IF EXISTS fall ON reports;
+         DROP SEQUENCE IF EXISTS tries;
+         CREATE SEQUENCE tries;
+         CREATE OR REPLACE FUNCTION fall() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             -- A sequence keeps its count when what asked it is rolled back.
+             IF nextval('{schema}.tries') <= {times} THEN
+                 RAISE EXCEPTION 'as others have it' USING ERRCODE = '{state}';
+             END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER fall BEFORE INSERT ON reports FOR EACH ROW EXECUTE FUNCTION fall()"
+    )
 }

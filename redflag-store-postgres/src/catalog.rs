@@ -12,6 +12,7 @@ use crate::{
     stored::{code, json},
     transaction::{Transaction, Transactions},
 };
+use hashbrown::{HashMap, HashSet};
 use redflag_core::{
     ids::Digest,
     names::{PackageKey, Text, Version},
@@ -21,7 +22,7 @@ use redflag_core::{
     work::Changes,
 };
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::BTreeSet,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -42,6 +43,8 @@ struct Known {
     packages: Entries<PackageKey>,
     candidates: Entries<Arc<Candidate>>,
     texts: Entries<Arc<str>>,
+    /// Those of the texts that can be versions, by ref.
+    versions: HashMap<i32, Version>,
     /// The candidate last seen of each package, by the package's ref: comparing with it is cheaper than hashing, and nearly always
     /// enough, because the hosts of a fleet are offered the same.
     newest: HashMap<i32, (Arc<Candidate>, i32)>,
@@ -204,7 +207,7 @@ impl Catalog {
             candidates: part(candidates, &found_candidates, |(_, candidate), reference| {
                 known.candidates.remember(candidate, reference);
             }),
-            texts: part(texts, &found_texts, |text, reference| known.texts.remember(text, reference)),
+            texts: part(texts, &found_texts, |text, reference| known.remember_text(text, reference)),
         })
     }
 
@@ -219,7 +222,7 @@ impl Catalog {
         let mut known = self.known();
         packages.into_iter().for_each(|(reference, package)| known.packages.remember(package, reference));
         candidates.into_iter().for_each(|(reference, candidate)| known.candidates.remember(candidate, reference));
-        texts.into_iter().for_each(|(reference, text)| known.texts.remember(text, reference));
+        texts.into_iter().for_each(|(reference, text)| known.remember_text(text, reference));
         Ok(())
     }
 }
@@ -241,27 +244,49 @@ fn part<T>(values: Vec<T>, refs: &HashMap<usize, i32>, mut found: impl FnMut(T, 
 }
 
 impl Known {
+    fn remember_text(&mut self, text: Arc<str>, reference: i32) {
+        if self.versions.len() >= ENTRIES_MAX {
+            self.versions.clear();
+        }
+        if let Ok(version) = Version::parse(&text) {
+            self.versions.insert(reference, version);
+        }
+        self.texts.remember(text, reference);
+    }
+
     /// What `states` name, or the refs that are not known.
     fn named(&self, states: &[StateRefs]) -> Result<Result<Vec<Named>, UnknownRefs>, Failure> {
         let mut named = Vec::with_capacity(states.len());
         for state in states {
-            let texts = |text: Option<i32>| text.map(|text| self.texts.values.get(&text)).map_or(Some(None), |text| text.map(Some));
             let (package, candidate) = (self.packages.values.get(&state.package), self.candidates.values.get(&state.candidate));
             let (Some(package), Some(candidate), Some(installed), Some(reason)) =
-                (package, candidate, texts(state.installed), texts(state.reason))
+                (package, candidate, self.version(state.installed)?, self.reason(state.reason)?)
             else {
                 return Ok(Err(self.unknown(states)));
             };
-            let installed = installed.map(|text| Version::parse(text)).transpose();
-            let reason = reason.map(|text| Text::parse(text)).transpose();
-            named.push(Named {
-                package: package.clone(),
-                candidate: Arc::clone(candidate),
-                installed: installed.map_err(|error| Failure::corrupt(format!("a version: {error}")))?,
-                reason: reason.map_err(|error| Failure::corrupt(format!("a reason: {error}")))?,
-            });
+            named.push(Named { package: package.clone(), candidate: Arc::clone(candidate), installed, reason });
         }
         Ok(Ok(named))
+    }
+
+    /// The version that a ref names, if it names any; none where the ref is not known.
+    fn version(&self, reference: Option<i32>) -> Result<Option<Option<Version>>, Failure> {
+        let Some(reference) = reference else { return Ok(Some(None)) };
+        if let Some(version) = self.versions.get(&reference) {
+            return Ok(Some(Some(version.clone())));
+        }
+        // The versions may have overflowed before the texts.
+        let version = self.texts.values.get(&reference).map(|text| Version::parse(text)).transpose();
+        let version = version.map_err(|error| Failure::corrupt(format!("an installed version: {error}")))?;
+        Ok(version.map(Some))
+    }
+
+    /// The reason that a ref names, if it names any; none where the ref is not known.
+    fn reason(&self, reference: Option<i32>) -> Result<Option<Option<Text>>, Failure> {
+        let Some(reference) = reference else { return Ok(Some(None)) };
+        let text = self.texts.values.get(&reference).map(|text| Text::parse(text)).transpose();
+        let text = text.map_err(|error| Failure::corrupt(format!("a reason of availability: {error}")))?;
+        Ok(text.map(Some))
     }
 
     fn unknown(&self, states: &[StateRefs]) -> UnknownRefs {

@@ -8,8 +8,8 @@ use crate::{
     stored::{code, count, get},
     transaction::Transaction,
 };
+use hashbrown::HashMap;
 use redflag_core::{counters::OpenChange, ids::AgentId, rebuild::Derived};
-use std::collections::HashMap;
 
 /// What goes before it is replaced.
 pub(crate) const DELETIONS: &[&str] = &[

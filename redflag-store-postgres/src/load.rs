@@ -8,6 +8,7 @@ use crate::{
     stored::{count, get, read},
     transaction::{Statement, Transaction},
 };
+use hashbrown::HashMap as FastMap;
 use redflag_core::{
     batch::BatchRecord,
     ids::{AgentId, BatchId, EventId, ReportId},
@@ -43,7 +44,7 @@ pub(crate) struct Found {
     /// Which version of the agent's row was found: another one once anything of the agent has changed.
     version: Option<String>,
     /// By the ref of its package: the newest event of each state loaded.
-    pub(crate) last_sequences: HashMap<i32, i32>,
+    pub(crate) last_sequences: FastMap<i32, i32>,
 }
 
 impl Found {

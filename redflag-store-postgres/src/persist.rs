@@ -16,6 +16,7 @@ use crate::{
     traces,
     transaction::{Statement, Transaction},
 };
+use hashbrown::HashMap;
 use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
@@ -29,7 +30,6 @@ use redflag_core::{
     time::Timestamp,
     work::{Changes, ChosenEventId},
 };
-use std::collections::HashMap;
 
 /// Writes `changes`, decided from what was `found`.
 pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, changes: &Changes, refs: &Refs) -> Result<(), Failure> {
@@ -267,7 +267,9 @@ impl Writer<'_> {
             offer: *offer,
             last_sequence: self.last_sequences.get(package).copied().unwrap_or(0),
         });
-        let (known, new): (Vec<StateRow<'_>>, Vec<_>) = rows.partition(|row| before.contains_key(&row.package));
+        let (known, mut new): (Vec<StateRow<'_>>, Vec<_>) = rows.partition(|row| before.contains_key(&row.package));
+        // In the order of the primary key: its pages are filled one after the other.
+        new.sort_unstable_by_key(|row| row.package);
         self.new_states(&new).await?;
         self.known_states(&known).await
     }

@@ -6,13 +6,14 @@ use crate::{
     stored::{arch, bigint, code, get, json, package_key},
     transaction::Transaction,
 };
+use hashbrown::HashMap;
 use redflag_core::{
     ids::Digest,
     names::{PackageKey, Text},
     offer::Candidate,
 };
 use sqlx::postgres::PgRow;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// Refs by the place of what was looked for, counted from 0.
 fn by_place(rows: &[PgRow]) -> Result<HashMap<usize, i32>, Failure> {

@@ -21,6 +21,11 @@ async fn an_admin_removes_an_agent_for_good_and_the_same_again_answers_the_same(
     }
     assert_eq!(harness.get(&admin, &path).await.status, StatusCode::OK, "nothing was removed by mistake");
 
+    let page = format!("/agents/{}/remove", agent.id);
+    assert_eq!(harness.get(&approver, &page).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(harness.post(&approver, &page, &json!({})).await.status, StatusCode::FORBIDDEN);
+    assert!(!harness.get(&approver, &format!("/agents/{}", agent.id)).await.text().contains("/remove"), "nor is it offered");
+
     let removed = harness.delete(&admin, &format!("{path}?reason=scrapped%20in%20June")).await;
     let body = removed.json();
     assert_eq!((removed.status, &body["name"], &body["reason"]), (StatusCode::OK, &json!("web-01"), &json!("scrapped in June")));

@@ -5,3 +5,4 @@
 mod fleet;
 mod life;
 mod moving;
+mod postgres;

@@ -196,6 +196,16 @@ async fn an_export_that_ends_early_has_no_name() {
     let mut start = [0; 10];
     child.stdout.take().unwrap().read_exact(&mut start).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1), "half an export is no export");
+    // An interrupted export takes its unfinished file away; a killed one cannot, but nothing has its name.
+    let unfinished = || place.names().into_iter().find(|name| name.ends_with(".partial"));
+    let begun = || unfinished().is_some_and(|name| fs::metadata(place.path(&name)).is_ok_and(|file| file.len() > 0));
+    for signal in ["-INT", "-TERM", "-KILL"] {
+        let stopped = stopped_midway(&place, &["export", "--database", "fleet.db", "--output", "fleet.jsonl"], signal, begun);
+        assert!(!stopped.status.success(), "{stopped:?}");
+        assert!(!place.path("fleet.jsonl").exists(), "{signal}");
+        assert_eq!(unfinished().is_some(), signal == "-KILL", "{signal}");
+    }
+    fs::remove_file(place.path(&unfinished().unwrap())).unwrap();
     // An export to a directory that is not there.
     let said = place.fails("fleet.db", &["export", "--output", "nowhere/fleet.jsonl"], 1);
     assert!(said.contains("nowhere"), "{said}");

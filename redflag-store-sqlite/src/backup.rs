@@ -11,6 +11,7 @@ use rusqlite::{
 };
 use std::{
     fs::{self, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -29,6 +30,8 @@ pub struct BackupProgress {
 
 /// Copies what `source` sees in its read transaction to a new file.
 pub(crate) fn copy(source: &Connection, path: &Path, mut progress: impl FnMut(BackupProgress)) -> Result<(), Failure> {
+    // Of a relative name, SQLite may think that it means something else than a file.
+    let path = &std::path::absolute(path).map_err(|error| unusable(path, &error))?;
     let unfinished = Unfinished::create(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(path, flags)?;
@@ -51,6 +54,10 @@ pub(crate) fn copy(source: &Connection, path: &Path, mut progress: impl FnMut(Ba
     unfinished.finish(target)
 }
 
+fn unusable(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::caused(StoreErrorKind::Unavailable, format!("creating {}: {error}", path.display()))
+}
+
 /// A file that goes, with its journal, unless it is finished.
 struct Unfinished(Option<PathBuf>);
 
@@ -58,10 +65,7 @@ impl Unfinished {
     /// Creates the file, for its owner alone.
     fn create(path: &Path) -> Result<Self, StoreError> {
         let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        created.map_err(|error| {
-            let message = format!("creating {}: {error}", path.display());
-            StoreError::caused(StoreErrorKind::Unavailable, message)
-        })?;
+        created.map_err(|error| unusable(path, &error))?;
         Ok(Self(Some(path.to_owned())))
     }
 
@@ -79,7 +83,7 @@ impl Drop for Unfinished {
         journal.push("-journal");
         for left in [path, journal.into()] {
             if let Err(error) = fs::remove_file(&left)
-                && error.kind() != std::io::ErrorKind::NotFound
+                && error.kind() != io::ErrorKind::NotFound
             {
                 tracing::warn!("cannot remove {} of a backup that failed: {error}", left.display());
             }

@@ -32,6 +32,7 @@ async fn a_backup_holds_one_moment_while_others_write() {
     // A document between any two steps: each a commit of another connection.
     let progress = move |progress: BackupProgress| {
         let mut seen = seen_there.lock().unwrap();
+        assert!(seen.len() < 100, "a backup that begins anew at every write never ends");
         let key = format!("{:03}", seen.len());
         runtime.block_on(writing.put("during", &key, "v", Expected::Absent)).unwrap();
         seen.push(progress);
@@ -79,6 +80,18 @@ async fn a_backup_that_fails_leaves_no_file() {
     assert_eq!(left, ["fleet.db", "fleet.db-shm", "fleet.db-wal"]);
     store.backup_to(&copy, |_| ()).await.unwrap();
     assert_eq!(open(&copy).list("large", None, 1).await.unwrap().len(), 1);
+}
+
+/// As a name, `:memory:` means no file to SQLite, and the copy would be gone.
+#[tokio::test]
+async fn a_backup_is_a_file_whatever_its_name() {
+    let (_directory, path) = place();
+    let name = std::path::Path::new(":memory:");
+    let copied = open(&path).backup_to(name, |_| ()).await;
+    let bytes = std::fs::metadata(name).map(|file| file.len());
+    std::fs::remove_file(name).unwrap();
+    assert!(copied.is_ok() && bytes.unwrap() > 0, "{copied:?}");
+    assert_eq!(open(&path).backup_to("", |_| ()).await.unwrap_err().kind(), &StoreErrorKind::Unavailable);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Removal takes every row of an agent from every table, and nothing of others (clause D2).
+//! Removal takes every row of an agent from every table, retention what belongs to the start of a log, and neither anything of others
+//! (clauses D2 and D3).
 
 use super::{count, lived, open, place, remove, tables_with};
 use redflag_core::{
@@ -41,6 +42,25 @@ async fn no_table_keeps_a_row_of_a_removed_agent() {
     let text = "SELECT COUNT(*) FROM pragma_foreign_key_check";
     assert_eq!(count(&connection, text), 0);
     assert_eq!(fleet.check(agent(1)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_retention_leaves_belongs_together() {
+    let (_directory, path) = place();
+    drop(lived(&path).await);
+    let connection = Connection::open(&path).unwrap();
+    let without = |rows: &str, of: &str| count(&connection, &format!("SELECT COUNT(*) FROM (SELECT {rows} EXCEPT SELECT {of})"));
+    let same = |one: &str, other: &str| assert_eq!((without(one, other), without(other, one)), (0, 0), "{one} and {other}");
+    same(
+        "agent_ref, event_id, sequence FROM chosen_event_ids",
+        "agent_ref, event_id, sequence FROM update_events WHERE event_id IS NOT NULL",
+    );
+    same("agent_ref, number FROM update_batches WHERE rejected > 0", "agent_ref, batch_number FROM rejections");
+    same("agent_ref, number FROM update_batches WHERE accepted > 0", "agent_ref, batch_number FROM update_events");
+    same("agent_ref, pruned_batches FROM agents", "agent_ref, MAX(number) FROM feed_tombstones GROUP BY 1");
+    same("agent_ref, pruned_batches + 1 FROM agents", "agent_ref, MIN(number) FROM update_batches GROUP BY 1");
+    same("agent_ref, pruned_events + 1 FROM agents", "agent_ref, MIN(sequence) FROM update_events GROUP BY 1");
+    assert!(count(&connection, "SELECT COUNT(*) FROM chosen_event_ids") > 0);
 }
 
 /// The trend of the fleet is kept beside that of each agent, through every kind of change.

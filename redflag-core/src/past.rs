@@ -169,8 +169,17 @@ impl Fleet {
     }
 }
 
-/// What follows from the first `until` events of an agent's log.
+/// What follows from the first `until` events of an agent's log, of which `pruned` are gone. Ends in [`StoreErrorKind::Pruned`] when
+/// more are gone by now: what is read then does not fit together.
 pub(crate) async fn fold_log(store: &dyn Store, agent: AgentId, pruned: &Pruned, until: u64) -> Result<Fold, StoreError> {
+    let folded = fold_slices(store, agent, pruned, until).await;
+    match store.agent(agent).await? {
+        Some(head) if head.pruned != *pruned => Err(StoreError::new(StoreErrorKind::Pruned)),
+        _ => folded,
+    }
+}
+
+async fn fold_slices(store: &dyn Store, agent: AgentId, pruned: &Pruned, until: u64) -> Result<Fold, StoreError> {
     let mut fold = Fold::from_bases(pruned, store.bases(agent).await?);
     while fold.sequence < until {
         let left = u32::try_from(until - fold.sequence).unwrap_or(u32::MAX).min(limits::LOG_SLICE_EVENTS);

@@ -2,6 +2,7 @@
 
 use crate::{
     Fleet,
+    agent::Pruned,
     counters::{CounterChanges, CounterKey, OpenChange},
     ids::AgentId,
     limits,
@@ -22,6 +23,8 @@ use std::{
 pub struct Derived {
     /// Events in the agent's stream at that moment.
     pub sequence: u64,
+    /// How much of the stream retention had taken by then.
+    pub pruned: Pruned,
     /// Every state, in key order.
     pub states: Vec<PackageState>,
     /// The whole version history, by ascending sequence.
@@ -34,11 +37,11 @@ pub struct Derived {
 
 impl Derived {
     /// What follows from a fold; `kept` is the history of events that retention took.
-    fn of(fold: &Fold, kept: impl IntoIterator<Item = VersionChange>) -> Self {
+    fn of(fold: &Fold, pruned: Pruned, kept: impl IntoIterator<Item = VersionChange>) -> Self {
         let states = fold.states();
         let counters = CounterChanges::of_states(&states).iter().map(|(key, count)| (key.clone(), count)).collect();
         let history = kept.into_iter().chain(fold.history().iter().cloned()).collect();
-        Self { sequence: fold.sequence(), history, counters, open_changes: fold.open_changes(), states }
+        Self { sequence: fold.sequence(), pruned, history, counters, open_changes: fold.open_changes(), states }
     }
 }
 
@@ -60,7 +63,7 @@ pub struct Difference {
 pub struct Rebuild {
     /// The agent.
     pub agent: AgentId,
-    /// What is to be kept; refused when the stream has grown since.
+    /// What is to be kept; refused when the stream has grown or was pruned since.
     pub derived: Derived,
 }
 
@@ -70,7 +73,8 @@ impl Rebuild {
     }
 
     pub(crate) fn decide(&self, loaded: &Loaded) -> Result<Decided, Refusal> {
-        if known_agent(self.agent, loaded)?.events != self.derived.sequence {
+        let head = known_agent(self.agent, loaded)?;
+        if (head.events, head.pruned) != (self.derived.sequence, self.derived.pruned) {
             return Err(Refusal::AgentMoved { agent: self.agent });
         }
         let changes = Changes { derived: Some(self.derived.clone()), ..Changes::default() };
@@ -84,8 +88,14 @@ impl Fleet {
     /// # Errors
     /// When the agent is unknown, its log is damaged, or the store fails.
     pub async fn check(&self, agent: AgentId) -> Result<Vec<Difference>, StoreError> {
-        let (stored, expected) = self.stored_and_expected(agent).await?;
-        Ok(differences(agent, &stored, &expected))
+        for _ in 0..limits::ATTEMPTS_MAX {
+            match self.stored_and_expected(agent).await {
+                Ok((stored, expected)) => return Ok(differences(agent, &stored, &expected)),
+                Err(error) if *error.kind() == StoreErrorKind::Pruned => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(stopped(agent))
     }
 
     /// Replaces what is kept of an agent by what follows from its log, if that differs; answers what differed.
@@ -94,7 +104,10 @@ impl Fleet {
     /// As [`Fleet::check`], or when the agent keeps reporting faster than its log can be read.
     pub async fn rebuild(&self, agent: AgentId) -> Result<Vec<Difference>, StoreError> {
         for _ in 0..limits::ATTEMPTS_MAX {
-            let (stored, expected) = self.stored_and_expected(agent).await?;
+            let (stored, expected) = match self.stored_and_expected(agent).await {
+                Err(error) if *error.kind() == StoreErrorKind::Pruned => continue,
+                read => read?,
+            };
             let found = differences(agent, &stored, &expected);
             if found.is_empty() {
                 return Ok(found);
@@ -140,13 +153,13 @@ impl Fleet {
         Ok(found)
     }
 
+    /// Ends in [`StoreErrorKind::Pruned`] when retention went on between the reads.
     async fn stored_and_expected(&self, agent: AgentId) -> Result<(Derived, Derived), StoreError> {
         let unknown = || StoreError::from(Refusal::UnknownAgent { agent });
-        let head = self.store().agent(agent).await?.ok_or_else(unknown)?;
         let stored = self.store().derived(agent).await?.ok_or_else(unknown)?;
-        let fold = fold_log(self.store(), agent, &head.pruned, stored.sequence).await?;
-        let kept = stored.history.iter().filter(|change| change.sequence <= head.pruned.events).cloned();
-        let expected = Derived::of(&fold, kept);
+        let fold = fold_log(self.store(), agent, &stored.pruned, stored.sequence).await?;
+        let kept = stored.history.iter().filter(|change| change.sequence <= stored.pruned.events).cloned();
+        let expected = Derived::of(&fold, stored.pruned, kept);
         Ok((stored, expected))
     }
 }

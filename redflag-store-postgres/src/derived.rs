@@ -9,7 +9,7 @@ use crate::{
     transaction::Transaction,
 };
 use hashbrown::HashMap;
-use redflag_core::{counters::OpenChange, ids::AgentId, rebuild::Derived};
+use redflag_core::{agent::Pruned, counters::OpenChange, ids::AgentId, rebuild::Derived};
 
 /// What goes before it is replaced.
 pub(crate) const DELETIONS: &[&str] = &[
@@ -21,9 +21,10 @@ pub(crate) const DELETIONS: &[&str] = &[
 
 /// Everything that follows from the agent's log, in the order that core gives it.
 pub(crate) async fn find(transaction: &mut Transaction, agent: AgentId) -> Result<Option<Derived>, Failure> {
-    let select = sqlx::query("SELECT agent_ref, events FROM agents WHERE agent_id = $1").bind(agent.as_uuid());
-    let Some(row) = transaction.row(select).await? else { return Ok(None) };
+    let select = "SELECT agent_ref, events, pruned_batches, pruned_events, pruned_day FROM agents WHERE agent_id = $1";
+    let Some(row) = transaction.row(sqlx::query(select).bind(agent.as_uuid())).await? else { return Ok(None) };
     let agent_ref: i32 = get(&row, 0)?;
+    let pruned = Pruned { batches: count(&row, 2)?, events: count(&row, 3)?, day: get(&row, 4)? };
 
     let states = concat!("SELECT ", state_columns!(), " FROM current_package_state AS s", state_tables!(), "WHERE s.agent_ref = $1");
     let states = transaction.rows(sqlx::query(states).bind(agent_ref)).await?;
@@ -44,7 +45,7 @@ pub(crate) async fn find(transaction: &mut Transaction, agent: AgentId) -> Resul
     let change = |row| Ok(OpenChange { day: get(row, 0)?, severity: get(row, 1)?, difference: get(row, 2)? });
     let open_changes = changes.iter().map(change).collect::<Result<_, Failure>>()?;
 
-    Ok(Some(Derived { sequence: count(&row, 1)?, states, history, counters, open_changes }))
+    Ok(Some(Derived { sequence: count(&row, 1)?, pruned, states, history, counters, open_changes }))
 }
 
 /// The newest event of each package in an agent's log, by the package's ref.

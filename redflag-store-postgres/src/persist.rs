@@ -445,7 +445,7 @@ impl Writer<'_> {
 
     async fn replace(&mut self, derived: &Derived, refs: &Refs) -> Result<(), Failure> {
         // The length of the stream, which core has compared.
-        let Derived { sequence: _, states, history, counters, open_changes } = derived;
+        let Derived { sequence: _, pruned: _, states, history, counters, open_changes } = derived;
         pass::delete(self.transaction, self.agent_ref, derived::DELETIONS).await?;
         self.last_sequences = derived::last_sequences(self.transaction, self.agent_ref).await?;
         self.states(states, &refs.derived_states, &HashMap::new()).await?;

@@ -20,6 +20,7 @@ pub(crate) fn of_agent(connection: &Connection, agent: AgentId) -> Result<Option
     counters.sort_unstable();
     Ok(Some(Derived {
         sequence: head.events,
+        pruned: head.pruned,
         states,
         history: all(connection, HISTORY, [agent_ref], log::version_change)?,
         counters,

@@ -100,7 +100,7 @@ pub(crate) fn persist<'a>(
         })?;
     }
     let states = derived.as_ref().map_or(states, |derived| &derived.states);
-    if let Some(Derived { sequence: _, states, history, counters, open_changes }) = derived {
+    if let Some(Derived { sequence: _, pruned: _, states, history, counters, open_changes }) = derived {
         maintenance::pass(connection, agent_ref, || maintenance::clear_derived(connection, agent_ref))?;
         package_refs = writer.states(states)?;
         writer.history(history)?;

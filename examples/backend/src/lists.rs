@@ -67,7 +67,7 @@ pub(crate) fn derived(transaction: &ReadTransaction, of: AgentId) -> Result<Opti
     counters.retain(|(_, count)| *count != 0);
     let mut open_changes = open_changes(transaction, tables::open_changes_of(of))?;
     open_changes.retain(|change| change.difference != 0);
-    Ok(Some(Derived { sequence: head.events, states: states(transaction, of)?, history, counters, open_changes }))
+    Ok(Some(Derived { sequence: head.events, pruned: head.pruned, states: states(transaction, of)?, history, counters, open_changes }))
 }
 
 pub(crate) fn agent(transaction: &ReadTransaction, agent: AgentId) -> Result<Option<AgentHead>, Failure> {

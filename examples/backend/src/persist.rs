@@ -58,7 +58,7 @@ pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &
         forget::prune(transaction, agent, head.pruned, *reports_before)?;
         put(transaction, BASES, bases.iter().map(|state| (tables::package(agent, &state.package), state)))?;
     }
-    if let Some(Derived { sequence: _, states, history, counters, open_changes }) = derived {
+    if let Some(Derived { sequence: _, pruned: _, states, history, counters, open_changes }) = derived {
         forget::derived(transaction, agent)?;
         write_states(transaction, agent, states)?;
         write_history(transaction, agent, history)?;

@@ -188,6 +188,12 @@ pub(super) async fn work_on_a_stream_that_moved_is_refused(harness: &dyn Harness
     let rebuild = UnitOfWork::Rebuild(Rebuild { agent: agent(0), derived });
     let refusal = refused(lab.store().run(&rebuild, Mode::Commit).await, "a rebuild that saw less")?;
     ensure_eq!(refusal, Refusal::AgentMoved { agent: agent(0) }, "why it is refused");
+    // What was read before retention went on must not be put back after it.
+    let derived = lab.store().derived(agent(0)).await?.unwrap_or_default();
+    lab.fleet.prune(agent(0), window()?, thirty_days_after(5)).await?;
+    let rebuild = UnitOfWork::Rebuild(Rebuild { agent: agent(0), derived });
+    let refusal = refused(lab.store().run(&rebuild, Mode::Commit).await, "a rebuild from before retention")?;
+    ensure_eq!(refusal, Refusal::AgentMoved { agent: agent(0) }, "why it is refused");
     ensure_eq!(lab.fleet.check(agent(0)).await?, Vec::new(), "what differs afterwards");
     Ok(())
 }

@@ -120,7 +120,7 @@ impl Stream {
     }
 
     fn replace(&mut self, derived: Derived) {
-        let Derived { sequence: _, states, history, counters, open_changes } = derived;
+        let Derived { sequence: _, pruned: _, states, history, counters, open_changes } = derived;
         self.states = states.into_iter().map(|state| (state.package.clone(), state)).collect();
         self.history = history;
         self.counters = counters.into_iter().collect();
@@ -159,6 +159,7 @@ impl Stream {
         states.sort_unstable_by(|a, b| a.package.cmp(&b.package));
         Derived {
             sequence: self.head.events,
+            pruned: self.head.pruned,
             states,
             history: self.history.clone(),
             counters: self.counters.iter().filter(|(_, count)| **count != 0).map(|(key, count)| (key.clone(), *count)).collect(),

@@ -190,6 +190,11 @@ async fn an_interrupted_move_deletes_the_file_it_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_that_ends_early_has_no_name() {
     let place = lived().await;
+    // Documents of 60 MB, so that no export is done before it is stopped.
+    let documents = "INSERT INTO records (namespace, key, value, revision)
+        WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1000)
+        SELECT 'padding', n, hex(zeroblob(30000)), 1 FROM numbers";
+    rusqlite::Connection::open(place.path("fleet.db")).unwrap().execute(documents, []).unwrap();
     let before = place.names();
     // A reader that goes away.
     let mut child = place_command(&place, &["export"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -15,7 +15,8 @@ struct Postgres {
 
 impl Postgres {
     fn start() -> Self {
-        let durable = TmpPostgrustFactoryConfig { disable_fsync: false, ..TmpPostgrustFactoryConfig::default() };
+        let mut durable = TmpPostgrustFactoryConfig::default();
+        durable.disable_fsync = false;
         let factory = TmpPostgrustFactory::try_new(&durable).expect("a PostgreSQL server starts (Debian package: postgresql-15)");
         Self { running: factory.new_instance().unwrap(), _factory: factory }
     }
@@ -49,7 +50,7 @@ async fn a_fleet_moves_to_postgres_and_back_with_equal_digests() {
     let there = place.json("none", &["migrate-store", "--from", "fleet.db", "--to", &url]);
     assert_eq!((there["digests"]["from"].as_str(), there["digests"]["to"].as_str()), (Some(&*digest), Some(&*digest)));
     assert_eq!(summary(&postgres.fleet().await).await, whole, "every line is the same");
-    assert!(whole.agents == u64::from(AGENTS) - 1 && whole.events > 1_000, "{whole:?}");
+    assert!(whole.agents == u64::from(AGENTS) - 1 && whole.events > 300, "{whole:?}");
     place.run(&url, &["rebuild", "--check"]).success();
 
     let back = place.json("none", &["migrate-store", "--from", &url, "--to", "back.db"]);

@@ -4,7 +4,7 @@
 //! names the seed to give back.
 
 use crate::server::Schemas;
-use redflag_core::conformance::{Shape, compare_with_memory};
+use redflag_core::conformance::{Shape, compare_digests_with_memory, compare_with_memory};
 
 redflag_core::conformance_tests!(Schemas::new());
 
@@ -21,4 +21,21 @@ async fn random_histories_read_like_the_memory_store() {
             panic!("{difference}\nreplay: REDFLAG_SEED={seed} REDFLAG_CASES=1 cargo test -p redflag-store-postgres --test postgres random");
         }
     }
+}
+
+/// `REDFLAG_DIGEST_CASES` sets how many (1 when unset): a campaign of a million events takes about 100.
+#[tokio::test]
+async fn long_histories_export_like_the_memory_store() {
+    let (first, cases) = (setting("REDFLAG_SEED", 2_000), setting("REDFLAG_DIGEST_CASES", 1));
+    let (harness, shape) = (Schemas::new(), Shape { agents: 4, steps: 120, packages: 400 });
+    let mut events = 0;
+    for seed in first..first + cases {
+        match compare_digests_with_memory(&harness, seed, shape).await {
+            Ok(found) => events += found,
+            Err(difference) => panic!(
+                "{difference}\nreplay: REDFLAG_SEED={seed} REDFLAG_DIGEST_CASES=1 cargo test -p redflag-store-postgres --test postgres long"
+            ),
+        }
+    }
+    println!("{events} events of {cases} histories from seed {first} export like the memory store");
 }

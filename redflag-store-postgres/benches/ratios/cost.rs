@@ -64,7 +64,8 @@ impl<'a> Meter<'a> {
     }
 }
 
-fn client() -> Duration {
+/// Processor time of every thread of this process so far.
+pub(crate) fn client() -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
     tasks.filter_map(Result::ok).map(|task| on_processor(&task.path().join("schedstat").to_string_lossy())).sum()
 }

@@ -119,7 +119,7 @@ async fn positions_are_gapless_and_final_while_ten_write_through_two_stores() {
 }
 
 /// Makes the commit of every batch of agent `of` wait for a lock that `connection` has from now on.
-async fn stall(connection: &mut PgConnection, options: &Options, of: u32) {
+pub(crate) async fn stall(connection: &mut PgConnection, options: &Options, of: u32) {
     let (lock, agent) = (format!("hashtext('{}')", options.schema), agent(of));
     let trigger = format!(
         "SELECT pg_advisory_lock({lock});
@@ -135,13 +135,13 @@ async fn stall(connection: &mut PgConnection, options: &Options, of: u32) {
     connection.execute(AssertSqlSafe(trigger)).await.expect("the trigger is made");
 }
 
-async fn release(connection: &mut PgConnection, options: &Options) {
+pub(crate) async fn release(connection: &mut PgConnection, options: &Options) {
     let unlock = format!("SELECT pg_advisory_unlock(hashtext('{}'))", options.schema);
     connection.execute(AssertSqlSafe(unlock)).await.expect("the lock is given back");
 }
 
 /// Waits until a server process waits for `connection`.
-async fn awaited(connection: &mut PgConnection) -> i32 {
+pub(crate) async fn awaited(connection: &mut PgConnection) -> i32 {
     loop {
         let select = "SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))";
         if let Some(row) = connection.fetch_optional(select).await.expect("the server answers") {

@@ -7,6 +7,8 @@ mod faults;
 mod feed;
 mod full_report;
 mod life;
+mod mirror;
+mod plans;
 mod pooler;
 mod promises;
 mod schema;

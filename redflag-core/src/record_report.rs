@@ -55,8 +55,12 @@ impl RecordReport {
     }
 
     fn sequence(&self, head: &AgentHead) -> u64 {
-        let next = || head.last_report.map_or(1, |last| (last.sequence + 1).min(i64::MAX.unsigned_abs()));
-        self.report.sequence.unwrap_or_else(next)
+        let next = |last: LastReport| match last.report_id == self.report.report_id {
+            // A retry keeps the number it was given.
+            true => last.sequence,
+            false => (last.sequence + 1).min(i64::MAX.unsigned_abs()),
+        };
+        self.report.sequence.unwrap_or_else(|| head.last_report.map_or(1, next))
     }
 
     fn stored(&self, head: &AgentHead, answer: &ReportAnswer) -> StoredReport {

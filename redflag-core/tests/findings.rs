@@ -11,7 +11,7 @@ use redflag_core::{
     offer::{Candidate, Offer, OfferInput},
     query::{PageSize, Sort, SortKey, UpdateQuery},
     rejection::RejectionCode,
-    report::{Fact, FactOutcome, ReportStatus, ScopeContent},
+    report::{Fact, FactOutcome, Report, ReportStatus, ScopeContent},
     store::StateStore,
     time::Timestamp,
     wire,
@@ -52,6 +52,23 @@ fn body(number: u32, sequence: u64, offers: &[serde_json::Value], gone: &[serde_
 
 fn offer(name: &str) -> serde_json::Value {
     json!({"package_name": name, "current_version": "1-1", "available_version": "2-1"})
+}
+
+/// Found by power cuts of SQLite: the retry of a report that changes nothing and has no number took the next number each time, so that
+/// a report of that number, sent meanwhile, came too late.
+#[tokio::test]
+async fn an_unnumbered_report_that_changes_nothing_keeps_its_number_when_it_is_sent_again() {
+    let (fleet, store) = fleet("web1").await;
+    let report = |number, sequence, name| wire::read_report(&body(number, sequence, &[offer(name)], &[])).unwrap();
+    fleet.record_report(agent(), report(1, 1, "bash"), at(1)).await.unwrap();
+    let unnumbered = Report { sequence: None, ..report(2, 9, "bash") };
+    for _ in 0..3 {
+        let answer = fleet.record_report(agent(), unnumbered.clone(), at(2)).await.unwrap();
+        assert_eq!(answer.status, ReportStatus::Unchanged);
+        assert_eq!(store.agent(agent()).await.unwrap().unwrap().last_report.unwrap().sequence, 2);
+    }
+    let next = fleet.record_report(agent(), report(3, 3, "curl"), at(3)).await.unwrap();
+    assert_eq!(next.status, ReportStatus::Recorded);
 }
 
 #[test]

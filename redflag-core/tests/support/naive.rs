@@ -423,7 +423,13 @@ impl NaiveAgent {
             heads.insert(scope.manager.clone(), scan(scope, known, &judged, at));
         }
         let batches = u32::try_from(items.div_ceil(u64::from(work.batch_events))).unwrap();
-        let sequence = report.sequence.unwrap_or_else(|| self.head.last_report.map_or(1, |last| last.sequence + 1));
+        let sequence = match (report.sequence, self.head.last_report) {
+            (Some(sequence), _) => sequence,
+            (None, None) => 1,
+            // The same report again has the number it was given.
+            (None, Some(last)) if last.report_id == report.report_id => last.sequence,
+            (None, Some(last)) => last.sequence + 1,
+        };
         self.head.scopes = heads;
         self.head.batches += u64::from(batches);
         if report.host != redflag_core::agent::HostFacts::default() {

@@ -51,7 +51,8 @@ impl Campaign {
 
     /// Ends it: prints the line for the ledger, with what is to be said beside the counts.
     pub fn end(self, notes: &str) {
-        let Findings { events, lost_events, torn, duplicates, .. } = self.findings;
+        let Findings { events, unanswered, lost_events, torn, duplicates, .. } = self.findings;
+        let notes = format!("{unanswered} works found whole without an answer{}{notes}", if notes.is_empty() { "" } else { ", " });
         println!("campaign {}: {}; {notes}", self.name, self.findings);
         println!("ledger: {} | {} | {events} | {lost_events} | {torn} | {duplicates} | {notes}", self.name, self.cycles);
         assert!(events > 0, "nothing was acknowledged, so nothing was at stake");

@@ -165,6 +165,7 @@ impl Victim {
             }
         }
         self.witness.audit(fleet.store()).await.unwrap();
+        self.witness.audit_feed(fleet.store()).await.unwrap();
     }
 
     /// Starts the server again and asks for the newest answers once more.
@@ -246,8 +247,9 @@ async fn kill_again_and_again(campaign: &mut Campaign, database: String, rng: Rn
             victim.witness.findings().whole().unwrap();
         }
     }
-    campaign.add(victim.witness.findings());
     victim.running.kill().await;
+    let fleet = opened(&victim.database).await;
+    campaign.add(&victim.witness.settle(fleet.store()).await.unwrap());
     victim.cut_off
 }
 

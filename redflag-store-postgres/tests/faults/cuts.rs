@@ -92,7 +92,7 @@ async fn connections_cut_anywhere_lose_nothing_and_double_nothing() {
             subject.audit().await;
         }
         cut += proxy.disarm();
-        campaign.add(subject.witness.findings());
+        campaign.add(&subject.settle().await);
         cluster.sql("DROP SCHEMA redflag CASCADE");
     }
     assert!(cut > 0 && unknown > 0, "{cut} connections were cut, {unknown} outcomes unknown");

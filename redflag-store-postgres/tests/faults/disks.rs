@@ -50,7 +50,7 @@ async fn fill(campaign: &mut Campaign, disk: &Tmpfs, cluster: &mut Cluster, seed
         cluster.wait_until_idle();
         subject.audit().await;
     }
-    campaign.add(subject.witness.findings());
+    campaign.add(&subject.settle().await);
     (full, ended)
 }
 

@@ -55,7 +55,7 @@ async fn a_synchronous_standby_takes_over_everything_acknowledged() {
             subject.ended(writing).await;
             subject.audit().await;
         }
-        campaign.add(subject.witness.findings());
+        campaign.add(&subject.settle().await);
     }
     campaign.end(&format!("{behind} with a standby that had fallen behind"));
 }

@@ -45,7 +45,7 @@ async fn a_killed_server_loses_nothing_acknowledged() {
             subject.ended(writing).await;
             subject.audit().await;
         }
-        campaign.add(subject.witness.findings());
+        campaign.add(&subject.settle().await);
     }
     campaign.end(&format!("{} of everything, {} of the postmaster, {} of one process", kills[0], kills[1], kills[2]));
 }

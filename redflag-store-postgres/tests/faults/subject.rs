@@ -1,7 +1,7 @@
 //! What the campaigns share: a fleet that is written while something breaks, and its audit.
 
 use redflag_core::{
-    conformance::{Shape, Witness, generate::Rng, history, streams},
+    conformance::{Findings, Shape, Witness, generate::Rng, history, streams},
     store::{BatchStore, Durability, StoreErrorKind},
 };
 use redflag_faults::Writing;
@@ -53,7 +53,14 @@ impl Subject {
     /// Compares what is there with what was acknowledged. No work may be under way on the server.
     pub(crate) async fn audit(&mut self) {
         self.witness.audit(&self.store).await.unwrap();
+        self.witness.audit_feed(&self.store).await.unwrap();
         self.witness.findings().whole().unwrap_or_else(|failure| panic!("seed {}: {failure}", self.seed));
+    }
+
+    /// Compares everything that can be asked, at the end.
+    pub(crate) async fn settle(self) -> Findings {
+        let settled = self.witness.settle(&self.store).await;
+        settled.unwrap_or_else(|failure| panic!("seed {}: {failure}", self.seed))
     }
 }
 

@@ -4,9 +4,11 @@
 //! themselves are then read by key.
 
 use crate::{
+    catalog::Catalog,
     error::Failure,
+    load::states_by_key,
     mirror::{Mirror, Row, Start},
-    rows::{self, counter_key, state_columns, state_tables, state_value_columns, state_value_tables},
+    rows::{self, counter_key, state_columns, state_tables},
     sql::Pieces,
     stored::{arch, get},
     transaction::Transaction,
@@ -15,6 +17,7 @@ use redflag_core::{
     counters::OpenChange,
     ids::UpdateId,
     query::{PageStart, Position, TrendPoint, TrendQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats, evaluate_trend},
+    state::PackageState,
     words::Severity,
 };
 use sqlx::{Row as _, postgres::PgRow};
@@ -23,6 +26,7 @@ use std::collections::HashMap;
 /// A page with the counts of its whole list.
 pub(crate) async fn page(
     transaction: &mut Transaction,
+    catalog: &Catalog,
     mirror: &Mirror,
     query: &UpdateQuery,
     after: Option<&Position>,
@@ -37,38 +41,27 @@ pub(crate) async fn page(
     let (stats, mut found) = mirror.page(&query.filter, query.sort, start, wanted + 1);
     let more = found.len() > wanted;
     found.truncate(wanted);
-    let items = by_key(transaction, mirror, &found).await?;
+    let items = by_key(transaction, catalog, mirror, &found).await?;
     let next = if more { items.last().map(|row| query.cursor_after(row)) } else { None };
     Ok(UpdatePage { items, stats, next })
 }
 
-pub(crate) const BY_KEY: &str = concat!(
-    "SELECT ",
-    state_value_columns!(),
-    " FROM UNNEST($1::integer[], $2::integer[]) WITH ORDINALITY AS k (agent_ref, package_ref, place)
-     JOIN current_package_state AS s ON s.agent_ref = k.agent_ref AND s.package_ref = k.package_ref",
-    state_value_tables!(),
-    "ORDER BY k.place"
-);
-
 /// These rows, in their order.
-async fn by_key(transaction: &mut Transaction, mirror: &Mirror, found: &[Row]) -> Result<Vec<UpdateRow>, Failure> {
+async fn by_key(transaction: &mut Transaction, catalog: &Catalog, mirror: &Mirror, found: &[Row]) -> Result<Vec<UpdateRow>, Failure> {
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    let select = sqlx::query(BY_KEY)
-        .bind(found.iter().map(|row| mirror.agent(*row).agent_ref).collect::<Vec<_>>())
-        .bind(found.iter().map(|row| mirror.package(*row).package_ref).collect::<Vec<_>>());
-    let rows = transaction.rows(select).await?;
-    if rows.len() != found.len() {
-        return Err(Failure::corrupt("a state that is not there, or whose candidate is not"));
+    let agents = found.iter().map(|row| mirror.agent(*row).agent_ref).collect();
+    let packages = found.iter().map(|row| mirror.package(*row).package_ref).collect();
+    let states = states_by_key(transaction, catalog, agents, packages).await?;
+    if states.len() != found.len() {
+        return Err(Failure::corrupt("a state that is listed and not there"));
     }
-    let update = |(row, found): (&PgRow, &Row)| {
-        let agent = mirror.agent(*found);
-        let state = rows::state_of(mirror.package(*found).key.clone(), row, 0)?;
-        Ok(UpdateRow { agent: agent.id, agent_name: agent.name.clone(), state })
+    let update = |(state, row): (PackageState, &Row)| {
+        let agent = mirror.agent(*row);
+        UpdateRow { agent: agent.id, agent_name: agent.name.clone(), state }
     };
-    rows.iter().zip(found).map(update).collect()
+    Ok(states.into_iter().zip(found).map(update).collect())
 }
 
 pub(crate) const UPDATE: &str = concat!(

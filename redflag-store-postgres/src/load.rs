@@ -21,19 +21,31 @@ use sqlx::{Row as _, postgres::PgRow};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// States of an agent, one array a column.
+/// What [`states`] reads, one array a column, of states `AS s`.
 macro_rules! select_states {
-    ($rest:literal) => {
+    ($from:literal) => {
         concat!(
             "SELECT array_agg(s.package_ref), array_agg(s.candidate_ref), array_agg(s.installed_ref), array_agg(s.reason_ref),
                     array_agg(s.availability), array_agg(s.revision), array_agg(s.last_sequence), array_agg(s.discovered_at),
-                    array_agg(s.changed_at), array_agg(s.detail)
-             FROM current_package_state AS s
-             WHERE s.agent_ref = $1",
-            $rest
+                    array_agg(s.changed_at), array_agg(s.detail) ",
+            $from
         )
     };
 }
+
+const OF_AGENT: &str = select_states!("FROM current_package_state AS s WHERE s.agent_ref = $1");
+
+const OF_PACKAGES: &str = select_states!("FROM current_package_state AS s WHERE s.agent_ref = $1 AND s.package_ref = ANY($2)");
+
+/// Those of agents and packages by ref, in the order of these.
+pub(crate) const BY_KEY: &str = select_states!(
+    "FROM (
+         SELECT s.*
+         FROM UNNEST($1::integer[], $2::integer[]) WITH ORDINALITY AS k (agent_ref, package_ref, place)
+         JOIN current_package_state AS s ON s.agent_ref = k.agent_ref AND s.package_ref = k.package_ref
+         ORDER BY k.place
+     ) AS s"
+);
 
 /// What a unit of work sees, and what writing its changes needs beside them.
 #[derive(Debug, Default)]
@@ -92,11 +104,11 @@ pub(crate) async fn load(transaction: &mut Transaction, catalog: &Catalog, needs
         StateNeeds::None => (States::default(), None),
         StateNeeds::Packages(packages) => (states_of_packages(transaction, catalog, agent_ref, packages).await?, None),
         // Which managers the packages have is known here already: to leave some out in the database would cost more.
-        StateNeeds::Managers(managers) => (states(transaction, sqlx::query(select_states!("")).bind(agent_ref)).await?, Some(managers)),
+        StateNeeds::Managers(managers) => (states(transaction, sqlx::query(OF_AGENT).bind(agent_ref)).await?, Some(managers)),
     };
     let last_sequences = stored.refs.iter().zip(&stored.last_sequences).map(|(refs, last)| (refs.package, *last)).collect();
     let named = catalog.named(transaction, &stored.refs).await?;
-    let states = by_package(named, stored, |package| wanted.is_none_or(|managers| managers.contains(&package.manager)))?;
+    let states = by_package(named, &stored, |package| wanted.is_none_or(|managers| managers.contains(&package.manager)))?;
     let events = chosen_ids(transaction, agent_ref, &needs.events).await?;
     let loaded = Loaded { head: Some(rows::head(&row, 0)?), removed: None, states, batch, report, events };
     Ok(Found { loaded, agent_ref: Some(agent_ref), version: Some(get(&row, AGENT_REF + 1)?), last_sequences })
@@ -133,7 +145,7 @@ async fn states_of_packages(
     packages: &[PackageKey],
 ) -> Result<States, Failure> {
     let refs = catalog.package_refs(transaction, packages).await?;
-    states(transaction, sqlx::query(select_states!(" AND s.package_ref = ANY($2)")).bind(agent_ref).bind(refs)).await
+    states(transaction, sqlx::query(OF_PACKAGES).bind(agent_ref).bind(refs)).await
 }
 
 async fn states(transaction: &mut Transaction, select: Statement<'_>) -> Result<States, Failure> {
@@ -154,31 +166,47 @@ async fn states(transaction: &mut Transaction, select: Statement<'_>) -> Result<
     })
 }
 
+/// The states of these agents and packages by ref, in the order of these; those that are not there are left out.
+pub(crate) async fn states_by_key(
+    transaction: &mut Transaction,
+    catalog: &Catalog,
+    agents: Vec<i32>,
+    packages: Vec<i32>,
+) -> Result<Vec<PackageState>, Failure> {
+    let stored = states(transaction, sqlx::query(BY_KEY).bind(agents).bind(packages)).await?;
+    let named = catalog.named(transaction, &stored.refs).await?;
+    named.into_iter().enumerate().map(|(place, named)| stored.state(place, named)).collect()
+}
+
 /// The states whose package is `wanted`.
 fn by_package(
     named: Vec<Named>,
-    stored: States,
+    stored: &States,
     wanted: impl Fn(&PackageKey) -> bool,
 ) -> Result<HashMap<PackageKey, PackageState>, Failure> {
     let mut states = HashMap::with_capacity(named.len());
-    for (place, Named { package, candidate, installed, reason }) in named.into_iter().enumerate() {
-        if !wanted(&package) {
-            continue;
-        }
-        let (standing, package_ignore) = PackageState::read_detail_json(stored.details[place].as_deref())
-            .map_err(|error| Failure::corrupt(format!("the detail of the state of {package}: {error}")))?;
-        let state = PackageState {
-            revision: read::<u32>(stored.revisions[place])?.into(),
-            discovered_at: read(stored.discovered_at[place])?,
-            changed_at: read(stored.changed_at[place])?,
-            standing,
-            package_ignore,
-            offer: Offer { installed, availability: Availability { kind: read(stored.availability[place])?, reason }, candidate },
-            package: package.clone(),
-        };
-        states.insert(package, state);
+    for (place, named) in named.into_iter().enumerate().filter(|(_, named)| wanted(&named.package)) {
+        let state = stored.state(place, named)?;
+        states.insert(state.package.clone(), state);
     }
     Ok(states)
+}
+
+impl States {
+    /// The state at a place, whose refs stand for these.
+    fn state(&self, place: usize, Named { package, candidate, installed, reason }: Named) -> Result<PackageState, Failure> {
+        let (standing, package_ignore) = PackageState::read_detail_json(self.details[place].as_deref())
+            .map_err(|error| Failure::corrupt(format!("the detail of the state of {package}: {error}")))?;
+        Ok(PackageState {
+            package,
+            revision: read::<u32>(self.revisions[place])?.into(),
+            discovered_at: read(self.discovered_at[place])?,
+            changed_at: read(self.changed_at[place])?,
+            standing,
+            package_ignore,
+            offer: Offer { installed, availability: Availability { kind: read(self.availability[place])?, reason }, candidate },
+        })
+    }
 }
 
 async fn chosen_ids(transaction: &mut Transaction, agent_ref: i32, events: &[EventId]) -> Result<HashMap<EventId, ChosenEventId>, Failure> {

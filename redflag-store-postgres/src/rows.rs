@@ -11,7 +11,7 @@ use redflag_core::{
     counters::CounterKey,
     event::{Event, EventKind, EventWord, RecordedEvent, Source},
     ids::{AgentId, BatchId, EventId, ReportId},
-    names::{PackageKey, Text},
+    names::Text,
     offer::{Availability, Candidate, Offer},
     query::UpdateRow,
     report::StoredReport,
@@ -67,36 +67,24 @@ pub(crate) use candidate_columns;
 /// What [`state`] reads, of [`state_tables!`].
 macro_rules! state_columns {
     () => {
-        concat!("p.manager, p.name, p.arch, ", $crate::rows::state_value_columns!())
+        concat!(
+            "p.manager, p.name, p.arch, s.revision, s.discovered_at, s.changed_at, s.detail, i.text, s.availability, r.text, ",
+            $crate::rows::candidate_columns!()
+        )
     };
 }
 pub(crate) use state_columns;
 
-/// What a state refers to, joined to `current_package_state AS s`.
+/// What a state refers to, joined to states `AS s`.
 macro_rules! state_tables {
     () => {
-        concat!(" JOIN packages AS p ON p.package_ref = s.package_ref", $crate::rows::state_value_tables!())
-    };
-}
-pub(crate) use state_tables;
-
-/// What [`state_of`] reads, of [`state_value_tables!`].
-macro_rules! state_value_columns {
-    () => {
-        concat!("s.revision, s.discovered_at, s.changed_at, s.detail, i.text, s.availability, r.text, ", $crate::rows::candidate_columns!())
-    };
-}
-pub(crate) use state_value_columns;
-
-/// What a state refers to but for its package, joined to `current_package_state AS s`.
-macro_rules! state_value_tables {
-    () => {
-        " JOIN candidates AS c ON c.candidate_ref = s.candidate_ref
+        " JOIN packages AS p ON p.package_ref = s.package_ref
+         JOIN candidates AS c ON c.candidate_ref = s.candidate_ref
          LEFT JOIN texts AS i ON i.text_ref = s.installed_ref
          LEFT JOIN texts AS r ON r.text_ref = s.reason_ref "
     };
 }
-pub(crate) use state_value_tables;
+pub(crate) use state_tables;
 
 /// What [`event`] reads, of `update_events AS e` joined to a table on a condition.
 macro_rules! select_events {
@@ -178,21 +166,17 @@ fn offer(row: &PgRow, at: usize) -> Result<Offer, Failure> {
 
 /// The columns of `state_columns!` from `at`.
 pub(crate) fn state(row: &PgRow, at: usize) -> Result<PackageState, Failure> {
-    state_of(package_key(row, at)?, row, at + 3)
-}
-
-/// The state of a package, from the columns of `state_value_columns!` from `at`.
-pub(crate) fn state_of(package: PackageKey, row: &PgRow, at: usize) -> Result<PackageState, Failure> {
-    let (standing, package_ignore) = PackageState::read_detail_json(get::<Option<String>>(row, at + 3)?.as_deref())
+    let package = package_key(row, at)?;
+    let (standing, package_ignore) = PackageState::read_detail_json(get::<Option<String>>(row, at + 6)?.as_deref())
         .map_err(|error| Failure::corrupt(format!("the detail of the state of {package}: {error}")))?;
     Ok(PackageState {
         package,
-        revision: count(row, at)?,
-        discovered_at: get(row, at + 1)?,
-        changed_at: get(row, at + 2)?,
+        revision: count(row, at + 3)?,
+        discovered_at: get(row, at + 4)?,
+        changed_at: get(row, at + 5)?,
         standing,
         package_ignore,
-        offer: offer(row, at + 4)?,
+        offer: offer(row, at + 7)?,
     })
 }
 

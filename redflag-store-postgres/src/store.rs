@@ -231,7 +231,7 @@ impl StateStore for PostgresStore {
 
     async fn updates(&self, query: &UpdateQuery) -> Result<UpdatePage, StoreError> {
         let after = query.after()?;
-        read_lists!(self, |transaction, mirror| lists::page(transaction, mirror, query, after.as_ref()).await)
+        read_lists!(self, |transaction, mirror| lists::page(transaction, &self.inner.catalog, mirror, query, after.as_ref()).await)
     }
 
     async fn stats(&self, filter: &UpdateFilter) -> Result<UpdateStats, StoreError> {

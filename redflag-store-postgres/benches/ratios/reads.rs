@@ -274,32 +274,31 @@ fn percentile(times: impl Iterator<Item = Duration>, percent: usize) -> f64 {
 }
 
 fn report(goals: &mut Goals, times: &Times, naive: &Naive) {
-    let mut line = |goal: &str, ours: f64, raw: Option<f64>, naive: Option<f64>, demand: f64, stretch: Option<f64>| {
+    // Wall time is what is asked for, and means little on a shared machine; processor time of both sides stands beside it.
+    let mut line = |goal: &str, took: Vec<Took>, percent, raw: Option<f64>, naive: Option<f64>, demand: f64, stretch: Option<f64>| {
         let text = |value: f64| with_unit(value, "ms");
+        let ours = percentile(took.iter().map(|took| took.wall), percent);
         let line = Line {
-            goal: goal.to_owned(),
-            ours: text(ours),
+            goal: format!("{goal}, p{percent}"),
+            ours: format!("{} ({} on processors)", text(ours), text(percentile(took.iter().map(|took| took.cpu), percent))),
             raw: raw.map_or(String::new(), text),
             naive: naive.map_or(String::new(), text),
             ratio: naive.map_or(String::new(), |naive| format!("{:.0}x naive", naive / ours)),
         };
         goals.line(&line, ours, "ms", Bound::AtMost(demand), stretch.map(Bound::AtMost));
     };
-    let wall = |took: &[Took], percent| percentile(took.iter().map(|took| took.wall), percent);
-    let of = |pages: &[(String, Took)], percent| percentile(pages.iter().map(|(_, took)| took.wall), percent);
-    let all = |pages: &Pages, percent| percentile(pages.all().map(|(_, took)| took.wall), percent);
-    let cpu = |pages: &Pages, percent| percentile(pages.all().map(|(_, took)| took.cpu), percent);
+    let of = |pages: &[(String, Took)]| pages.iter().map(|(_, took)| *took).collect::<Vec<_>>();
+    let all = |pages: &Pages| pages.all().map(|(_, took)| *took).collect::<Vec<_>>();
     let (small, large) = (&times.small, &times.large);
-    line("any page of any list, p50", all(large, 50), Some(naive.rows), Some(naive.page), 2.0, None);
-    line("any page of any list, p99", all(large, 99), Some(naive.rows), Some(naive.page), 10.0, Some(3.0));
-    line("the same in processor time of both sides, p50", cpu(large, 50), None, None, 2.0, None);
-    line("the same in processor time of both sides, p99", cpu(large, 99), None, None, 10.0, Some(3.0));
-    line("last pages, p50", of(&large.last, 50), Some(naive.rows), Some(naive.last), 2.0 * of(&large.first, 50), None);
-    line("search: counts and first page, p99", wall(&times.search, 99), None, Some(naive.search), 10.0, Some(5.0));
-    line("exact counts of a list, p99", wall(&times.counts, 99), None, Some(naive.count), 10.0, Some(5.0));
-    line("statistics of the fleet, p99", wall(&times.stats, 99), None, Some(naive.stats), 15.0, Some(5.0));
-    line("packages by hosts, p99", wall(&times.packages, 99), None, Some(naive.packages), 15.0, Some(5.0));
-    line("trend of 30 days, p99", wall(&times.trend, 99), None, None, 15.0, None);
+    let first = percentile(large.first.iter().map(|(_, took)| took.wall), 50);
+    line("any page of any list", all(large), 50, Some(naive.rows), Some(naive.page), 2.0, None);
+    line("any page of any list", all(large), 99, Some(naive.rows), Some(naive.page), 10.0, Some(3.0));
+    line("last pages", of(&large.last), 50, Some(naive.rows), Some(naive.last), 2.0 * first, None);
+    line("search: counts and first page", times.search.clone(), 99, None, Some(naive.search), 10.0, Some(5.0));
+    line("exact counts of a list", times.counts.clone(), 99, None, Some(naive.count), 10.0, Some(5.0));
+    line("statistics of the fleet", times.stats.clone(), 99, None, Some(naive.stats), 15.0, Some(5.0));
+    line("packages by hosts", times.packages.clone(), 99, None, Some(naive.packages), 15.0, Some(5.0));
+    line("trend of 30 days", times.trend.clone(), 99, None, None, 15.0, None);
     let growth = |of: fn(&Pages) -> Vec<Duration>| percentile(of(large).into_iter(), 50) / percentile(of(small).into_iter(), 50);
     let pages = growth(|pages| pages.all().map(|(_, took)| took.cpu).collect());
     let searches = growth(|pages| pages.all().filter(|(name, _)| name.starts_with("search")).map(|(_, took)| took.cpu).collect());

@@ -10,7 +10,8 @@
 
 -- An unchanged report writes one row of this table, which is kept narrow for that. Half of each page is left free, so that the new
 -- version of the row stays on its page and no index is touched. Of such a version only what lies between the first and the last byte
--- that changed is logged: what every report changes stands together, at the end.
+-- that changed is logged: what every report changes stands together, at the end. And a page is tidied up, which is logged too,
+-- whenever it is fuller than new rows may make it: so a row is born with room for the versions that reports will bring.
 CREATE TABLE agents (
     agent_ref          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     agent_id           uuid    NOT NULL UNIQUE,
@@ -21,6 +22,7 @@ CREATE TABLE agents (
     pruned_batches     integer NOT NULL CHECK (pruned_batches >= 0), -- 1 to this, gone by retention
     pruned_events      integer NOT NULL CHECK (pruned_events BETWEEN 0 AND events),
     pruned_day         integer NOT NULL, -- days since 1970-01-01, UTC
+    room               text    NOT NULL DEFAULT '', -- spaces at enrolment, empty from the first change on
     scope_times        bigint[] NOT NULL, -- scanned_at and metadata_at of each of agent_facts.scopes, in the order of their managers
     last_contact_at    bigint,
     report_received_at bigint, -- of the newest report, like the following
@@ -29,6 +31,8 @@ CREATE TABLE agents (
     report_digest      bytea CHECK (octet_length(report_digest) = 32),
     CHECK (num_nulls(report_received_at, report_sequence, report_id, report_digest) IN (0, 4))
 ) WITH (fillfactor = 50);
+
+ALTER TABLE agents ALTER COLUMN room SET STORAGE PLAIN; -- never compressed or moved out of the row
 
 CREATE INDEX agents_by_name ON agents (name, agent_id);
 
@@ -179,7 +183,7 @@ CREATE TABLE current_package_state (
     reason_ref    integer,
     detail        text,    -- JSON object; none for a plain pending update
     PRIMARY KEY (agent_ref, package_ref)
-) WITH (fillfactor = 90);
+) WITH (fillfactor = 55); -- of a page that is written whole after a checkpoint, the free part is not
 
 CREATE TABLE update_version_history (
     agent_ref    integer  NOT NULL,

@@ -90,9 +90,10 @@ pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, change
 }
 
 async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<i32, Failure> {
+    // Room for some seven versions of the row; as large as a row may be that stays whole.
     let insert = "INSERT INTO agents (name, enrolled_at, events, batches, pruned_batches, pruned_events, pruned_day, scope_times,
-             last_contact_at, report_received_at, report_sequence, report_id, report_digest, agent_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+             last_contact_at, report_received_at, report_sequence, report_id, report_digest, agent_id, room)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, repeat(' ', 1750))
          RETURNING agent_ref";
     let scopes = scopes(head);
     let row = transaction.row(bind_head(insert, head, scopes.times)?.bind(head.agent.as_uuid())).await?;
@@ -106,7 +107,7 @@ async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<
 async fn update_head(transaction: &mut Transaction, agent_ref: i32, before: Option<&AgentHead>, head: &AgentHead) -> Result<(), Failure> {
     let update = "UPDATE agents SET name = $1, enrolled_at = $2, events = $3, batches = $4, pruned_batches = $5, pruned_events = $6,
              pruned_day = $7, scope_times = $8, last_contact_at = $9, report_received_at = $10, report_sequence = $11, report_id = $12,
-             report_digest = $13
+             report_digest = $13, room = ''
          WHERE agent_ref = $14";
     let after = scopes(head);
     transaction.execute(bind_head(update, head, after.times)?.bind(agent_ref)).await?;

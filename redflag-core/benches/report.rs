@@ -19,9 +19,15 @@ use std::{collections::HashMap, hint::black_box};
 /// The report of the founding scene.
 const UPDATES: &[(&str, usize)] = &[("apt", 277), ("dnf", 3_488), ("docker", 7)];
 
+/// In the order of names, as package managers list them.
 fn scopes() -> Vec<(&'static str, Vec<(PackageKey, Offer)>)> {
     let mut rng = Rng::new(1);
-    UPDATES.iter().map(|(word, count)| (*word, checked(word, &offers(&mut rng, word, *count)))).collect()
+    let of_manager = |(word, count): &(&'static str, usize)| {
+        let mut offers = checked(word, &offers(&mut rng, word, *count));
+        offers.sort_by(|a, b| a.0.cmp(&b.0));
+        (*word, offers)
+    };
+    UPDATES.iter().map(of_manager).collect()
 }
 
 fn report() -> Report {
@@ -47,6 +53,7 @@ fn body() -> Vec<u8> {
 }
 
 fn work(report: Report) -> UnitOfWork {
+    let report = report.into();
     UnitOfWork::RecordReport(RecordReport { agent: agent(0), report, received_at: at(2), batch_events: 100, withheld: Withheld::default() })
 }
 

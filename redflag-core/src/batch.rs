@@ -16,8 +16,9 @@ use crate::{
     words::OutcomeKind,
     work::{Changes, ChosenEventId, Loaded, Refusal, Withheld, known_agent},
 };
+use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::BuildHasher as _};
 
 /// A batch of events as a caller submits it.
 #[derive(Clone, Debug)]
@@ -201,25 +202,34 @@ pub struct RejectedItem {
 /// One event to judge, or one that did not even pass validation.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    pub(crate) event: Result<Event, Rejection>,
-    /// The package and the raw text of an invalid one.
+    pub(crate) event: Result<Event, Box<Invalid>>,
+}
+
+/// What is left of an event that did not pass validation.
+#[derive(Clone, Debug)]
+pub(crate) struct Invalid {
+    pub(crate) rejection: Rejection,
     pub(crate) package: Option<PackageKey>,
-    pub(crate) raw: String,
+    pub(crate) excerpt: String,
 }
 
 impl Item {
     pub(crate) const fn valid(event: Event) -> Self {
-        Self { event: Ok(event), package: None, raw: String::new() }
+        Self { event: Ok(event) }
+    }
+
+    pub(crate) fn invalid(rejection: Rejection, package: Option<PackageKey>, excerpt: String) -> Self {
+        Self { event: Err(Box::new(Invalid { rejection, package, excerpt })) }
     }
 
     fn checked(input: &EventInput) -> Self {
-        match event::validate(input) {
-            Ok(event) => Self::valid(event),
-            Err(rejection) => {
+        event::validate(input).map_or_else(
+            |rejection| {
                 let raw = serde_json::to_string(input).unwrap_or_default();
-                Self { event: Err(rejection), package: None, raw: event::excerpt(&raw) }
-            }
-        }
+                Self::invalid(rejection, None, event::excerpt(&raw))
+            },
+            Self::valid,
+        )
     }
 }
 
@@ -237,7 +247,7 @@ pub fn plan(agent: AgentId, batch: BatchId, events: Vec<Event>, loaded: &Loaded,
     let withheld = Withheld::default();
     let mut planner = Planner::new(loaded, &withheld, head, context);
     let digest = Digest::of("redflag planned batch v1", &digests);
-    let receipt = planner.batch(batch, Source::Submitted, digest, events.into_iter().map(Item::valid).collect());
+    let receipt = planner.batch(batch, Source::Submitted, digest, events.into_iter().map(Item::valid));
     let changes = if receipt.submitted == 0 { Changes::default() } else { planner.finish(|_| ()) };
     Ok((receipt, changes))
 }
@@ -248,8 +258,9 @@ pub(crate) struct Planner<'a> {
     withheld: &'a Withheld,
     context: Context,
     head: AgentHead,
-    /// Places in the changed states.
-    working: HashMap<PackageKey, usize>,
+    /// Places in the changed states, by package.
+    working: HashTable<usize>,
+    hasher: DefaultHashBuilder,
     /// Ids accepted within this unit of work.
     accepted_ids: HashMap<EventId, (Digest, BatchId, u32)>,
     changes: Changes,
@@ -263,15 +274,31 @@ impl<'a> Planner<'a> {
             withheld,
             context,
             head: head.clone(),
-            working: HashMap::new(),
+            working: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             accepted_ids: HashMap::new(),
             changes: Changes::default(),
             items_seen: 0,
         }
     }
 
+    /// Makes room for so many events.
+    pub(crate) fn expect(&mut self, events: usize) {
+        let Self { changes, working, hasher, .. } = self;
+        changes.events.reserve(events);
+        changes.states.reserve(events);
+        working.reserve(events, |place| hasher.hash_one(&changes.states[*place].package));
+    }
+
     /// Judges one batch; an empty one leaves no trace (clause B9).
-    pub(crate) fn batch(&mut self, id: BatchId, source: Source, digest: Digest, items: Vec<Item>) -> Receipt {
+    pub(crate) fn batch(
+        &mut self,
+        id: BatchId,
+        source: Source,
+        digest: Digest,
+        items: impl IntoIterator<Item = Item, IntoIter: ExactSizeIterator>,
+    ) -> Receipt {
+        let items = items.into_iter();
         let submitted = u32::try_from(items.len()).expect("the number of items is within the batch limit");
         let mut receipt = Receipt {
             agent: self.head.agent,
@@ -310,11 +337,11 @@ impl<'a> Planner<'a> {
     /// What must be written, with the agent's head as it is after `finish`.
     pub(crate) fn finish(mut self, finish: impl FnOnce(&mut AgentHead)) -> Changes {
         finish(&mut self.head);
-        for after in &self.changes.states {
-            self.changes.counters.record(self.loaded.states.get(&after.package), Some(after));
-        }
+        let before = |after: &PackageState| self.loaded.states.get(&after.package);
+        self.changes.counters = CounterChanges::of_changes(self.changes.states.iter().map(|after| (before(after), Some(after))));
         self.changes.open_changes = self.changes.counters.open_changes(Day::of(self.context.received_at));
-        self.changes.states.sort_unstable_by(|a, b| a.package.cmp(&b.package));
+        // Reports mostly come in key order, scope by scope: a stable sort finds the runs and merges them.
+        self.changes.states.sort_by(|a, b| a.package.cmp(&b.package));
         self.changes.head = Some(self.head);
         self.changes
     }
@@ -322,10 +349,12 @@ impl<'a> Planner<'a> {
     fn item(&mut self, batch: BatchId, index: u32, source: Source, item: Item) -> Outcome {
         let withheld = self.withheld.contains(self.items_seen);
         self.items_seen += 1;
-        let Item { event, package, raw } = item;
-        let event = match event {
+        let event = match item.event {
             Ok(event) => event,
-            Err(rejection) => return self.reject(batch, index, rejection, package, raw),
+            Err(invalid) => {
+                let Invalid { rejection, package, excerpt } = *invalid;
+                return self.reject(batch, index, rejection, package, excerpt);
+            }
         };
         if withheld {
             let rejection = Rejection::new(RejectionCode::StoreRefused, "event", "the database refused this event");
@@ -338,7 +367,8 @@ impl<'a> Planner<'a> {
                 other => other,
             };
         }
-        let place = self.working.get(&event.package).copied();
+        let hash = self.hasher.hash_one(&event.package);
+        let place = self.working.find(hash, |place| self.changes.states[*place].package == event.package).copied();
         let before = place.map(|place| &self.changes.states[place]).or_else(|| self.loaded.states.get(&event.package));
         let after = match state::apply(before, &event, &self.context) {
             Ok(after) => after,
@@ -355,8 +385,9 @@ impl<'a> Planner<'a> {
         match place {
             Some(place) => self.changes.states[place] = after,
             None => {
-                self.working.insert(after.package.clone(), self.changes.states.len());
-                self.changes.states.push(after);
+                let Self { changes: Changes { states, .. }, working, hasher, .. } = self;
+                states.push(after);
+                working.insert_unique(hash, states.len() - 1, |place| hasher.hash_one(&states[*place].package));
             }
         }
         let Context { actor, received_at } = self.context.clone();
@@ -385,17 +416,5 @@ impl<'a> Planner<'a> {
     fn reject(&mut self, batch: BatchId, index: u32, rejection: Rejection, package: Option<PackageKey>, excerpt: String) -> Outcome {
         self.changes.rejections.push(RejectedItem { batch, index, rejection: rejection.clone(), package, excerpt });
         Outcome::Rejected(rejection)
-    }
-}
-
-impl CounterChanges {
-    /// Counters from nothing: what a rebuild starts from.
-    #[must_use]
-    pub fn of_states<'a>(states: impl IntoIterator<Item = &'a PackageState>) -> Self {
-        let mut counters = Self::default();
-        for state in states {
-            counters.record(None, Some(state));
-        }
-        counters
     }
 }

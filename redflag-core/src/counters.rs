@@ -5,10 +5,12 @@
 
 use crate::{
     names::Manager,
+    offer::Candidate,
     state::PackageState,
     time::Day,
     words::{AvailabilityKind, Severity, Status},
 };
+use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -81,6 +83,29 @@ impl OpenChanges {
 pub struct CounterChanges(BTreeMap<CounterKey, i64>);
 
 impl CounterChanges {
+    /// Counters from nothing: what a rebuild starts from.
+    #[must_use]
+    pub fn of_states<'a>(states: impl IntoIterator<Item = &'a PackageState>) -> Self {
+        Self::of_changes(states.into_iter().map(|state| (None, Some(state))))
+    }
+
+    /// Counts states that went from the first of each pair to the second.
+    pub(crate) fn of_changes<'a>(changes: impl Iterator<Item = (Option<&'a PackageState>, Option<&'a PackageState>)>) -> Self {
+        let mut sums: HashMap<_, i64> = HashMap::new();
+        for (before, after) in changes {
+            for (state, difference) in [(before, -1), (after, 1)] {
+                let Some(PackageState { package, offer, standing, .. }) = state else { continue };
+                let Candidate { severity, security, .. } = &*offer.candidate;
+                *sums.entry((&package.manager, standing.status(), *severity, *security, offer.availability.kind)).or_default() +=
+                    difference;
+            }
+        }
+        let counter = |((manager, status, severity, security, availability), sum): ((&Manager, _, _, _, _), _)| {
+            (CounterKey { manager: manager.clone(), status, severity, security, availability }, sum)
+        };
+        Self(sums.into_iter().filter(|(_, sum)| *sum != 0).map(counter).collect())
+    }
+
     /// Counts a state that went from `before` to `after`.
     pub fn record(&mut self, before: Option<&PackageState>, after: Option<&PackageState>) {
         self.add(before, -1);

@@ -14,7 +14,8 @@ use crate::{
     version_order,
     words::{ScanResult, VersionOrder, WithdrawalReason},
 };
-use std::collections::{HashMap, HashSet};
+use hashbrown::{HashMap as FastMap, HashSet, hash_map::Entry};
+use std::collections::HashMap;
 
 /// What one scope of a report changes.
 #[derive(Clone, Debug, Default)]
@@ -71,9 +72,9 @@ struct Comparison<'a> {
 /// What the scope says of each package.
 #[derive(Default)]
 struct Said<'a> {
-    offered: HashMap<&'a PackageKey, &'a Offer>,
+    offered: FastMap<&'a PackageKey, &'a Offer>,
     /// The fact that names it gone, and the version it left installed.
-    gone: HashMap<&'a PackageKey, (usize, Option<&'a Version>)>,
+    gone: FastMap<&'a PackageKey, (usize, Option<&'a Version>)>,
     /// Named by a rejected fact: nothing is known of it, so its absence says nothing (clause R2).
     shielded: HashSet<&'a PackageKey>,
 }
@@ -84,11 +85,11 @@ impl<'a> Comparison<'a> {
         for (fact, entry) in offers.iter().enumerate() {
             match entry {
                 Fact::Invalid { package, rejection, excerpt } => self.reject(fact, package.as_ref(), rejection, excerpt),
-                Fact::Valid(package, offer) => match self.said.offered.get(package) {
-                    Some(first) if *first == offer => {}
-                    Some(_) => self.conflict(fact, package),
-                    None => {
-                        self.said.offered.insert(package, offer);
+                Fact::Valid(package, offer) => match self.said.offered.entry(package) {
+                    Entry::Occupied(first) if *first.get() == offer => {}
+                    Entry::Occupied(_) => self.conflict(fact, package),
+                    Entry::Vacant(unsaid) => {
+                        unsaid.insert(offer);
                         self.offer(fact, package, offer);
                     }
                 },

@@ -73,7 +73,8 @@ impl Fleet {
     /// # Errors
     /// When the agent is unknown, the report id was used for other content, or the store fails.
     pub async fn record_report(&self, agent: AgentId, report: Report, received_at: Timestamp) -> Result<ReportAnswer, StoreError> {
-        let work = RecordReport { agent, report, received_at, batch_events: self.batch_events, withheld: Withheld::default() };
+        let (report, batch_events) = (Arc::new(report), self.batch_events);
+        let work = RecordReport { agent, report, received_at, batch_events, withheld: Withheld::default() };
         match self.run(UnitOfWork::RecordReport(work)).await? {
             Answer::Report(answer) => Ok(answer),
             other => Err(wrong_answer(&other)),

@@ -111,7 +111,8 @@ impl EventId {
     /// The id of event `ordinal` of a report (clauses R3 and B14), the same at every try; computed, not stored.
     #[must_use]
     pub fn of_report(agent: AgentId, report: ReportId, ordinal: u64) -> Self {
-        Self(derived("redflag event of report", agent, report.as_uuid().as_bytes(), ordinal))
+        // The domain is so short that all of it is one block of SHA-256: a report makes thousands of these.
+        Self(derived("report's event", agent, report.as_uuid().as_bytes(), ordinal))
     }
 
     /// The id of event `index` of a decision's batch.

@@ -33,6 +33,7 @@ pub mod wire;
 pub mod words;
 pub mod work;
 
+mod canonical;
 mod fleet;
 mod record_report;
 

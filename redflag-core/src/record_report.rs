@@ -8,13 +8,11 @@ use crate::{
     ids::{BatchId, Digest, EventId},
     limits,
     names::{Manager, Text},
-    rejection::Rejection,
     report::{Fact, FactOutcome, FactOutcomes, ReportAnswer, ReportStatus, Scope, ScopeContent, StoredReport, scope_digest},
     state::Context,
     words::ScanResult,
     work::{Answer, Changes, Decided, Loaded, Needs, RecordReport, Refusal, StateNeeds, known_agent},
 };
-use std::collections::HashMap;
 
 impl RecordReport {
     pub(crate) fn needs(&self) -> Needs {
@@ -85,7 +83,8 @@ impl RecordReport {
         let mut answer = self.answer(ReportStatus::Unchanged);
         let mut scopes = head.scopes.clone();
         let mut outcomes = vec![FactOutcome::Unchanged; self.report.facts()];
-        let mut items: Vec<(Option<usize>, Item)> = Vec::new();
+        let mut items = Vec::with_capacity(outcomes.len());
+        let mut facts = Vec::with_capacity(outcomes.len());
         let mut ends: Vec<(usize, &Manager)> = Vec::new();
         let mut facts_before = 0;
         for scope in &self.report.scopes {
@@ -102,8 +101,8 @@ impl RecordReport {
             }
             let scope_head = self.scope_head(scope, known, &diff);
             for (fact, item) in diff.items {
-                let ordinal = items.len() as u64;
-                items.push((fact.map(|fact| fact + facts_before), self.item(item, scope, ordinal)));
+                items.push(self.item(item, scope, items.len() as u64));
+                facts.push(fact.map(|fact| fact + facts_before));
             }
             scopes.insert(scope.manager.clone(), scope_head);
             ends.push((items.len(), &scope.manager));
@@ -111,7 +110,7 @@ impl RecordReport {
         }
         let context = Context { actor: Actor::Agent, received_at: self.received_at };
         let mut planner = Planner::new(loaded, &self.withheld, head, context);
-        for rejected in self.plan(&mut planner, items, &mut outcomes, &mut answer) {
+        for rejected in self.plan(&mut planner, items, &facts, &mut outcomes, &mut answer) {
             // Whatever was not taken must come again, so no digest may stand for it.
             let of = ends.iter().find(|(end, _)| rejected < *end).and_then(|(_, manager)| scopes.get_mut(*manager));
             of.into_iter().for_each(|scope| scope.digest = None);
@@ -142,40 +141,41 @@ impl RecordReport {
                 kind,
                 observed_at: Some(scope.scanned_at),
             }),
-            DiffItem::Rejected { package, rejection, excerpt } => Item { event: Err(rejection), package, raw: excerpt },
+            DiffItem::Rejected { package, rejection, excerpt } => Item::invalid(rejection, package, excerpt),
         }
     }
 
-    /// Cuts the items into batches; where they are cut is unobservable in states and outcomes (clause B12). Answers the places
-    /// of the rejected ones.
+    /// Cuts the items, each of which stands for the fact of its place, into batches; where they are cut is unobservable in states
+    /// and outcomes (clause B12). Answers the places of the rejected ones.
     fn plan(
         &self,
         planner: &mut Planner<'_>,
-        items: Vec<(Option<usize>, Item)>,
+        items: Vec<Item>,
+        facts: &[Option<usize>],
         outcomes: &mut [FactOutcome],
         answer: &mut ReportAnswer,
     ) -> Vec<usize> {
         let mut rejected = Vec::new();
+        let (agent, report_id) = (self.agent, self.report.report_id);
         let size = self.batch_events.clamp(1, limits::BATCH_EVENTS_MAX) as usize;
-        let mut items = items.into_iter().peekable();
-        while items.peek().is_some() {
-            let (facts, batch): (Vec<_>, Vec<_>) = items.by_ref().take(size).unzip();
-            let (agent, report_id) = (self.agent, self.report.report_id);
+        planner.expect(items.len());
+        let mut items = items.into_iter();
+        for (batch, facts) in facts.chunks(size).enumerate() {
             let id = BatchId::of_report(agent, report_id, answer.batches);
-            let first = answer.batches as usize * size;
-            let receipt = planner.batch(id, Source::Report { report_id }, self.report.digest, batch);
-            rejected.extend(receipt.rejections().map(|(index, _)| first + index as usize));
+            let receipt = planner.batch(id, Source::Report { report_id }, self.report.digest, items.by_ref().take(facts.len()));
             answer.batches += 1;
             answer.events += receipt.accepted;
-            let rejections: HashMap<u32, &Rejection> = receipt.rejections().collect();
+            let first = batch * size;
+            rejected.extend(receipt.rejections().map(|(index, _)| first + index as usize));
+            let mut rejections = receipt.rejections().peekable();
             for (index, fact) in (0..).zip(facts) {
-                if let Some(fact) = fact {
-                    let rejected = rejections.get(&index).map(|rejection| FactOutcome::Rejected((*rejection).clone()));
-                    match (&outcomes[fact], rejected) {
-                        // A fact can stand for two events; it is recorded only if both were.
-                        (FactOutcome::Rejected(_), _) => {}
-                        (_, rejected) => outcomes[fact] = rejected.unwrap_or(FactOutcome::Recorded),
-                    }
+                let rejection = rejections.next_if(|(rejected, _)| *rejected == index);
+                let Some(fact) = *fact else { continue };
+                match (&outcomes[fact], rejection) {
+                    // A fact can stand for two events; it is recorded only if both were.
+                    (FactOutcome::Rejected(_), _) => {}
+                    (_, Some((_, rejection))) => outcomes[fact] = FactOutcome::Rejected(rejection.clone()),
+                    (_, None) => outcomes[fact] = FactOutcome::Recorded,
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 use crate::{
     agent::HostFacts,
+    canonical::Canonical,
     ids::{Digest, ReportId},
     names::{Manager, PackageKey, Text, Version},
     offer::Offer,
@@ -117,18 +118,17 @@ impl Report {
     }
 }
 
-/// The digest by which agent and server agree that a scope's offers are the same (clause R4): SHA-256 over the canonical
-/// encoding, which is the JSON of every (package key, offer) in key order, one a line.
+/// The digest by which agent and server agree that a scope's offers are the same (clause R4): SHA-256 over the canonical encoding
+/// of the manager and of every offer, in key order.
 #[must_use]
 pub fn scope_digest<'a>(manager: &Manager, offers: impl IntoIterator<Item = (&'a PackageKey, &'a Offer)>) -> Digest {
     let mut offers: Vec<_> = offers.into_iter().collect();
-    offers.sort_unstable_by_key(|(package, _)| *package);
-    let mut canonical = Vec::with_capacity(offers.len() * 256);
-    for pair in offers {
-        serde_json::to_writer(&mut canonical, &pair).expect("offers always serialise into memory");
-        canonical.push(b'\n');
-    }
-    Digest::of("redflag scope v1", &[manager.as_str().as_bytes(), b"\n", &canonical])
+    // Scanners mostly report in key order, which a stable sort finds in one pass.
+    offers.sort_by_key(|(package, _)| *package);
+    let mut canonical = Canonical::new("redflag scope v1");
+    canonical.text(manager.as_str());
+    offers.into_iter().for_each(|(package, offer)| canonical.offer(package, offer));
+    canonical.digest()
 }
 
 /// What became of one fact of a report (clause R1a).

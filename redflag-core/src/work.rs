@@ -24,7 +24,7 @@ use crate::{
     words::IgnoreScope,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 /// Something that changes a fleet.
 #[derive(Clone, Debug)]
@@ -63,8 +63,8 @@ pub struct SubmitBatch {
 pub struct RecordReport {
     /// The agent, from the credential (clause C3).
     pub agent: AgentId,
-    /// The report.
-    pub report: Report,
+    /// The report, shared: stores hand it to threads of their own.
+    pub report: Arc<Report>,
     /// When.
     pub received_at: Timestamp,
     /// Events per batch, 1 to [`limits::BATCH_EVENTS_MAX`].

@@ -263,7 +263,8 @@ fn the_same_events_again_are_duplicates_and_the_fold_rebuilds_the_states() {
 }
 
 fn record(store: &MemoryStore, report: &Report, batch_events: u32) -> redflag_core::report::ReportAnswer {
-    let work = RecordReport { agent: agent(0), report: report.clone(), received_at: at(7), batch_events, withheld: Withheld::default() };
+    let report = report.clone().into();
+    let work = RecordReport { agent: agent(0), report, received_at: at(7), batch_events, withheld: Withheld::default() };
     match now(store.run(&UnitOfWork::RecordReport(work), Mode::Commit)).unwrap() {
         Answer::Report(answer) => answer,
         other => panic!("a report was answered as {other:?}"),

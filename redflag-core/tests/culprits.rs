@@ -132,6 +132,7 @@ async fn a_refused_withdrawal_is_not_lost_behind_an_agreed_digest() {
 }
 
 fn work(report: redflag_core::report::Report) -> UnitOfWork {
+    let report = Arc::new(report);
     let work =
         redflag_core::work::RecordReport { agent: agent(0), report, received_at: at(1), batch_events: 100, withheld: Default::default() };
     UnitOfWork::RecordReport(work)

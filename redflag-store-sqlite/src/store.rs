@@ -410,6 +410,7 @@ mod tests {
             let offers = checked(manager, &offers(&mut Rng::new(1), manager, 20));
             let report = report_of(report_id(u64::from(number)), u64::from(number), vec![scope_of(manager, at(1), &offers, &[])]);
             let withheld = Withheld::default();
+            let report = report.into();
             let work = RecordReport { agent: agent(0), report, received_at: at(number), batch_events: 100, withheld };
             (UnitOfWork::RecordReport(work), offers)
         };

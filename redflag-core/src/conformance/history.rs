@@ -132,7 +132,7 @@ impl Maker {
     fn record(&mut self, host: u32, report: Report) -> UnitOfWork {
         UnitOfWork::RecordReport(RecordReport {
             agent: agent(host),
-            report,
+            report: report.into(),
             received_at: self.now(),
             batch_events: *self.rng.pick(&[1, 2, 7, 100]),
             withheld: Withheld::default(),
@@ -286,7 +286,7 @@ impl Maker {
         match self.again(works) {
             UnitOfWork::RecordReport(mut work) => {
                 // With its own number: a high one would make every later report of the agent a late one.
-                work.report = report_of(work.report.report_id, work.report.sequence.unwrap_or(1), Vec::new());
+                work.report = report_of(work.report.report_id, work.report.sequence.unwrap_or(1), Vec::new()).into();
                 UnitOfWork::RecordReport(work)
             }
             UnitOfWork::SubmitBatch(mut work) => {

@@ -183,5 +183,5 @@ pub(super) fn batch_work(agent: AgentId, batch: BatchId, events: Vec<EventInput>
 
 /// The unit of work that records a report, cut into batches of `batch_events`.
 pub(super) fn report_work(agent: AgentId, report: Report, received_at: Timestamp, batch_events: u32) -> UnitOfWork {
-    UnitOfWork::RecordReport(RecordReport { agent, report, received_at, batch_events, withheld: Withheld::default() })
+    UnitOfWork::RecordReport(RecordReport { agent, report: report.into(), received_at, batch_events, withheld: Withheld::default() })
 }

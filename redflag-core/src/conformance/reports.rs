@@ -3,7 +3,7 @@
 use super::{
     CheckResult, Harness, Lab, ensure, ensure_eq,
     generate::{agent, at, invalid_fact, manager, report_id, report_of, scope_of, text},
-    lab::{apt, pool},
+    lab::{apt, pool, report_work},
 };
 use crate::{
     ids::UpdateId,
@@ -14,7 +14,6 @@ use crate::{
     report::{FactOutcome, ReportStatus, Scope, ScopeContent, scope_digest},
     store::Mode,
     words::{ScanResult, Status},
-    work::{RecordReport, UnitOfWork, Withheld},
 };
 
 async fn open(lab: &Lab) -> Result<usize, super::Failure> {
@@ -154,10 +153,6 @@ pub(super) async fn a_collapse_waits_for_a_second_scan(harness: &dyn Harness) ->
     lab.counts_agree().await
 }
 
-fn work(report: crate::report::Report, second: u32, batch_events: u32) -> UnitOfWork {
-    UnitOfWork::RecordReport(RecordReport { agent: agent(0), report, received_at: at(second), batch_events, withheld: Withheld::default() })
-}
-
 pub(super) async fn how_a_report_is_cut_is_unobservable(harness: &dyn Harness) -> CheckResult {
     let (_, offers) = pool(8, "apt", 60);
     let first: Vec<(PackageKey, Offer)> = offers[..50].to_vec();
@@ -171,7 +166,7 @@ pub(super) async fn how_a_report_is_cut_is_unobservable(harness: &dyn Harness) -
         let mut outcomes = Vec::new();
         for (second, scope) in [(1, apt(1, &first)), (2, scope)] {
             let report = report_of(report_id(u64::from(second)), u64::from(second), vec![scope]);
-            match lab.store().run(&work(report, second, batch_events), Mode::Commit).await? {
+            match lab.store().run(&report_work(agent(0), report, at(second), batch_events), Mode::Commit).await? {
                 crate::work::Answer::Report(answer) => outcomes.push((answer.events, answer.outcomes)),
                 other => return Err(super::Failure::new(format!("a report was answered as {other:?}"))),
             }

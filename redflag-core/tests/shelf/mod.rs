@@ -77,9 +77,9 @@ fn with_events(work: &UnitOfWork, change: impl FnOnce(&mut Vec<EventInput>)) -> 
 /// The work with a report changed, keeping its digest.
 fn with_report(work: &UnitOfWork, change: impl FnOnce(&mut Report)) -> UnitOfWork {
     let UnitOfWork::RecordReport(record) = work else { return work.clone() };
-    let mut report = record.report.clone();
+    let mut report = Report::clone(&record.report);
     change(&mut report);
-    UnitOfWork::RecordReport(RecordReport { report, ..record.clone() })
+    UnitOfWork::RecordReport(RecordReport { report: report.into(), ..record.clone() })
 }
 
 /// The work with every scope of a report changed.

@@ -109,7 +109,7 @@ async fn a_commit_whose_answer_was_lost_has_one_effect() {
     let full = report(1);
     let rehearsal = redflag_core::work::UnitOfWork::RecordReport(redflag_core::work::RecordReport {
         agent: agent(0),
-        report: full.clone(),
+        report: full.clone().into(),
         received_at: at(1),
         batch_events: 100,
         withheld: redflag_core::work::Withheld::default(),

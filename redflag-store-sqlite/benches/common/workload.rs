@@ -3,11 +3,11 @@
 //! Every host gets values of its own, as from the wire: nothing is shared between reports but what the store itself shares.
 
 use redflag_core::{
-    conformance::generate::{Rng, at, checked, invalid_fact, report_id, report_of, scope_of},
+    conformance::generate::{Rng, at, checked, report_id, report_of, scope_of},
     ids::{Digest, ReportId},
     names::{APT, DNF, DOCKER, PackageKey},
     offer::{Offer, OfferInput},
-    report::{Fact, Report, Scope, ScopeContent, scope_digest},
+    report::{Report, Scope, ScopeContent, scope_digest},
 };
 
 /// Updates of one host, by manager.
@@ -15,9 +15,6 @@ pub(crate) const UPDATES: [(&str, usize); 3] = [(DNF, 3_488), (APT, 277), (DOCKE
 
 /// Updates of one host.
 pub(crate) const EVENTS: usize = UPDATES[0].1 + UPDATES[1].1 + UPDATES[2].1;
-
-/// Hosts run one of so many distributions, which share no package.
-pub(crate) const DISTRIBUTIONS: u32 = 3;
 
 /// Offers by manager.
 pub(crate) type Offers = Vec<(&'static str, Vec<(PackageKey, Offer)>)>;
@@ -74,19 +71,6 @@ pub(crate) fn changed(mut offers: Offers) -> Offers {
 /// A report of exactly these offers.
 pub(crate) fn full_report(offers: &Offers, number: u32) -> Report {
     report(number, offers.iter().map(|(manager, offers)| scope_of(manager, at(number), offers, &[])).collect())
-}
-
-/// A report of these offers, so many of which did not pass.
-pub(crate) fn report_with_invalid(offers: &Offers, invalid: usize) -> Report {
-    let mut report = full_report(offers, 1);
-    let ScopeContent::Facts { offers, .. } = &mut report.scopes[0].content else { return report };
-    let distance = offers.len() / invalid.max(1);
-    for place in 0..invalid {
-        let fact = &mut offers[place * distance];
-        let Fact::Valid(package, _) = fact else { continue };
-        *fact = invalid_fact(Some(package.clone()));
-    }
-    report
 }
 
 /// A report that names every scope by its digest.

@@ -1,14 +1,14 @@
 //! A large fleet: the first host of each distribution reports through the facade, and its rows are then copied to the others in bulk,
 //! log, states, receipts and counters. One update in twenty is installed already, one withdrawn; every host changed on thirty days.
 
-use crate::{
-    reports::{Hosts, first_report},
-    workload::DISTRIBUTIONS,
-};
+use crate::reports::{Hosts, first_report};
 use redflag_core::{Fleet, conformance::generate::enrolment};
 use redflag_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
 use std::path::Path;
+
+/// Hosts run one of so many distributions, which share no package.
+pub(crate) const DISTRIBUTIONS: u32 = 3;
 
 /// Makes a file with so many hosts.
 pub(crate) async fn fill(path: &Path, hosts: u32) {

@@ -28,8 +28,8 @@ const PLACES: [&str; 4] = ["page 1", "random page", "random cursor", "last page"
 
 pub(crate) async fn measure(directory: &Path, size: Size) -> Vec<Row> {
     let (small, large) = (directory.join("small.db"), directory.join("large.db"));
-    let small_hosts = size.hosts / 10;
-    fleet::fill(&small, small_hosts.max(3)).await;
+    let small_hosts = (size.hosts / 10).max(fleet::DISTRIBUTIONS);
+    fleet::fill(&small, small_hosts).await;
     fleet::fill(&large, size.hosts).await;
     let before = resident_bytes();
     let store = SqliteStore::open(&large, Options::default()).expect("the store opens");
@@ -55,7 +55,7 @@ pub(crate) async fn measure(directory: &Path, size: Size) -> Vec<Row> {
     rows.extend(reads.lists().await);
     rows.extend(reads.counts(&large).await);
     let other = SqliteStore::open(&small, Options::default()).expect("the store opens");
-    rows.extend(growth([(other, small_hosts.max(3)), (store, size.hosts)], size).await);
+    rows.extend(growth([(other, small_hosts), (store, size.hosts)], size).await);
     let memory = format!("{} MB", resident_bytes() / 1_000_000);
     rows.push(Row { goal: "memory of the whole process, rivals and both fleets included".to_owned(), ours: memory, ..Row::default() });
     rows
@@ -232,7 +232,7 @@ async fn growth(stores: [(SqliteStore, u32); 2], size: Size) -> Vec<Row> {
     for round in 0..size.rounds.max(size.reads) {
         for place in 0..2 {
             if round < size.rounds {
-                reports[place].push(first_report(&mut hosts[place], round as u32 % 3).await.1);
+                reports[place].push(first_report(&mut hosts[place], round as u32 % fleet::DISTRIBUTIONS).await.1);
             }
             pages[place].push(any_page(&reads[place], &query(&UpdateFilter::default(), "severity"), &mut rng).await);
             searches[place].push(any_page(&reads[place], &query(&search("curl-00"), "severity"), &mut rng).await);

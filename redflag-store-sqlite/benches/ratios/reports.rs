@@ -4,14 +4,14 @@ use crate::{
     cost::{Cost, Started, measured, median, millis, ratio},
     rivals::{Naive, Raw},
     table::{Met, Row},
-    workload::{EVENTS, changed, digest_report, full_report, offers, report_with_invalid},
+    workload::{EVENTS, Offers, changed, digest_report, full_report, offers},
 };
 use redflag_core::{
     Fleet,
-    conformance::generate::{agent, at, enrolment},
+    conformance::generate::{agent, at, enrolment, invalid_fact},
     ids::BatchId,
     query::UpdateFilter,
-    report::{Report, ReportAnswer},
+    report::{Fact, Report, ReportAnswer, ScopeContent},
 };
 use redflag_store_sqlite::{Options, SqliteStore};
 use rusqlite::Connection;
@@ -205,10 +205,11 @@ async fn isolation_rows(hosts: &mut Hosts, rounds: usize) -> Vec<Row> {
         }
     }
     let none = median(&none);
-    let row = |((name, _, (demand, stretch)), costs): (&(&str, usize, (f64, f64)), &Vec<Cost>)| {
+    let mut rows = Vec::new();
+    for ((name, _, (demand, stretch)), costs) in cases.iter().zip(&costs) {
         let ours = median(costs);
         let times = ratio(ours.cpu, none.cpu);
-        Row {
+        rows.push(Row {
             goal: format!("isolation, {name}, against none"),
             ours: format!("{:.2} ms", millis(ours.cpu)),
             raw: format!("{:.2} ms without", millis(none.cpu)),
@@ -217,9 +218,22 @@ async fn isolation_rows(hosts: &mut Hosts, rounds: usize) -> Vec<Row> {
             stretch: format!("{stretch}"),
             met: Some(Met::of(times <= *demand, times <= *stretch)),
             ..Row::default()
-        }
-    };
-    cases.iter().zip(&costs).map(row).collect()
+        });
+    }
+    rows
+}
+
+/// A report of these offers, so many of which did not pass.
+fn report_with_invalid(offers: &Offers, invalid: usize) -> Report {
+    let mut report = full_report(offers, 1);
+    let ScopeContent::Facts { offers, .. } = &mut report.scopes[0].content else { return report };
+    let distance = offers.len() / invalid.max(1);
+    for place in 0..invalid {
+        let fact = &mut offers[place * distance];
+        let Fact::Valid(package, _) = fact else { continue };
+        *fact = invalid_fact(Some(package.clone()));
+    }
+    report
 }
 
 /// Rejections stored with the batches of a report.

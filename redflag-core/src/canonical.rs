@@ -6,7 +6,7 @@
 
 use crate::{
     ids::Digest,
-    names::PackageKey,
+    names::{PackageKey, PackageParts},
     offer::{Availability, Candidate, Offer},
 };
 use sha2::{Digest as _, Sha256};
@@ -56,7 +56,7 @@ impl Canonical {
 
     /// An offer but for its manager, which is the same for all of a scope.
     pub(crate) fn offer(&mut self, package: &PackageKey, offer: &Offer) {
-        let PackageKey { manager: _, name, arch } = package;
+        let PackageParts { manager: _, name, arch } = &**package;
         let Offer { installed, candidate, availability: Availability { kind, reason } } = offer;
         self.field(Field::Name, name.as_str());
         self.optional(Field::Arch, arch.as_ref());

@@ -235,11 +235,8 @@ impl FromStr for UpdateId {
             let (agent, package) = bytes.split_at_checked(16)?;
             let mut parts = std::str::from_utf8(package).ok()?.split('\0');
             let (manager, name, arch) = (parts.next()?, parts.next()?, parts.next()?);
-            let package = PackageKey {
-                manager: Manager::parse(manager).ok()?,
-                name: PackageName::parse(name).ok()?,
-                arch: if arch.is_empty() { None } else { Some(Arch::parse(arch).ok()?) },
-            };
+            let arch = if arch.is_empty() { None } else { Some(Arch::parse(arch).ok()?) };
+            let package = PackageKey::new(Manager::parse(manager).ok()?, PackageName::parse(name).ok()?, arch);
             let agent = AgentId::from_uuid(Uuid::from_slice(agent).ok()?).ok()?;
             parts.next().is_none().then_some(Self { agent, package })
         };

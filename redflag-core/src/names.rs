@@ -9,7 +9,7 @@ use crate::{
     rejection::{Rejection, RejectionCode, quoted},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Deref, str::FromStr, sync::Arc};
 
 macro_rules! shared_str {
     ($(#[$meta:meta])* $name:ident) => {
@@ -288,9 +288,15 @@ impl Text {
     }
 }
 
-/// What identifies a package on one agent: manager, name and architecture.
+/// What identifies a package on one agent: [manager, name and architecture](PackageParts), which can be read as its fields.
+///
+/// Shared: a clone is one more reference, because every fact of a report becomes a key of several things.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackageKey(Arc<PackageParts>);
+
+/// The parts of a [`PackageKey`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct PackageKey {
+pub struct PackageParts {
     /// The source of updates.
     #[serde(rename = "package_type")]
     pub manager: Manager,
@@ -303,15 +309,54 @@ pub struct PackageKey {
 }
 
 impl PackageKey {
+    /// The key with these parts.
+    #[must_use]
+    pub fn new(manager: Manager, name: PackageName, arch: Option<Arch>) -> Self {
+        Self(Arc::new(PackageParts { manager, name, arch }))
+    }
+
     /// Parses the three parts by the grammar of the manager.
     ///
     /// # Errors
     /// When a part is outside its grammar or limits.
     pub fn parse(manager: &str, name: &str, arch: Option<&str>) -> Result<Self, Rejection> {
-        let manager = Manager::parse(manager)?;
-        let name = PackageName::parse_for(&manager, name)?;
+        Self::parse_of(&Manager::parse(manager)?, name, arch)
+    }
+
+    /// Parses name and architecture of a package of `manager`, whose text it shares.
+    ///
+    /// # Errors
+    /// When a part is outside its grammar or limits.
+    pub fn parse_of(manager: &Manager, name: &str, arch: Option<&str>) -> Result<Self, Rejection> {
+        let name = PackageName::parse_for(manager, name)?;
         let arch = arch.map(Arch::parse).transpose()?;
-        Ok(Self { manager, name, arch })
+        Ok(Self::new(manager.clone(), name, arch))
+    }
+}
+
+impl Deref for PackageKey {
+    type Target = PackageParts;
+
+    fn deref(&self) -> &PackageParts {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PackageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for PackageKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for PackageKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        PackageParts::deserialize(deserializer).map(|parts| Self(Arc::new(parts)))
     }
 }
 

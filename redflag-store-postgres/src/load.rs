@@ -10,7 +10,7 @@ use redflag_core::{
     ids::{AgentId, BatchId, EventId, ReportId},
     names::{Manager, PackageKey},
     report::StoredReport,
-    state::PackageState,
+    state::States,
     work::{ChosenEventId, Loaded, Needs, StateNeeds},
 };
 use sqlx::postgres::PgRow;
@@ -36,7 +36,7 @@ pub(crate) async fn load(transaction: &mut Transaction, needs: &Needs) -> Result
         None => None,
     };
     let states = match &needs.states {
-        StateNeeds::None => HashMap::new(),
+        StateNeeds::None => States::default(),
         StateNeeds::Packages(packages) => states_of_packages(transaction, agent_ref, packages).await?,
         StateNeeds::Managers(managers) => states_of_managers(transaction, agent_ref, managers).await?,
     };
@@ -63,13 +63,9 @@ async fn stored_report(transaction: &mut Transaction, agent_ref: i32, report: Re
     transaction.row(select).await?.map(|row| rows::report(&row)).transpose()
 }
 
-async fn states_of_packages(
-    transaction: &mut Transaction,
-    agent_ref: i32,
-    packages: &[PackageKey],
-) -> Result<HashMap<PackageKey, PackageState>, Failure> {
+async fn states_of_packages(transaction: &mut Transaction, agent_ref: i32, packages: &[PackageKey]) -> Result<States, Failure> {
     if packages.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(States::default());
     }
     let select = sqlx::query(concat!(
         "SELECT ",
@@ -86,11 +82,7 @@ async fn states_of_packages(
     by_package(transaction.rows(select).await?)
 }
 
-async fn states_of_managers(
-    transaction: &mut Transaction,
-    agent_ref: i32,
-    managers: &[Manager],
-) -> Result<HashMap<PackageKey, PackageState>, Failure> {
+async fn states_of_managers(transaction: &mut Transaction, agent_ref: i32, managers: &[Manager]) -> Result<States, Failure> {
     let select = sqlx::query(concat!(
         "SELECT ",
         state_columns!(),
@@ -103,9 +95,8 @@ async fn states_of_managers(
     by_package(transaction.rows(select).await?)
 }
 
-fn by_package(rows: Vec<PgRow>) -> Result<HashMap<PackageKey, PackageState>, Failure> {
-    let keyed = |row: PgRow| rows::state(&row, 0).map(|state| (state.package.clone(), state));
-    rows.into_iter().map(keyed).collect()
+fn by_package(rows: Vec<PgRow>) -> Result<States, Failure> {
+    rows.into_iter().map(|row| rows::state(&row, 0)).collect()
 }
 
 async fn chosen_ids(transaction: &mut Transaction, agent_ref: i32, events: &[EventId]) -> Result<HashMap<EventId, ChosenEventId>, Failure> {

@@ -206,7 +206,7 @@ impl Writer<'_> {
     /// States that were there before are updated, the others inserted: to find out by trying costs 8 % more write-ahead log.
     async fn states(&mut self, states: &[PackageState], refs: &Refs, loaded: &Loaded) -> Result<(), Failure> {
         let rows = states.iter().zip(&refs.states).map(|(state, (package, offer))| (state, *package, *offer));
-        let (known, new): (Vec<StateRow<'_>>, Vec<_>) = rows.partition(|(state, ..)| loaded.states.contains_key(&state.package));
+        let (known, new): (Vec<StateRow<'_>>, Vec<_>) = rows.partition(|(state, ..)| loaded.states.get(&state.package).is_some());
         if !new.is_empty() {
             self.write_states(
                 "INSERT INTO current_package_state

@@ -42,7 +42,7 @@ pub(crate) fn package_key(row: &PgRow, index: usize) -> Result<PackageKey, Failu
         "" => None,
         _ => Some(get::<Arch>(row, index + 2)?),
     };
-    Ok(PackageKey { manager: get(row, index)?, name: get(row, index + 1)?, arch })
+    Ok(PackageKey::new(get(row, index)?, get(row, index + 1)?, arch))
 }
 
 /// A value kept as JSON text.

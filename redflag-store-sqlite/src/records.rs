@@ -46,7 +46,7 @@ pub(crate) fn delete(connection: &Connection, namespace: &str, key: &str, revisi
     Ok(delete.execute(params![namespace, key, revision])? == 1)
 }
 
-pub(crate) const NEXT_NAMESPACE: &str = "SELECT MIN(namespace) FROM records WHERE ?1 IS NULL OR namespace > ?1";
+pub(crate) const NEXT_NAMESPACE: &str = "SELECT MIN(namespace) FROM records WHERE namespace >= COALESCE(?1, '') AND namespace IS NOT ?1";
 
 /// Up to `limit` namespaces after `after`; each is found by its key, however many records it has.
 pub(crate) fn namespaces(connection: &Connection, after: Option<String>, limit: u32) -> Result<Vec<String>, Failure> {
@@ -62,7 +62,7 @@ pub(crate) fn namespaces(connection: &Connection, after: Option<String>, limit: 
 
 pub(crate) fn list(connection: &Connection, namespace: &str, after: Option<&str>, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let mut select = connection.prepare_cached(
-        "SELECT value, revision, key FROM records WHERE namespace = ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3",
+        "SELECT value, revision, key FROM records WHERE namespace = ?1 AND key >= COALESCE(?2, '') AND key IS NOT ?2 ORDER BY key LIMIT ?3",
     )?;
     let mut found = select.query(params![namespace, after, limit])?;
     let mut records = Vec::new();

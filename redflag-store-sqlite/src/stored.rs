@@ -37,7 +37,7 @@ pub(crate) fn package_key(row: &Row<'_>, index: usize) -> Result<PackageKey, Fai
         ValueRef::Text(b"") => None,
         _ => get::<Option<Arch>>(row, index + 2)?,
     };
-    Ok(PackageKey { manager: get(row, index)?, name: get(row, index + 1)?, arch })
+    Ok(PackageKey::new(get(row, index)?, get(row, index + 1)?, arch))
 }
 
 /// A value kept as JSON text.

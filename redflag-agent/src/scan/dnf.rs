@@ -179,7 +179,7 @@ fn newest(versions: &[Version]) -> Option<&Version> {
 /// The installed version an offer replaces. The architecture may change with it, to or from noarch.
 fn current(package: &PackageKey, offered: &Offered, installed: &Installed) -> Option<Version> {
     let versions = installed.get(package).map(Vec::as_slice).or_else(|| {
-        let same_name = PackageKey { arch: None, ..package.clone() };
+        let same_name = PackageKey::new(package.manager.clone(), package.name.clone(), None);
         let mut others = installed.range(same_name..).take_while(|(other, _)| other.name == package.name);
         let (_, versions) = others.next()?;
         others.next().is_none().then_some(versions.as_slice())

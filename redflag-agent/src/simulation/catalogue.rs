@@ -199,7 +199,7 @@ impl Catalogue {
         let arch = arch.map(|arch| Arch::parse(arch).expect("an architecture"));
         let package = |(index, name): (usize, String)| {
             let name = PackageName::parse_for(&manager, &name).expect("the catalogue's names keep the grammar");
-            let key = PackageKey { manager: manager.clone(), name, arch: arch.clone() };
+            let key = PackageKey::new(manager.clone(), name, arch.clone());
             let mut random = Random::strand(seed, &[u64::from(version_order.code()), index as u64]);
             let (major, minor, patch) = (random.below(9) + 1, random.below(40), random.below(20) + 1);
             let installed = version(&manager, major, minor, patch - 1, 0);

@@ -24,7 +24,7 @@ pub(crate) async fn fill(path: &Path, hosts: u32) {
     drop((fleet, reporting));
     let connection = Connection::open(path).expect("the file opens");
     connection.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF; BEGIN").expect("settings");
-    for copy in [BATCHES, EVENTS, STATES, HEAD] {
+    for copy in [BATCHES, EVENTS, STATES, HEAD, FEED, TREND] {
         let mut copy = connection.prepare(copy).expect("prepares");
         for reference in DISTRIBUTIONS + 1..=hosts {
             copy.execute(params![reference, 1 + (reference - 1) % DISTRIBUTIONS]).expect("copies");
@@ -36,40 +36,54 @@ pub(crate) async fn fill(path: &Path, hosts: u32) {
 
 const BATCHES: &str = "
     INSERT INTO update_batches
-    SELECT ?1, number, batch_id, actor, source, report_id, digest, received_at, first_ordinal, submitted, accepted, duplicate, rejected,
-        exceptions
+    SELECT ?1, number, batch_id, actor, source, report_id, digest, received_at, first_sequence, first_ordinal, submitted, accepted,
+        duplicate, rejected, exceptions
     FROM update_batches
     WHERE agent_ref = ?2
     ORDER BY number";
 
 const EVENTS: &str = "
     INSERT INTO update_events
-    SELECT ?1, sequence, package_ref, revision, batch_number, batch_index, kind, candidate_ref, installed_ref, availability, reason_ref,
-        observed_at, detail, event_id
+        (event_key, package_ref, revision, previous, batch_number, batch_index, kind, candidate_ref, installed_ref, availability,
+         reason_ref, observed_at, detail, event_id)
+    SELECT event_key + (?1 - ?2) * 10000000000, package_ref, revision, previous, batch_number, batch_index, kind, candidate_ref,
+        installed_ref, availability, reason_ref, observed_at, detail, event_id
     FROM update_events
-    WHERE agent_ref = ?2
-    ORDER BY sequence";
+    WHERE event_key BETWEEN ?2 * 10000000000 AND (?2 + 1) * 10000000000
+    ORDER BY event_key";
 
 const STATES: &str = r#"
     INSERT INTO current_package_state
-        (agent_ref, package_ref, status, severity, security, availability, candidate_ref, installed_ref, reason_ref, revision,
-         discovered_at, changed_at, detail)
-    SELECT ?1, package_ref, CASE (package_ref * 7 + ?1 * 13) % 20 WHEN 0 THEN 6 WHEN 1 THEN 9 ELSE 0 END, severity, security, availability,
-        candidate_ref, installed_ref, reason_ref, 1, discovered_at,
-        changed_at + ?1 * 1000000 + (package_ref * 11 + ?1) % 30 * 86400000000,
+        (state_key, status, severity, security, availability, candidate_ref, installed_ref, reason_ref, revision, sequence,
+         discovered_at, changed_after, detail)
+    SELECT state_key + (?1 - ?2) * 10000000000, CASE (package_ref * 7 + ?1 * 13) % 20 WHEN 0 THEN 6 WHEN 1 THEN 9 ELSE 0 END,
+        severity, security, availability, candidate_ref, installed_ref, reason_ref, 1, sequence, discovered_at,
+        ?1 * 1000000 + (package_ref * 11 + ?1) % 30 * 86400000000,
         CASE (package_ref * 7 + ?1 * 13) % 20
             WHEN 0 THEN '{"standing":{"status":"installed","version":"1"}}'
             WHEN 1 THEN '{"standing":{"status":"withdrawn","reason":"no-longer-offered"}}'
         END
     FROM current_package_state
-    WHERE agent_ref = ?2
-    ORDER BY package_ref"#;
+    WHERE state_key BETWEEN ?2 * 10000000000 AND (?2 + 1) * 10000000000
+    ORDER BY state_key"#;
 
 const HEAD: &str = "
     UPDATE agents
     SET (host, last_contact_at, last_report, scopes, events, batches) =
         (SELECT host, last_contact_at + ?1, last_report, scopes, events, batches FROM agents AS original WHERE original.agent_ref = ?2)
     WHERE agent_ref = ?1";
+
+const FEED: &str = "
+    INSERT INTO feed (first_position, agent_ref, first_number, batches)
+    SELECT (SELECT MAX(first_position + batches) FROM feed), ?1, first_number, batches
+    FROM feed
+    WHERE agent_ref = ?2";
+
+const TREND: &str = "
+    INSERT INTO open_changes (agent_ref, day, severity, difference)
+    SELECT ?1, day, severity, difference
+    FROM open_changes
+    WHERE agent_ref = ?2";
 
 const RECOUNT: &str = "
     DELETE FROM update_counters;

@@ -13,6 +13,7 @@ use std::{
     env,
     fmt::Write as _,
     io::{BufRead as _, BufReader, Lines},
+    os::unix::process::ExitStatusExt as _,
     process::{Child, ChildStdout, Stdio},
     sync::Arc,
 };
@@ -122,7 +123,9 @@ impl Writer {
     #[must_use]
     pub fn kill(mut self) -> Vec<(usize, Digest)> {
         self.child.kill().expect("a child can be killed");
-        self.child.wait().expect("a killed child ends");
+        let status = self.child.wait().expect("a killed child ends");
+        // One that never began, or ended by itself, was not killed, and its cycle shows nothing.
+        assert_eq!(status.signal(), Some(9), "the writer ended by itself: {status}");
         while self.read_line() {}
         std::mem::take(&mut self.read)
     }

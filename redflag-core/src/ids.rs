@@ -217,7 +217,7 @@ pub struct UpdateId {
 impl fmt::Display for UpdateId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = self.agent.as_uuid().as_bytes().to_vec();
-        for part in [self.package.manager.as_str(), self.package.name.as_str(), self.package.arch.as_ref().map_or("", Arch::as_str)] {
+        for part in [self.package.manager.as_str(), self.package.name.as_str(), self.package.arch_text()] {
             bytes.extend_from_slice(part.as_bytes());
             bytes.push(0);
         }

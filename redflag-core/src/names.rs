@@ -9,7 +9,7 @@ use crate::{
     rejection::{Rejection, RejectionCode, quoted},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
 macro_rules! shared_str {
     ($(#[$meta:meta])* $name:ident) => {
@@ -312,6 +312,19 @@ impl PackageKey {
         let name = PackageName::parse_for(&manager, name)?;
         let arch = arch.map(Arch::parse).transpose()?;
         Ok(Self { manager, name, arch })
+    }
+
+    /// The architecture as text, empty where the manager knows none: as columns hold it and lists order it.
+    #[must_use]
+    pub fn arch_text(&self) -> &str {
+        self.arch.as_ref().map_or("", Arch::as_str)
+    }
+
+    /// The order of packages in lists: by name, manager and architecture, each in byte order.
+    #[must_use]
+    pub fn list_order(&self, other: &Self) -> Ordering {
+        let by_manager = || self.manager.cmp(&other.manager);
+        self.name.cmp(&other.name).then_with(by_manager).then_with(|| self.arch_text().cmp(other.arch_text()))
     }
 }
 

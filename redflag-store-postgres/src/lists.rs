@@ -10,7 +10,7 @@ use crate::{
     mirror::{Mirror, Row, Start},
     rows::{self, counter_key, state_columns, state_tables},
     sql::Pieces,
-    stored::{arch, get},
+    stored::get,
     transaction::Transaction,
 };
 use redflag_core::{
@@ -78,7 +78,7 @@ pub(crate) const UPDATE: &str = concat!(
 pub(crate) async fn find(transaction: &mut Transaction, id: &UpdateId) -> Result<Option<UpdateRow>, Failure> {
     let package = &id.package;
     let select = sqlx::query(UPDATE).bind(id.agent.as_uuid());
-    let select = select.bind(package.name.as_str()).bind(package.manager.as_str()).bind(arch(package));
+    let select = select.bind(package.name.as_str()).bind(package.manager.as_str()).bind(package.arch_text());
     transaction.row(select).await?.map(|row| rows::update(&row)).transpose()
 }
 

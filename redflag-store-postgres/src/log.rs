@@ -4,7 +4,7 @@ use crate::{
     error::Failure,
     rows::{self, batch_columns, report_columns, select_events},
     sql::{Pieces, position},
-    stored::{arch, count, get, package_key},
+    stored::{count, get, package_key},
     transaction::Transaction,
 };
 use redflag_core::{
@@ -40,7 +40,7 @@ pub(crate) const REPLAY: &str =
 pub(crate) async fn events(transaction: &mut Transaction, id: &UpdateId) -> Result<Vec<RecordedEvent>, Failure> {
     let package = &id.package;
     let select = sqlx::query(EVENTS).bind(id.agent.as_uuid());
-    let select = select.bind(package.name.as_str()).bind(package.manager.as_str()).bind(arch(package));
+    let select = select.bind(package.name.as_str()).bind(package.manager.as_str()).bind(package.arch_text());
     transaction.rows(select).await?.iter().map(|row| rows::event(row, id.agent)).collect()
 }
 
@@ -69,7 +69,7 @@ pub(crate) const HISTORY: &str = concat!(
 pub(crate) async fn history(transaction: &mut Transaction, id: &UpdateId) -> Result<Vec<VersionChange>, Failure> {
     let package = &id.package;
     let select = sqlx::query(HISTORY).bind(id.agent.as_uuid());
-    let select = select.bind(package.name.as_str()).bind(package.manager.as_str()).bind(arch(package));
+    let select = select.bind(package.name.as_str()).bind(package.manager.as_str()).bind(package.arch_text());
     transaction.rows(select).await?.iter().map(version_change).collect()
 }
 

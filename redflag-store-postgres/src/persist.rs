@@ -12,7 +12,7 @@ use crate::{
     pass, pruning, removal,
     rows::source_columns,
     scopes::ScopeColumns,
-    stored::{arch, bigint, code, get, integer, json, smallint},
+    stored::{bigint, code, get, integer, json, smallint},
     traces,
     transaction::{Statement, Transaction},
 };
@@ -377,7 +377,7 @@ impl Writer<'_> {
         .bind(column(rejections, |item| item.rejection.message.as_str()))
         .bind(column(rejections, |item| item.package.as_ref().map(|package| package.manager.as_str())))
         .bind(column(rejections, |item| item.package.as_ref().map(|package| package.name.as_str())))
-        .bind(column(rejections, |item| item.package.as_ref().map(arch)))
+        .bind(column(rejections, |item| item.package.as_ref().map(|package| package.arch_text())))
         .bind(column(rejections, |item| item.excerpt.as_str()));
         self.transaction.execute(insert).await.map(|_| ())
     }

@@ -61,11 +61,6 @@ pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("core's values always serialise")
 }
 
-/// The architecture as its column holds it.
-pub(crate) fn arch(package: &PackageKey) -> &str {
-    package.arch.as_ref().map_or("", Arch::as_str)
-}
-
 /// A word's code as its column holds it.
 pub(crate) fn code(code: u8) -> i16 {
     code.into()

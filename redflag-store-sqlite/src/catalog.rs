@@ -7,7 +7,7 @@
 use crate::{
     error::Failure,
     rows::{self, candidate_columns},
-    stored::{arch, get, json, package_key},
+    stored::{get, json, package_key},
 };
 use redflag_core::{
     ids::Digest,
@@ -105,7 +105,7 @@ impl Catalog {
         }
         self.inserted = true;
         let mut insert = connection.prepare_cached("INSERT INTO packages (manager, name, arch) VALUES (?1, ?2, ?3)")?;
-        let reference = insert.insert(params![package.manager.as_str(), package.name.as_str(), arch(package)])?;
+        let reference = insert.insert(params![package.manager.as_str(), package.name.as_str(), package.arch_text()])?;
         self.packages.remember(package.clone(), reference);
         Ok(reference)
     }

@@ -5,13 +5,7 @@
 //! lies; otherwise the tables are walked in the order asked for (`CROSS JOIN` tells SQLite which), so that the walk ends with the
 //! page.
 
-use crate::{
-    error::Failure,
-    rows,
-    sql::Statement,
-    stored::{arch, get},
-    tally::Tally,
-};
+use crate::{error::Failure, rows, sql::Statement, stored::get, tally::Tally};
 use redflag_core::{
     counters::CounterKey,
     ids::AgentId,
@@ -278,7 +272,7 @@ fn bind_column(statement: &mut Statement, column: &str, position: &Position) {
         "a.agent_id" => statement.bind(position.agent.as_uuid().as_bytes().to_vec()),
         "p.name" => statement.bind(position.package.name.as_str().to_owned()),
         "p.manager" => statement.bind(position.package.manager.as_str().to_owned()),
-        _ => statement.bind(arch(&position.package).to_owned()),
+        _ => statement.bind(position.package.arch_text().to_owned()),
     };
 }
 

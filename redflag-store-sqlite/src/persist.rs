@@ -7,7 +7,7 @@ use crate::{
     error::Failure,
     feed, maintenance, removed,
     rows::source_columns,
-    stored::{arch, get, json},
+    stored::{get, json},
     trend,
 };
 use redflag_core::{
@@ -335,7 +335,7 @@ impl Writer<'_> {
                 rejection.message,
                 package.as_ref().map(|package| package.manager.as_str()),
                 package.as_ref().map(|package| package.name.as_str()),
-                package.as_ref().map(arch),
+                package.as_ref().map(PackageKey::arch_text),
                 excerpt,
             ])?;
         }

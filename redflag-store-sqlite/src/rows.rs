@@ -2,7 +2,7 @@
 
 use crate::{
     error::Failure,
-    stored::{Json, arch, get, package_key},
+    stored::{Json, get, package_key},
 };
 use redflag_core::{
     agent::{AgentHead, Pruned},
@@ -61,7 +61,7 @@ pub(crate) fn agent_ref(connection: &Connection, agent: AgentId) -> Result<Optio
 /// The ref of a package, if any agent was ever offered it.
 pub(crate) fn package_ref(connection: &Connection, package: &PackageKey) -> Result<Option<i64>, Failure> {
     let mut select = connection.prepare_cached("SELECT package_ref FROM packages WHERE name = ?1 AND manager = ?2 AND arch = ?3")?;
-    let found = select.query_row(params![package.name.as_str(), package.manager.as_str(), arch(package)], |row| row.get(0));
+    let found = select.query_row(params![package.name.as_str(), package.manager.as_str(), package.arch_text()], |row| row.get(0));
     Ok(found.optional()?)
 }
 

@@ -54,11 +54,6 @@ pub(crate) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("core's values always serialise")
 }
 
-/// The architecture as its column holds it.
-pub(crate) fn arch(package: &PackageKey) -> &str {
-    package.arch.as_ref().map_or("", Arch::as_str)
-}
-
 impl<T: Stored> Stored for Option<T> {
     fn read(value: ValueRef<'_>) -> Option<Self> {
         if value == ValueRef::Null { Some(None) } else { T::read(value).map(Some) }

@@ -9,7 +9,7 @@
 
 use crate::{
     error::Failure,
-    stored::{arch, get, package_key},
+    stored::{get, package_key},
 };
 use redflag_core::{
     counters::CounterKey,
@@ -130,11 +130,6 @@ impl Named {
         let lower = package.name.as_str().to_ascii_lowercase();
         Arc::new(Self { package_ref, package, lower })
     }
-}
-
-/// The order of packages in lists; see [`Position::compare`].
-fn in_list_order(a: &PackageKey, b: &PackageKey) -> Ordering {
-    a.name.cmp(&b.name).then_with(|| a.manager.cmp(&b.manager)).then_with(|| arch(a).cmp(arch(b)))
 }
 
 /// The state of one agent, among those of a package.
@@ -287,7 +282,7 @@ impl Tally {
     }
 
     fn sorted(generation: i64, mut entries: Vec<Arc<Entry>>, agents: Arc<Agents>) -> Self {
-        entries.sort_unstable_by(|a, b| in_list_order(&a.named.package, &b.named.package));
+        entries.sort_unstable_by(|a, b| a.named.package.list_order(&b.named.package));
         let places = entries.iter().enumerate().map(|(place, entry)| (entry.named.package_ref, place)).collect();
         Self { generation, entries, places: Arc::new(places), agents }
     }
@@ -411,7 +406,7 @@ impl Tally {
         from: Option<&'a Position>,
     ) -> impl Iterator<Item = Run> + use<'a> {
         let split = |keep: fn(Ordering) -> bool| {
-            from.map(|from| self.entries.partition_point(|entry| keep(in_list_order(&entry.named.package, &from.package))))
+            from.map(|from| self.entries.partition_point(|entry| keep(entry.named.package.list_order(&from.package))))
         };
         let places: Box<dyn Iterator<Item = usize>> = if sort.reverse {
             Box::new((0..split(Ordering::is_le).unwrap_or(self.entries.len())).rev())

@@ -8,7 +8,7 @@ use redb::TableDefinition;
 use redflag_core::{
     counters::{CounterKey, OpenChange},
     ids::{AgentId, BatchId, EventId, ReportId, UpdateId},
-    names::{Arch, Manager, PackageKey},
+    names::{Manager, PackageKey},
 };
 use std::ops::RangeInclusive;
 
@@ -105,7 +105,7 @@ pub(crate) fn event(event: EventId) -> Uuid {
 }
 
 pub(crate) fn package(of: AgentId, package: &PackageKey) -> Package<'_> {
-    (agent(of), package.manager.as_str(), package.name.as_str(), package.arch.as_ref().map_or("", Arch::as_str))
+    (agent(of), package.manager.as_str(), package.name.as_str(), package.arch_text())
 }
 
 pub(crate) fn update(id: &UpdateId) -> Package<'_> {

@@ -102,7 +102,7 @@ impl Position {
     /// The order of two rows under `sort`; equal only for the same row.
     #[must_use]
     pub fn compare(&self, other: &Self, sort: Sort) -> Ordering {
-        let by_package = || by_package(&self.package, &other.package);
+        let by_package = || self.package.list_order(&other.package);
         let by_agent = || self.agent.cmp(&other.agent);
         let order = match sort.key {
             SortKey::Severity => self.severity.cmp(&other.severity).then_with(by_package).then_with(by_agent),
@@ -112,10 +112,4 @@ impl Position {
         };
         if sort.reverse { order.reverse() } else { order }
     }
-}
-
-/// The order of packages in lists: by name, manager and architecture, a missing one as the empty text.
-pub(super) fn by_package(a: &PackageKey, b: &PackageKey) -> Ordering {
-    let arch = |package: &PackageKey| package.arch.as_ref().map_or(String::new(), |arch| arch.as_str().to_owned());
-    a.name.cmp(&b.name).then_with(|| a.manager.cmp(&b.manager)).then_with(|| arch(a).cmp(&arch(b)))
 }

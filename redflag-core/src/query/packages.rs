@@ -1,6 +1,6 @@
 //! Pages of packages: how many hosts have an update of each, with the reference evaluator.
 
-use super::{PageNumber, PageSize, UpdateFilter, order::by_package};
+use super::{PageNumber, PageSize, UpdateFilter};
 use crate::{ids::AgentId, names::PackageKey, state::PackageState, words::Severity};
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -60,7 +60,7 @@ impl PackageQuery {
                 PackageSortKey::Hosts => Reverse(a.hosts).cmp(&Reverse(b.hosts)),
                 PackageSortKey::Name => std::cmp::Ordering::Equal,
             };
-            let order = order.then_with(|| by_package(&a.package, &b.package));
+            let order = order.then_with(|| a.package.list_order(&b.package));
             if self.reverse { order.reverse() } else { order }
         });
         let total = rows.len() as u64;

@@ -68,7 +68,7 @@ async fn listed(fleet: &Fleet, manager: &str) -> BTreeSet<Row> {
         }
         rows.extend(page.items.into_iter().map(|row| {
             let (package, offer) = (&row.state.package, &row.state.offer);
-            let arch = package.arch.as_ref().map_or("", |arch| arch.as_str());
+            let arch = package.arch_text();
             let installed = offer.installed.as_ref().map(ToString::to_string).unwrap_or_default();
             let origin = offer.candidate.origin.as_ref().map(ToString::to_string).unwrap_or_default();
             (format!("{}:{arch}", package.name), installed, offer.candidate.version.to_string(), origin)

@@ -3,7 +3,7 @@
 use crate::{
     error::Failure,
     rows::{self, candidate_columns},
-    stored::{arch, bigint, code, get, json, package_key},
+    stored::{bigint, code, get, json, package_key},
     transaction::Transaction,
 };
 use hashbrown::HashMap;
@@ -32,7 +32,7 @@ pub(super) async fn find_packages(transaction: &mut Transaction, packages: &[Pac
     )
     .bind(packages.iter().map(|package| package.manager.as_str()).collect::<Vec<_>>())
     .bind(packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>())
-    .bind(packages.iter().map(arch).collect::<Vec<_>>());
+    .bind(packages.iter().map(PackageKey::arch_text).collect::<Vec<_>>());
     by_place(&transaction.rows(select).await?)
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn insert_packages(transaction: &mut Transaction, packages: &[P
     )
     .bind(packages.iter().map(|package| package.manager.as_str()).collect::<Vec<_>>())
     .bind(packages.iter().map(|package| package.name.as_str()).collect::<Vec<_>>())
-    .bind(packages.iter().map(arch).collect::<Vec<_>>());
+    .bind(packages.iter().map(PackageKey::arch_text).collect::<Vec<_>>());
     transaction.execute(insert).await.map(|_| ())
 }
 

@@ -3,7 +3,6 @@
 //! Both get slots: numbers from 0, in the order in which they were met, which index everything else that is kept of them. Neither
 //! is ever taken out: a package or agent without states is in no list.
 
-use crate::stored::arch;
 use redflag_core::{
     ids::AgentId,
     names::{PackageKey, Text},
@@ -33,11 +32,6 @@ pub(crate) struct Packages {
     ranks: Vec<u32>,
 }
 
-/// The order of packages in lists; see [`redflag_core::query::Position::compare`].
-fn in_list_order(a: &PackageKey, b: &PackageKey) -> Ordering {
-    a.name.cmp(&b.name).then_with(|| a.manager.cmp(&b.manager)).then_with(|| arch(a).cmp(arch(b)))
-}
-
 impl Packages {
     pub(crate) fn add(&mut self, packages: impl IntoIterator<Item = (i32, PackageKey)>) {
         for (package_ref, key) in packages {
@@ -50,7 +44,7 @@ impl Packages {
             }
         }
         // Stable sorting makes use of the order that most of them stand in already.
-        self.order.sort_by(|a, b| in_list_order(&self.known[*a as usize].key, &self.known[*b as usize].key));
+        self.order.sort_by(|a, b| self.known[*a as usize].key.list_order(&self.known[*b as usize].key));
         self.ranks = ranks(&self.order, self.known.len());
     }
 
@@ -75,7 +69,7 @@ impl Packages {
     }
 
     pub(crate) fn compare(&self, slot: Slot, key: &PackageKey) -> Ordering {
-        in_list_order(&self.get(slot).key, key)
+        self.get(slot).key.list_order(key)
     }
 
     /// Which packages, by slot, have `text`, in lower case, in their name.

@@ -57,7 +57,7 @@ pub(super) struct Record {
 impl Listed {
     /// The architecture of the candidate.
     pub(super) fn arch(&self) -> &str {
-        self.package.arch.as_ref().map_or("", |arch| arch.as_str())
+        self.package.arch_text()
     }
 
     /// As apt's commands take it: packages for all architectures go by their name alone.

@@ -191,13 +191,13 @@ pub(super) fn resolution(stdout: &str, stderr: &str, gaps: &mut Vec<String>) -> 
 impl Resolution {
     /// Whether this very version is skipped.
     pub(super) fn skips(&self, package: &PackageKey, version: &Version) -> bool {
-        let arch = package.arch.as_ref().map_or("", |arch| arch.as_str());
+        let arch = package.arch_text();
         self.skipped.contains(&(package.name.to_string(), arch.to_owned(), version.to_string()))
     }
 
     /// The problem that names the package, with the old version or the new one.
     pub(super) fn problem(&self, package: &PackageKey, current: Option<&Version>, candidate: &Version) -> Option<&str> {
-        let arch = package.arch.as_ref().map_or("", |arch| arch.as_str());
+        let arch = package.arch_text();
         let nevra = |version: &Version| format!("{}-{version}.{arch}", package.name);
         let names = [Some(nevra(candidate)), current.map(nevra)];
         let named = |problem: &&String| names.iter().flatten().any(|name| problem.split(' ').any(|word| word == name));

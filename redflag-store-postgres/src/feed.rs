@@ -55,31 +55,27 @@ async fn standing(transactions: &Transactions) -> Result<(bool, FeedPosition), F
     Ok((get(&row, 0)?, FeedPosition(get(&row, 1)?)))
 }
 
-/// From the run that holds `$1`, or the first.
+/// Positions `$1` to `$2`, of the run that holds the first and those that begin up to the last: there are no gaps between them.
 pub(crate) const ENTRIES: &str = concat!(
-    "SELECT f.first_position + n.place, COALESCE(a.agent_id, d.agent_id), f.first_number + n.place, t.digest, b.number IS NOT NULL, ",
+    "SELECT n.position, COALESCE(a.agent_id, d.agent_id), e.number, t.digest, b.number IS NOT NULL, ",
     batch_columns!(),
-    " FROM (
-         SELECT r.first_position, r.agent_ref, r.first_number, r.batches
-         FROM feed AS r
-         WHERE r.first_position >= COALESCE(
-             (SELECT q.first_position FROM feed AS q WHERE q.first_position <= $1 ORDER BY q.first_position DESC LIMIT 1), 1)
-         ORDER BY r.first_position
-         LIMIT $2 + 1
-     ) AS f
-     CROSS JOIN LATERAL generate_series(0, f.batches - 1) AS n (place)
+    " FROM feed AS f
+     CROSS JOIN LATERAL generate_series(GREATEST(f.first_position, $1), LEAST(f.first_position + f.batches - 1, $2)) AS n (position)
+     CROSS JOIN LATERAL (SELECT (f.first_number + (n.position - f.first_position))::integer AS number) AS e
      LEFT JOIN agents AS a ON a.agent_ref = f.agent_ref
      LEFT JOIN removed_agents AS d ON d.agent_ref = f.agent_ref
-     LEFT JOIN update_batches AS b ON b.agent_ref = f.agent_ref AND b.number = f.first_number + n.place
-     LEFT JOIN feed_tombstones AS t ON t.agent_ref = f.agent_ref AND t.number = f.first_number + n.place
-     WHERE f.first_position + n.place > $1
-     ORDER BY 1
-     LIMIT $2"
+     LEFT JOIN update_batches AS b ON b.agent_ref = f.agent_ref AND b.number = e.number
+     LEFT JOIN feed_tombstones AS t ON t.agent_ref = f.agent_ref AND t.number = e.number
+     WHERE f.first_position <= $2
+         AND f.first_position >= COALESCE(
+             (SELECT q.first_position FROM feed AS q WHERE q.first_position <= $1 ORDER BY q.first_position DESC LIMIT 1), 1)
+     ORDER BY 1"
 );
 
 /// Up to `limit` entries after a position, in order.
 pub(crate) async fn entries(transaction: &mut Transaction, after: FeedPosition, limit: u32) -> Result<Vec<FeedEntry>, Failure> {
-    let select = sqlx::query(ENTRIES).bind(position(after.0)).bind(i64::from(limit));
+    let (first, last) = (after.0.saturating_add(1), after.0.saturating_add(limit.into()));
+    let select = sqlx::query(ENTRIES).bind(position(first)).bind(position(last));
     transaction.rows(select).await?.iter().map(entry).collect()
 }
 

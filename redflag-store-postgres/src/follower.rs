@@ -11,7 +11,7 @@
 
 use crate::{error::Failure, feed::tell, mirror, transaction::Transactions};
 use sqlx::Row as _;
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
@@ -73,11 +73,15 @@ impl Follower {
             for pass in 1_u32.. {
                 woken.notified().await;
                 // What this pass could not do, the next one does, or the next reader of the feed.
-                if let Ok(Some(position)) = number(&transactions).await {
-                    tell(&newest, position);
+                match number(&transactions).await {
+                    Ok(Some(position)) => tell(&newest, position),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(error = &error as &dyn Error, "batches wait to be numbered"),
                 }
-                if pass.is_multiple_of(PASSES_BETWEEN_PRUNING) {
-                    drop(mirror::prune(&transactions).await);
+                if pass.is_multiple_of(PASSES_BETWEEN_PRUNING)
+                    && let Err(error) = mirror::prune(&transactions).await
+                {
+                    tracing::warn!(error = &error as &dyn Error, "old notes of changed states wait to be pruned");
                 }
             }
         });

@@ -12,7 +12,7 @@ use crate::{
 };
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// What counters tell apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,6 +27,14 @@ pub struct CounterKey {
     pub security: bool,
     /// The availability.
     pub availability: AvailabilityKind,
+}
+
+impl fmt::Display for CounterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { manager, status, severity, security, availability } = self;
+        let security = if *security { ", security" } else { "" };
+        write!(f, "{manager}, {status}, severity {severity}{security}, {availability}")
+    }
 }
 
 impl CounterKey {

@@ -13,9 +13,11 @@ use crate::{
     store::{StoreError, StoreErrorKind},
     work::{Answer, Changes, Decided, Loaded, Needs, Refusal, UnitOfWork, known_agent},
 };
+use serde::Serialize;
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Debug,
+    fmt::Display,
 };
 
 /// Everything kept of one agent that follows from its log, of one moment.
@@ -52,9 +54,9 @@ pub struct Difference {
     pub agent: Option<AgentId>,
     /// What differs, in words.
     pub what: String,
-    /// What is stored.
+    /// What is stored, as JSON: of an object, only the fields that differ. `null` where there is nothing.
     pub stored: String,
-    /// What follows from the log.
+    /// What follows from the log, likewise.
     pub expected: String,
 }
 
@@ -174,8 +176,9 @@ fn differences(agent: AgentId, stored: &Derived, expected: &Derived) -> Vec<Diff
     fn counters(derived: &Derived) -> BTreeMap<&CounterKey, i64> {
         derived.counters.iter().map(|(key, count)| (key, *count)).collect()
     }
-    fn open(derived: &Derived) -> BTreeMap<(String, &'static str), i64> {
-        derived.open_changes.iter().map(|change| ((change.day.to_string(), change.severity.as_str()), change.difference)).collect()
+    fn open(derived: &Derived) -> BTreeMap<String, i64> {
+        let named = |change: &OpenChange| (format!("{} by severity {}", change.day, change.severity), change.difference);
+        derived.open_changes.iter().map(named).collect()
     }
     let mut found = Vec::new();
     let agent = Some(agent);
@@ -186,7 +189,7 @@ fn differences(agent: AgentId, stored: &Derived, expected: &Derived) -> Vec<Diff
     found
 }
 
-fn compare_maps<K: Ord + Debug + Clone, V: PartialEq + Debug>(
+fn compare_maps<K: Ord + Display, V: PartialEq + Serialize>(
     found: &mut Vec<Difference>,
     agent: Option<AgentId>,
     what: &str,
@@ -195,13 +198,39 @@ fn compare_maps<K: Ord + Debug + Clone, V: PartialEq + Debug>(
 ) {
     let keys: BTreeSet<&K> = stored.keys().chain(expected.keys()).collect();
     for key in keys {
-        compare(found, agent, &format!("{what} {key:?}"), &stored.get(key), &expected.get(key));
+        compare(found, agent, &format!("{what} {key}"), &stored.get(key), &expected.get(key));
     }
 }
 
-fn compare<V: PartialEq + Debug>(found: &mut Vec<Difference>, agent: Option<AgentId>, what: &str, stored: &V, expected: &V) {
-    if stored != expected {
-        let (what, stored, expected) = (what.to_owned(), format!("{stored:?}"), format!("{expected:?}"));
-        found.push(Difference { agent, what, stored, expected });
+fn compare<V: PartialEq + Serialize>(found: &mut Vec<Difference>, agent: Option<AgentId>, what: &str, stored: &V, expected: &V) {
+    if stored == expected {
+        return;
+    }
+    let json = |value: &V| serde_json::to_value(value).expect("what follows from a log always serialises");
+    let (mut stored, mut expected) = (json(stored), json(expected));
+    if let (Value::Object(stored), Value::Object(expected)) = (&mut stored, &mut expected) {
+        let same: Vec<_> = stored.keys().filter(|field| stored.get(*field) == expected.get(*field)).cloned().collect();
+        for field in same {
+            stored.remove(&field);
+            expected.remove(&field);
+        }
+    }
+    let (what, stored, expected) = (what.to_owned(), stored.to_string(), expected.to_string());
+    found.push(Difference { agent, what, stored, expected });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_shows_what_differs_and_nothing_else() {
+        let mut found = Vec::new();
+        let counts = |total| UpdateStats { total, security: 1, ..UpdateStats::default() };
+        compare(&mut found, None, "same", &counts(1), &counts(1));
+        compare(&mut found, None, "counts", &counts(1), &counts(2));
+        compare(&mut found, None, "state", &Some(1), &None);
+        let shown: Vec<_> = found.iter().map(|found| (found.what.as_str(), found.stored.as_str(), found.expected.as_str())).collect();
+        assert_eq!(shown, [("counts", r#"{"total":1}"#, r#"{"total":2}"#), ("state", "1", "null")]);
     }
 }

@@ -101,13 +101,15 @@ impl Findings {
         let said = if format.json {
             json!({"agents": agents, "differences": differences, "damaged": damaged, "mended": !check && different > 0}).to_string()
         } else {
+            let counted = |number: usize, thing: &str| format!("{number} {thing}{}", if number == 1 { "" } else { "s" });
+            let differences = counted(different, "difference");
             let outcome = match (different, check) {
                 (0, _) => "everything is what the log says".to_owned(),
-                (different, true) => format!("{different} differences; without --check they are mended"),
-                (different, false) => format!("{different} differences, mended"),
+                (_, true) => format!("{differences}, which rebuild without --check mends"),
+                (_, false) => format!("{differences}, mended"),
             };
-            let damaged = if damaged.is_empty() { String::new() } else { format!("; {} logs are damaged", damaged.len()) };
-            format!("{agents} agents: {outcome}{damaged}")
+            let damaged = if damaged.is_empty() { String::new() } else { format!("; damaged: {}", counted(damaged.len(), "log")) };
+            format!("{}: {outcome}{damaged}", counted(agents, "agent"))
         };
         output::line(&said)?;
         let well = damaged.is_empty() && (different == 0 || !check);

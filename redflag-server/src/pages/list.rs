@@ -117,11 +117,13 @@ pub(crate) struct Column {
 impl Column {
     /// A column; `order` is none when the list is ordered by another one.
     pub(crate) fn new(title: &'static str, order: Option<Order>, href: impl FnOnce(Order) -> String) -> Self {
-        let next = match order {
-            Some(Order::Ascending) => Order::Descending,
-            Some(Order::Descending) | None => Order::Ascending,
-        };
+        let next = order.map_or(Order::Ascending, Order::turned);
         Self { title, href: href(next), order: order.map(Order::as_str) }
+    }
+
+    /// The same of a key that puts the largest number first: to a reader, that is descending.
+    pub(crate) fn largest_first(title: &'static str, order: Option<Order>, href: impl FnOnce(Order) -> String) -> Self {
+        Self { order: order.map(|order| order.turned().as_str()), ..Self::new(title, order, href) }
     }
 }
 
@@ -138,6 +140,13 @@ impl Order {
     /// Reads core's flag.
     pub(crate) const fn reversed(reverse: bool) -> Self {
         if reverse { Self::Descending } else { Self::Ascending }
+    }
+
+    const fn turned(self) -> Self {
+        match self {
+            Self::Ascending => Self::Descending,
+            Self::Descending => Self::Ascending,
+        }
     }
 
     const fn as_str(self) -> &'static str {

@@ -83,9 +83,8 @@ fn package_view(row: &PackageRow, filter: &UpdateFilter) -> PackageView {
 }
 
 fn columns(first: &PackageQuery) -> Columns {
-    let column = |title, sort| {
-        let order = (first.sort == sort).then(|| Order::reversed(first.reverse));
-        Column::new(title, order, |order| PackageQuery { sort, reverse: order == Order::Descending, ..first.clone() }.href(PATH))
-    };
-    Columns { name: column("Package", PackageSortKey::Name), hosts: column("Hosts", PackageSortKey::Hosts) }
+    let order = |sort| (first.sort == sort).then(|| Order::reversed(first.reverse));
+    let href = |sort| move |order| PackageQuery { sort, reverse: order == Order::Descending, ..first.clone() }.href(PATH);
+    let (name, hosts) = (PackageSortKey::Name, PackageSortKey::Hosts);
+    Columns { name: Column::new("Package", order(name), href(name)), hosts: Column::largest_first("Hosts", order(hosts), href(hosts)) }
 }

@@ -1,8 +1,11 @@
 //! What a store promises of its file: settings in force, schema versions, append-only tables, words, errors, the end.
 
+#[path = "common/own_file.rs"]
+mod own_file;
 #[path = "common/seeded.rs"]
 mod seeded;
 
+use own_file::{open, place};
 use redflag_core::{
     Fleet,
     conformance::{
@@ -18,17 +21,6 @@ use redflag_store_sqlite::{Options, SqliteStore, Synchronous};
 use rusqlite::Connection;
 use seeded::{first_report, offers};
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
-
-fn place() -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = directory.path().join("fleet.db");
-    (directory, path)
-}
-
-fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, Options::default()).expect("the store opens")
-}
 
 /// A store with one agent, which reported 20 updates.
 async fn filled(path: &Path) -> SqliteStore {

@@ -1,5 +1,7 @@
 //! The life of a file: what goes from it, what stays, who hears of more, and copies.
 
+#[path = "../common/own_file.rs"]
+mod own_file;
 #[path = "../common/seeded.rs"]
 mod seeded;
 
@@ -9,6 +11,7 @@ mod feed;
 mod moving;
 mod removal;
 
+use own_file::{open, place};
 use redflag_core::{
     Fleet,
     conformance::{
@@ -21,26 +24,11 @@ use redflag_core::{
     store::{BatchStore, Mode, StoreError},
     time::Timestamp,
 };
-use redflag_store_sqlite::{Options, SqliteStore};
 use rusqlite::Connection;
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
-use tempfile::TempDir;
+use std::{path::Path, time::Duration};
 
 /// After this long, whatever was to come counts as lost. Nothing waits for it to pass but a defect.
 const LOST: Duration = Duration::from_secs(30);
-
-fn place() -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let path = directory.path().join("fleet.db");
-    (directory, path)
-}
-
-fn open(path: &Path) -> SqliteStore {
-    SqliteStore::open(path, Options::default()).expect("the store opens")
-}
 
 /// Three agents to whom everything happened, half of whose logs is pruned: no table is empty.
 async fn lived(path: &Path) -> Fleet {

@@ -1,6 +1,6 @@
 //! Packages: how many hosts have an update of each.
 
-use super::views::text;
+use super::{updates::UpdateFilterParameters, views::text};
 use crate::{
     app::AppState,
     listing::Listing as _,
@@ -11,7 +11,7 @@ use redflag_core::query::{PackageQuery, PackageRow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Which updates count, and how the packages are ordered; an empty value counts as absent.
+/// Which part of a list of packages, in which order; an empty value counts as absent. Which updates count, the filter says.
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "states the parameters for the OpenAPI document; `crate::listing` reads them")]
@@ -20,20 +20,6 @@ pub(super) struct PackageListParameters {
     page: Option<u32>,
     /// Rows on a page, 1 to 500; 50 if absent.
     page_size: Option<u32>,
-    /// Only updates of this agent.
-    agent_id: Option<String>,
-    /// Only updates of this status, `open` (if absent) or `any`.
-    status: Option<String>,
-    /// Only updates of this severity.
-    severity: Option<String>,
-    /// Only updates of this manager.
-    package_type: Option<String>,
-    /// Only updates of this availability.
-    availability: Option<String>,
-    /// Only security updates (`true`) or only others (`false`).
-    security: Option<bool>,
-    /// A text in the package's name, taken literally.
-    search: Option<String>,
     /// `hosts` (if absent; most first) or `name`; with `-` before it wholly reversed.
     sort: Option<String>,
 }
@@ -69,7 +55,7 @@ struct PackageView {
 }
 
 /// A page of packages with how many hosts have an update of each.
-#[utoipa::path(get, path = "/api/v1/packages", tag = "updates", params(PackageListParameters),
+#[utoipa::path(get, path = "/api/v1/packages", tag = "updates", params(UpdateFilterParameters, PackageListParameters),
     responses((status = 200, body = PackageListView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
 pub(super) async fn list(State(app): State<AppState>, uri: Uri) -> Result<Json<PackageListView>, Problem> {
     let query = PackageQuery::from_uri(&uri)?;

@@ -17,15 +17,11 @@ use redflag_core::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What narrows and orders a list of updates; an empty value counts as absent.
+/// Which updates; an empty value counts as absent.
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "states the parameters for the OpenAPI document; `crate::listing` reads them")]
-pub(super) struct UpdateListParameters {
-    /// The page, from 1; excludes `after`.
-    page: Option<u32>,
-    /// Rows on a page, 1 to 500; 50 if absent.
-    page_size: Option<u32>,
+pub(super) struct UpdateFilterParameters {
     /// Only of this agent.
     agent_id: Option<String>,
     /// A status, `open` (if absent) or `any`.
@@ -40,6 +36,17 @@ pub(super) struct UpdateListParameters {
     security: Option<bool>,
     /// A text in the package's name, taken literally.
     search: Option<String>,
+}
+
+/// Which part of a list of updates, in which order; an empty value counts as absent.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "states the parameters for the OpenAPI document; `crate::listing` reads them")]
+pub(super) struct UpdateListParameters {
+    /// The page, from 1; excludes `after`.
+    page: Option<u32>,
+    /// Rows on a page, 1 to 500; 50 if absent.
+    page_size: Option<u32>,
     /// `severity` (if absent), `name`, `agent` or `last-change`; with `-` before it wholly reversed.
     sort: Option<String>,
     /// Right after the row that this cursor names; from `next` of a page of the same list.
@@ -73,7 +80,7 @@ pub(super) struct FleetStatsView {
 }
 
 /// A page of updates with the counts of the whole list, of one moment.
-#[utoipa::path(get, path = "/api/v1/updates", tag = "updates", params(UpdateListParameters),
+#[utoipa::path(get, path = "/api/v1/updates", tag = "updates", params(UpdateFilterParameters, UpdateListParameters),
     responses((status = 200, body = UpdateListView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
 pub(super) async fn list(State(app): State<AppState>, uri: Uri) -> Result<Json<UpdateListView>, Problem> {
     let query = UpdateQuery::from_uri(&uri)?;
@@ -93,7 +100,7 @@ pub(super) async fn list(State(app): State<AppState>, uri: Uri) -> Result<Json<U
 }
 
 /// The counts alone.
-#[utoipa::path(get, path = "/api/v1/stats", tag = "updates", params(UpdateListParameters),
+#[utoipa::path(get, path = "/api/v1/stats", tag = "updates", params(UpdateFilterParameters, UpdateListParameters),
     responses((status = 200, body = FleetStatsView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
 pub(super) async fn stats(State(app): State<AppState>, uri: Uri) -> Result<Json<FleetStatsView>, Problem> {
     let filter = listing::filter_from_uri(&uri)?;

@@ -37,7 +37,7 @@ async fn a_damaged_state_is_found_and_mended_from_the_log() {
 
     let check = place.run("fleet.db", &["rebuild", "--check"]).code(1);
     let said = String::from_utf8(check.get_output().stdout.clone()).unwrap();
-    assert!(said.contains("state of") && said.contains("counter") && said.contains("without --check they are mended"), "{said}");
+    assert!(said.contains("state of") && said.contains("counter") && said.contains("which rebuild without --check mends"), "{said}");
     let found = place.command("fleet.db").args(["rebuild", "--check", "--json"]).assert().code(1);
     let found: serde_json::Value = serde_json::from_slice(&found.get_output().stdout).unwrap();
     let differences = found["differences"].as_array().unwrap();

@@ -11,6 +11,7 @@ pub mod error;
 pub mod home;
 pub mod host;
 pub mod identity;
+pub mod install;
 pub mod ledger;
 pub mod outbox;
 pub mod output;
@@ -22,6 +23,8 @@ pub mod server;
 pub mod simulation;
 pub mod status;
 pub mod status_command;
+
+mod tool;
 
 pub use agent::{Agent, Counts, Delivery, ReportSummary, RunOptions};
 pub use delivery::Retries;

@@ -7,10 +7,8 @@
 mod read;
 mod sources;
 
-use super::{
-    Scan, Scanner,
-    command::{Command, CommandError},
-};
+use super::{Scan, Scanner};
+use crate::tool::{self, Tool, ToolError};
 use async_trait::async_trait;
 use read::{Installed, Listed, Origin, Record, Simulation};
 use redflag_core::{
@@ -45,13 +43,13 @@ impl Apt {
         Self { configuration: Some(file.into()) }
     }
 
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+    fn command(&self, program: &str, arguments: &[&str]) -> Tool {
         let file = self.configuration.clone().map(Into::into).or_else(|| std::env::var_os("APT_CONFIG"));
-        Command::new(program).with(arguments).with_environment(file.map(|file| ("APT_CONFIG", file)))
+        Tool::new(program).with(arguments).with_environment(file.map(|file| ("APT_CONFIG", file)))
     }
 
     /// Asks one question about many packages, in as few commands as the kernel allows.
-    async fn about(&self, program: &str, question: &[&str], packages: &[String]) -> Result<String, CommandError> {
+    async fn about(&self, program: &str, question: &[&str], packages: &[String]) -> Result<String, ToolError> {
         let mut answers = String::new();
         for packages in packages.chunks(NAMES_PER_COMMAND) {
             let command = self.command(program, question).with(packages);
@@ -61,7 +59,7 @@ impl Apt {
     }
 
     /// The scan, or the reason why nothing can be said.
-    async fn ask(&self, mut scan: Scan) -> Result<Scan, CommandError> {
+    async fn ask(&self, mut scan: Scan) -> Result<Scan, ToolError> {
         let mut gaps = Vec::new();
         let sources = Sources::of(self).await?;
         scan.metadata_at = sources.refreshed_at();
@@ -95,8 +93,8 @@ impl Apt {
     }
 
     /// dpkg's own list, by the status file apt uses.
-    async fn installed(&self, sources: &Sources) -> Result<super::command::Output, CommandError> {
-        let mut command = Command::new("dpkg-query");
+    async fn installed(&self, sources: &Sources) -> Result<tool::Output, ToolError> {
+        let mut command = Tool::new("dpkg-query");
         if let Some(directory) = sources.status_file().parent() {
             command = command.with([format!("--admindir={}", directory.display())]);
         }
@@ -116,7 +114,7 @@ impl Apt {
             self.about("apt-cache", &["policy"], &names),
             self.about("apt-cache", &["show", "--no-all-versions"], &exact)
         );
-        let mut text = |answer: Result<String, CommandError>| {
+        let mut text = |answer: Result<String, ToolError>| {
             answer.unwrap_or_else(|error| {
                 gaps.push(error.to_string());
                 String::new()
@@ -176,7 +174,7 @@ impl Scanner for Apt {
     }
 
     async fn present(&self) -> bool {
-        ["apt", "apt-get", "dpkg-query"].into_iter().all(|program| Command::new(program).found())
+        ["apt", "apt-get", "dpkg-query"].into_iter().all(|program| Tool::new(program).found())
     }
 
     async fn scan(&self) -> Scan {

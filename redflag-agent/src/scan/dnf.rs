@@ -11,10 +11,8 @@
 
 mod read;
 
-use super::{
-    Scan, Scanner,
-    command::{Command, CommandError, Output},
-};
+use super::{Scan, Scanner};
+use crate::tool::{Output, Tool, ToolError};
 use async_trait::async_trait;
 use read::{Checked, Installed, Offered, Resolution};
 use redflag_core::{
@@ -35,7 +33,7 @@ const REACHABLE_REPOSITORIES: &str = "--setopt=*.skip_if_unavailable=1";
 /// Scans dnf.
 #[derive(Clone, Debug)]
 pub struct Dnf {
-    command: Command,
+    command: Tool,
 }
 
 impl Default for Dnf {
@@ -54,15 +52,15 @@ impl Dnf {
     /// Another dnf: a program and the arguments that come first whenever it is called, for example to name an installroot.
     #[must_use]
     pub fn with_command(program: impl Into<OsString>, arguments: impl IntoIterator<Item = OsString>) -> Self {
-        Self { command: Command::new(program).with(arguments) }
+        Self { command: Tool::new(program).with(arguments) }
     }
 
-    fn ask_for(&self, arguments: &[&str]) -> Command {
+    fn ask_for(&self, arguments: &[&str]) -> Tool {
         self.command.clone().with(arguments)
     }
 
     /// The scan, or the reason why nothing can be said.
-    async fn ask(&self, mut scan: Scan) -> Result<Scan, CommandError> {
+    async fn ask(&self, mut scan: Scan) -> Result<Scan, ToolError> {
         let mut gaps = Vec::new();
         let installed = read::installed(&self.installed().await?.stdout, &mut gaps);
         // This one goes to the network; the questions after it are answered from the cache, so that all speak of the same lists.
@@ -112,11 +110,11 @@ impl Dnf {
         Ok(scan.with_gaps(&gaps))
     }
 
-    async fn installed(&self) -> Result<Output, CommandError> {
+    async fn installed(&self) -> Result<Output, ToolError> {
         self.ask_for(&["-q", "repoquery", "--installed", "--qf", read::INSTALLED_FORMAT]).run().await
     }
 
-    async fn check(&self, repositories: &[&str]) -> Result<Output, CommandError> {
+    async fn check(&self, repositories: &[&str]) -> Result<Output, ToolError> {
         self.ask_for(repositories).with(["-q", "check-update"]).run_with_codes(&[0, UPDATES]).await
     }
 

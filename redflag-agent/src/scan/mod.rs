@@ -7,7 +7,6 @@
 //! cannot read makes the scan `partial`, with the reason. Nothing here reports to a server or remembers an earlier scan.
 
 mod apt;
-mod command;
 mod dnf;
 
 pub use apt::Apt;

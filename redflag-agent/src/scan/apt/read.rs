@@ -4,7 +4,7 @@
 //! and never panic, whatever the text holds.
 
 use super::version;
-use crate::scan::command::whole_lines;
+use crate::tool::whole_lines;
 use redflag_core::names::{APT, PackageKey, Version};
 use std::collections::{HashMap, HashSet};
 

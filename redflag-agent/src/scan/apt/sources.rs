@@ -3,7 +3,7 @@
 //! A source whose lists are not there offers nothing, and apt then says "no updates" with exit code 0. That is why every source
 //! that is configured is looked up among the lists, and each one missing makes the scan partial.
 
-use super::{Apt, CommandError};
+use super::{Apt, ToolError};
 use redflag_core::time::Timestamp;
 use std::{
     fs,
@@ -33,7 +33,7 @@ struct Source {
 }
 
 impl Sources {
-    pub(super) async fn of(apt: &Apt) -> Result<Self, CommandError> {
+    pub(super) async fn of(apt: &Apt) -> Result<Self, ToolError> {
         let paths = ["shell", "LISTS", "Dir::State::lists/d", "STATUS", "Dir::State::status/f"];
         let (paths, targets) = (apt.command("apt-config", &paths), apt.command("apt-get", &["--print-uris", "update"]));
         let (paths, targets) = tokio::try_join!(paths.run(), targets.run())?;

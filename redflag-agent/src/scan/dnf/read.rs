@@ -3,7 +3,7 @@
 //! A line that should hold a fact and cannot be read becomes a gap, a sentence that makes the scan partial. Readers never guess
 //! and never panic, whatever the text holds.
 
-use crate::scan::command::whole_lines;
+use crate::tool::whole_lines;
 use redflag_core::{
     names::{DNF, Manager, PackageKey, Version},
     time::Timestamp,

@@ -1,4 +1,4 @@
-//! Running one command of a package manager: fixed environment, bounded time, bounded output, nothing left behind.
+//! A tool of the host, run once: fixed environment, bounded time, bounded output, nothing left behind.
 //!
 //! A command runs in its own process group without standard input, in the C.UTF-8 locale and in UTC, with none of the caller's
 //! environment. Whatever ends the wait early (time limit, output limit, the caller dropping the future) kills
@@ -18,17 +18,17 @@ use tokio::{
 };
 
 /// Most bytes of standard output that are read.
-pub(super) const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most bytes of standard error that are kept; more is read and dropped.
-pub(super) const STDERR_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const STDERR_BYTES_MAX: usize = 16 * 1024;
 /// Longest time one command may take.
-pub(super) const COMMAND_TIME_MAX: Duration = Duration::from_secs(600);
+pub(crate) const TOOL_TIME_MAX: Duration = Duration::from_secs(600);
 /// Where commands are looked for.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command to run: a program, the arguments that always come first, and limits.
 #[derive(Clone, Debug)]
-pub(super) struct Command {
+pub(crate) struct Tool {
     program: OsString,
     arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
@@ -38,7 +38,7 @@ pub(super) struct Command {
 
 /// What a command that ran to its end left behind.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(crate) struct Output {
     /// Its exit code.
     pub code: i32,
     /// Its standard output; never cut.
@@ -49,7 +49,7 @@ pub(super) struct Output {
 
 /// Why there is no output.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CommandError {
+pub(crate) enum ToolError {
     #[error("starting {program}: {source}")]
     Start { program: String, source: std::io::Error },
     #[error("reading the output of {program}: {source}")]
@@ -64,31 +64,31 @@ pub(super) enum CommandError {
     ExitCode { program: String, code: i32, message: String },
 }
 
-impl Command {
-    pub(super) fn new(program: impl Into<OsString>) -> Self {
+impl Tool {
+    pub(crate) fn new(program: impl Into<OsString>) -> Self {
         Self {
             program: program.into(),
             arguments: Vec::new(),
             environment: Vec::new(),
-            time_max: COMMAND_TIME_MAX,
+            time_max: TOOL_TIME_MAX,
             output_bytes_max: OUTPUT_BYTES_MAX,
         }
     }
 
     /// Adds arguments that every run gets, before its own.
-    pub(super) fn with<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn with<S: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 
     /// Adds variables to the fixed environment.
-    pub(super) fn with_environment(mut self, variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
+    pub(crate) fn with_environment(mut self, variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
         self.environment.extend(variables);
         self
     }
 
     /// Whether the program can be found.
-    pub(super) fn found(&self) -> bool {
+    pub(crate) fn found(&self) -> bool {
         let program = Path::new(&self.program);
         program.is_absolute() && program.exists() || PATH.split(':').any(|directory| Path::new(directory).join(program).is_file())
     }
@@ -102,37 +102,37 @@ impl Command {
     }
 
     /// Runs it and insists on exit code 0.
-    pub(super) async fn run(&self) -> Result<Output, CommandError> {
+    pub(crate) async fn run(&self) -> Result<Output, ToolError> {
         self.run_with_codes(&[0]).await
     }
 
     /// Runs it and insists on one of `codes`. Cancel safe: dropping kills the process group.
-    pub(super) async fn run_with_codes(&self, codes: &[i32]) -> Result<Output, CommandError> {
+    pub(crate) async fn run_with_codes(&self, codes: &[i32]) -> Result<Output, ToolError> {
         let output = match tokio::time::timeout(self.time_max, self.output()).await {
             Ok(output) => output?,
-            Err(_) => return Err(CommandError::Time { program: self.name(), time_max: self.time_max }),
+            Err(_) => return Err(ToolError::Time { program: self.name(), time_max: self.time_max }),
         };
         if codes.contains(&output.code) {
             return Ok(output);
         }
         let message = [&output.stderr, &output.stdout].into_iter().map(|text| message_of(text)).find(|text| !text.is_empty());
-        Err(CommandError::ExitCode { program: self.name(), code: output.code, message: message.unwrap_or_else(|| "no message".into()) })
+        Err(ToolError::ExitCode { program: self.name(), code: output.code, message: message.unwrap_or_else(|| "no message".into()) })
     }
 
-    async fn output(&self) -> Result<Output, CommandError> {
+    async fn output(&self) -> Result<Output, ToolError> {
         let program = || self.name();
-        let mut group = Group(self.start().map_err(|source| CommandError::Start { program: program(), source })?);
+        let mut group = Group(self.start().map_err(|source| ToolError::Start { program: program(), source })?);
         let stdout = group.0.stdout.take().expect("standard output is piped");
         let stderr = group.0.stderr.take().expect("standard error is piped");
         let (stdout, stderr) = tokio::try_join!(read_all(stdout, self.output_bytes_max), read_start(stderr, STDERR_BYTES_MAX))
-            .map_err(|source| CommandError::Read { program: program(), source })?;
+            .map_err(|source| ToolError::Read { program: program(), source })?;
         let Some(stdout) = stdout else {
-            return Err(CommandError::OutputTooLong { program: program(), bytes_max: self.output_bytes_max });
+            return Err(ToolError::OutputTooLong { program: program(), bytes_max: self.output_bytes_max });
         };
-        let status = group.0.wait().await.map_err(|source| CommandError::Read { program: program(), source })?;
+        let status = group.0.wait().await.map_err(|source| ToolError::Read { program: program(), source })?;
         // Bytes that are no text can stand in a description; in a name or version the grammar refuses their replacement.
         let stdout = String::from_utf8(stdout).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        let code = exit_code(status).map_err(|signal| CommandError::Signal { program: program(), signal })?;
+        let code = exit_code(status).map_err(|signal| ToolError::Signal { program: program(), signal })?;
         Ok(Output { code, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
     }
 
@@ -187,7 +187,7 @@ async fn read_start(mut source: impl AsyncRead + Unpin, bytes_max: usize) -> std
 }
 
 /// The part of a tool's message that names the trouble: its error lines, else its last lines.
-pub(super) fn message_of(text: &str) -> String {
+pub(crate) fn message_of(text: &str) -> String {
     const LINES: usize = 4;
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let errors: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("E:") || line.starts_with("Error")).take(LINES).collect();
@@ -196,7 +196,7 @@ pub(super) fn message_of(text: &str) -> String {
 }
 
 /// Notes that output which does not end with the end of a line was cut.
-pub(super) fn whole_lines(command: &str, text: &str, gaps: &mut Vec<String>) {
+pub(crate) fn whole_lines(command: &str, text: &str, gaps: &mut Vec<String>) {
     if !text.is_empty() && !text.ends_with('\n') {
         gaps.push(format!("{command}: the last line was cut"));
     }
@@ -207,8 +207,8 @@ mod tests {
     use super::*;
     use std::io::{BufRead, BufReader};
 
-    fn shell(script: &str) -> Command {
-        Command::new("sh").with(["-c", script])
+    fn shell(script: &str) -> Tool {
+        Tool::new("sh").with(["-c", script])
     }
 
     #[tokio::test]
@@ -234,13 +234,13 @@ mod tests {
 
     #[tokio::test]
     async fn output_is_taken_up_to_its_limit_and_refused_beyond() {
-        let mut command = shell("printf 12345678");
-        command.output_bytes_max = 8;
-        assert_eq!(command.run().await.unwrap().stdout, "12345678");
-        command.output_bytes_max = 7;
-        assert!(matches!(command.run().await, Err(CommandError::OutputTooLong { .. })));
-        let endless = Command { output_bytes_max: 1 << 20, ..Command::new("yes") };
-        assert!(matches!(endless.run().await, Err(CommandError::OutputTooLong { .. })));
+        let mut tool = shell("printf 12345678");
+        tool.output_bytes_max = 8;
+        assert_eq!(tool.run().await.unwrap().stdout, "12345678");
+        tool.output_bytes_max = 7;
+        assert!(matches!(tool.run().await, Err(ToolError::OutputTooLong { .. })));
+        let endless = Tool { output_bytes_max: 1 << 20, ..Tool::new("yes") };
+        assert!(matches!(endless.run().await, Err(ToolError::OutputTooLong { .. })));
     }
 
     #[tokio::test]
@@ -251,10 +251,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_may_not_take_longer_than_its_time() {
-        let mut command = shell("sleep 600");
-        command.time_max = Duration::from_millis(10);
-        let error = command.run().await.unwrap_err();
-        assert!(matches!(error, CommandError::Time { .. }), "{error}");
+        let mut tool = shell("sleep 600");
+        tool.time_max = Duration::from_millis(10);
+        let error = tool.run().await.unwrap_err();
+        assert!(matches!(error, ToolError::Time { .. }), "{error}");
     }
 
     #[tokio::test]

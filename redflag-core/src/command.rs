@@ -1,0 +1,6 @@
+//! Commands: signed orders to one agent, and the plans they bind to (clauses C and A1).
+//!
+//! Core says what a command and a plan are and judges them; it signs nothing by itself and runs nothing. What a package manager
+//! does with a plan is the agent's affair.
+
+pub mod plan;

@@ -2,5 +2,14 @@
 //!
 //! Core says what a command and a plan are and judges them; it signs nothing by itself and runs nothing. What a package manager
 //! does with a plan is the agent's affair.
+//!
+//! A command travels as an [`envelope`] around a [`payload`]; [`verify`] takes it apart and says with a [`refusal`] what is wrong
+//! with it.
 
+pub mod envelope;
+pub mod payload;
 pub mod plan;
+pub mod refusal;
+pub mod verify;
+
+mod strict_json;

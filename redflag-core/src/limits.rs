@@ -56,3 +56,17 @@ pub const RETENTION_DAYS_MIN: u32 = 30;
 pub const TREND_DAYS_MAX: u32 = 400;
 /// Most bytes of one record of a `RecordStore`.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a command's envelope.
+pub const COMMAND_ENVELOPE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most items of one command.
+pub const COMMAND_ITEMS_MAX: usize = 5_000;
+/// Most approvals a command carries.
+pub const COMMAND_APPROVALS_MAX: usize = 16;
+/// Most signatures of one envelope.
+pub const COMMAND_SIGNATURES_MAX: usize = 8;
+/// Largest counter of a command: every JSON reader keeps integers up to here exact (RFC 7493, section 2.2).
+pub const COMMAND_COUNTER_MAX: u64 = (1 << 53) - 1;
+/// Most by which a command's counter may exceed the last one seen.
+pub const COMMAND_COUNTER_STEP_MAX: u64 = 1_000;
+/// Longest time between a command's `not_before` and its `expires_at`: long enough to wait for a weekly window.
+pub const COMMAND_LIFETIME_MAX: std::time::Duration = std::time::Duration::from_secs(8 * 24 * 60 * 60);

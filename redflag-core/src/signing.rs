@@ -115,10 +115,16 @@ pub fn read_signature_header(value: &str) -> Result<[u8; 64], InvalidSignatureHe
     read().ok_or(InvalidSignatureHeader { header: SIGNATURE })
 }
 
-/// A short name of a public key for people to compare: the start of its SHA-256, in groups.
+/// The full name of a public key: the SHA-256 of `redflag key v1`, a zero byte and the key's 32 bytes.
+#[must_use]
+pub fn key_id(public_key: &[u8; 32]) -> Digest {
+    Digest::of("redflag key v1", &[public_key])
+}
+
+/// A short name of a public key for people to compare: the start of its [`key_id`], in groups.
 #[must_use]
 pub fn fingerprint(public_key: &[u8; 32]) -> String {
-    let digest = Digest::of("redflag key v1", &[public_key]).to_string();
+    let digest = key_id(public_key).to_string();
     digest.as_bytes()[..32].chunks(4).map(|group| String::from_utf8_lossy(group).into_owned()).collect::<Vec<_>>().join(" ")
 }
 

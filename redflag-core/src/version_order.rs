@@ -1,7 +1,20 @@
 //! Version order by the manager's own rules (clauses S9 and A2), never as text.
 
-use crate::{names::Version, words::VersionOrder};
+use crate::{
+    names::{APT, DNF, Manager, Version},
+    words::VersionOrder,
+};
 use std::cmp::Ordering;
+
+/// The order of a manager's versions, where this version knows the manager. Images are named by digests, which have none.
+#[must_use]
+pub fn of_manager(manager: &Manager) -> VersionOrder {
+    match manager.as_str() {
+        APT => VersionOrder::Dpkg,
+        DNF => VersionOrder::Rpm,
+        _ => VersionOrder::None,
+    }
+}
 
 /// Compares two versions by `order`; `None` when the order is unknown for them and they differ.
 #[must_use]

@@ -33,6 +33,15 @@ pub trait Installer: Send + Sync + std::fmt::Debug {
     ///
     /// Not cancel safe: dropping it kills the package manager in the middle of its work.
     async fn install(&self, items: &[Item]) -> Result<Installed, InstallError>;
+
+    /// Refreshes what the manager knows of its sources. A source that cannot be reached or trusted is an error, although the
+    /// others are refreshed; a manager that keeps nothing of its sources has nothing to do.
+    ///
+    /// # Errors
+    /// As [`InstallError`] says.
+    ///
+    /// Cancel safe: dropping the future kills the processes it started; what was known before is kept.
+    async fn refresh(&self) -> Result<(), InstallError>;
 }
 
 /// Every installer this version knows.
@@ -60,7 +69,7 @@ pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 #[serde(tag = "code", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum InstallError {
-    /// An item is not of this manager, or its name or version is outside the manager's grammar.
+    /// An item is not of this manager, its name or version is outside the manager's grammar, or it is no upgrade.
     #[error("{item} cannot be asked of the package manager: {reason}")]
     Grammar {
         /// The item.
@@ -90,7 +99,13 @@ pub enum InstallError {
         /// In the tool's words.
         reason: String,
     },
-    /// The versions cannot be installed together.
+    /// The publisher releases the version in phases and this host's turn has not come.
+    #[error("not released to this host yet: {reason}")]
+    Phased {
+        /// How far the release is.
+        reason: String,
+    },
+    /// The versions cannot be installed, or only at the price of removing or downgrading something.
     #[error("cannot be resolved: {reason}")]
     Unresolvable {
         /// In the tool's words.

@@ -14,7 +14,7 @@ use redflag_core::{
     words::{ScanResult, VersionOrder},
     work::{Loaded, RecordReport, UnitOfWork, Withheld},
 };
-use std::{collections::HashMap, hint::black_box};
+use std::hint::black_box;
 
 /// The report of the founding scene.
 const UPDATES: &[(&str, usize)] = &[("apt", 277), ("dnf", 3_488), ("docker", 7)];
@@ -59,8 +59,7 @@ fn work(report: Report) -> UnitOfWork {
 
 fn loaded(states: Vec<PackageState>) -> Loaded {
     let enrolled = UnitOfWork::EnrolAgent(enrolment(0)).decide(&Loaded::default()).unwrap();
-    let states: HashMap<PackageKey, PackageState> = states.into_iter().map(|state| (state.package.clone(), state)).collect();
-    Loaded { head: enrolled.changes.head, states, ..Loaded::default() }
+    Loaded { head: enrolled.changes.head, states: states.into_iter().collect(), ..Loaded::default() }
 }
 
 fn benches(criterion: &mut Criterion) {

@@ -11,14 +11,13 @@ use crate::{
     limits,
     names::PackageKey,
     rejection::{Rejection, RejectionCode},
-    state::{self, Context, PackageState},
+    state::{self, Context, PackageState, States},
     time::{Day, Timestamp},
     words::OutcomeKind,
     work::{Changes, ChosenEventId, Loaded, Refusal, Withheld, known_agent},
 };
-use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, hash::BuildHasher as _};
+use std::collections::HashMap;
 
 /// A batch of events as a caller submits it.
 #[derive(Clone, Debug)]
@@ -218,18 +217,12 @@ impl Item {
         Self { event: Ok(event) }
     }
 
-    pub(crate) fn invalid(rejection: Rejection, package: Option<PackageKey>, excerpt: String) -> Self {
-        Self { event: Err(Box::new(Invalid { rejection, package, excerpt })) }
-    }
-
     fn checked(input: &EventInput) -> Self {
-        event::validate(input).map_or_else(
-            |rejection| {
-                let raw = serde_json::to_string(input).unwrap_or_default();
-                Self::invalid(rejection, None, event::excerpt(&raw))
-            },
-            Self::valid,
-        )
+        let invalid = |rejection| {
+            let raw = serde_json::to_string(input).unwrap_or_default();
+            Box::new(Invalid { rejection, package: None, excerpt: event::excerpt(&raw) })
+        };
+        Self { event: event::validate(input).map_err(invalid) }
     }
 }
 
@@ -258,9 +251,8 @@ pub(crate) struct Planner<'a> {
     withheld: &'a Withheld,
     context: Context,
     head: AgentHead,
-    /// Places in the changed states, by package.
-    working: HashTable<usize>,
-    hasher: DefaultHashBuilder,
+    /// States as they were changed so far.
+    working: States,
     /// Ids accepted within this unit of work.
     accepted_ids: HashMap<EventId, (Digest, BatchId, u32)>,
     changes: Changes,
@@ -274,8 +266,7 @@ impl<'a> Planner<'a> {
             withheld,
             context,
             head: head.clone(),
-            working: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            working: States::default(),
             accepted_ids: HashMap::new(),
             changes: Changes::default(),
             items_seen: 0,
@@ -284,40 +275,33 @@ impl<'a> Planner<'a> {
 
     /// Makes room for so many events.
     pub(crate) fn expect(&mut self, events: usize) {
-        let Self { changes, working, hasher, .. } = self;
-        changes.events.reserve(events);
-        changes.states.reserve(events);
-        working.reserve(events, |place| hasher.hash_one(&changes.states[*place].package));
+        self.changes.events.reserve(events);
+        self.working = States::with_capacity(events);
     }
 
     /// Judges one batch; an empty one leaves no trace (clause B9).
-    pub(crate) fn batch(
-        &mut self,
-        id: BatchId,
-        source: Source,
-        digest: Digest,
-        items: impl IntoIterator<Item = Item, IntoIter: ExactSizeIterator>,
-    ) -> Receipt {
-        let items = items.into_iter();
-        let submitted = u32::try_from(items.len()).expect("the number of items is within the batch limit");
+    pub(crate) fn batch(&mut self, id: BatchId, source: Source, digest: Digest, items: impl IntoIterator<Item = Item>) -> Receipt {
         let mut receipt = Receipt {
             agent: self.head.agent,
             batch: id,
             number: 0,
             received_at: self.context.received_at,
-            submitted,
+            submitted: 0,
             accepted: 0,
             duplicate: 0,
             rejected: 0,
             exceptions: Vec::new(),
         };
-        if submitted == 0 {
+        let mut items = items.into_iter().peekable();
+        if items.peek().is_none() {
             return receipt;
         }
         self.head.batches += 1;
         receipt.number = self.head.batches;
         let (first_sequence, first_ordinal) = (self.head.events + 1, self.items_seen);
-        for (index, item) in (0..submitted).zip(items) {
+        for item in items {
+            let index = receipt.submitted;
+            receipt.submitted += 1;
             let outcome = self.item(id, index, source, item);
             match &outcome {
                 Outcome::Accepted => receipt.accepted += 1,
@@ -338,10 +322,9 @@ impl<'a> Planner<'a> {
     pub(crate) fn finish(mut self, finish: impl FnOnce(&mut AgentHead)) -> Changes {
         finish(&mut self.head);
         let before = |after: &PackageState| self.loaded.states.get(&after.package);
-        self.changes.counters = CounterChanges::of_changes(self.changes.states.iter().map(|after| (before(after), Some(after))));
+        self.changes.counters = CounterChanges::of_changes(self.working.iter().map(|after| (before(after), Some(after))));
         self.changes.open_changes = self.changes.counters.open_changes(Day::of(self.context.received_at));
-        // Reports mostly come in key order, scope by scope: a stable sort finds the runs and merges them.
-        self.changes.states.sort_by(|a, b| a.package.cmp(&b.package));
+        self.changes.states = self.working.into_sorted();
         self.changes.head = Some(self.head);
         self.changes
     }
@@ -367,9 +350,7 @@ impl<'a> Planner<'a> {
                 other => other,
             };
         }
-        let hash = self.hasher.hash_one(&event.package);
-        let place = self.working.find(hash, |place| self.changes.states[*place].package == event.package).copied();
-        let before = place.map(|place| &self.changes.states[place]).or_else(|| self.loaded.states.get(&event.package));
+        let before = self.working.get(&event.package).or_else(|| self.loaded.states.get(&event.package));
         let after = match state::apply(before, &event, &self.context) {
             Ok(after) => after,
             Err(rejection) => return self.reject_event(batch, index, rejection, &event),
@@ -382,14 +363,7 @@ impl<'a> Planner<'a> {
             self.changes.chosen_ids.push(ChosenEventId { event: event.id, sequence, digest, batch, index });
         }
         let revision = after.revision;
-        match place {
-            Some(place) => self.changes.states[place] = after,
-            None => {
-                let Self { changes: Changes { states, .. }, working, hasher, .. } = self;
-                states.push(after);
-                working.insert_unique(hash, states.len() - 1, |place| hasher.hash_one(&states[*place].package));
-            }
-        }
+        self.working.insert(after);
         let Context { actor, received_at } = self.context.clone();
         self.changes.events.push(RecordedEvent { event, sequence, revision, batch, index, actor, source, received_at });
         Outcome::Accepted

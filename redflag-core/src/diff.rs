@@ -3,25 +3,25 @@
 //! Pure and deterministic: the same states and scope give the same changes in the same order.
 
 use crate::{
+    batch::Invalid,
     event::EventKind,
     limits,
     names::{PackageKey, Version},
     offer::Offer,
     rejection::{Rejection, RejectionCode},
     report::{Fact, Scope, ScopeContent},
-    state::PackageState,
+    state::{PackageState, States},
     time::Timestamp,
     version_order,
     words::{ScanResult, VersionOrder, WithdrawalReason},
 };
-use hashbrown::{HashMap as FastMap, HashSet, hash_map::Entry};
-use std::collections::HashMap;
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
-/// What one scope of a report changes.
+/// What one scope of a report changes, in terms of what it was derived from.
 #[derive(Clone, Debug, Default)]
-pub struct ScopeDiff {
+pub struct ScopeDiff<'a> {
     /// Changes and rejected facts in order, each with the fact it stands for; an absence stands for none.
-    pub(crate) items: Vec<(Option<usize>, DiffItem)>,
+    pub(crate) items: Vec<(Option<usize>, DiffItem<'a>)>,
     /// Whether the scan is implausibly empty and waits for a second one; no absence counts then.
     pub quarantined: bool,
     /// Whether any fact was rejected, so that the digest cannot be agreed on.
@@ -29,17 +29,38 @@ pub struct ScopeDiff {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum DiffItem {
-    Change(PackageKey, EventKind),
-    Rejected { package: Option<PackageKey>, rejection: Rejection, excerpt: String },
+pub(crate) enum DiffItem<'a> {
+    Change(&'a PackageKey, Change<'a>),
+    Rejected(Box<Invalid>),
 }
 
-impl ScopeDiff {
+/// A change of a package.
+#[derive(Clone, Debug)]
+pub(crate) enum Change<'a> {
+    Discovered(&'a Offer),
+    Revised(&'a Offer),
+    InstalledObserved(Version),
+    Withdrawn(WithdrawalReason),
+}
+
+impl Change<'_> {
+    /// The event it becomes.
+    pub(crate) fn event(&self) -> EventKind {
+        match self {
+            Self::Discovered(offer) => EventKind::Discovered { offer: (*offer).clone() },
+            Self::Revised(offer) => EventKind::Revised { offer: (*offer).clone() },
+            Self::InstalledObserved(version) => EventKind::InstalledObserved { version: version.clone() },
+            Self::Withdrawn(reason) => EventKind::Withdrawn { reason: *reason },
+        }
+    }
+}
+
+impl ScopeDiff<'_> {
     /// The changes derived, in order.
-    pub fn changes(&self) -> impl Iterator<Item = (&PackageKey, &EventKind)> {
+    pub fn changes(&self) -> impl Iterator<Item = (&PackageKey, EventKind)> {
         self.items.iter().filter_map(|(_, item)| match item {
-            DiffItem::Change(package, kind) => Some((package, kind)),
-            DiffItem::Rejected { .. } => None,
+            DiffItem::Change(package, change) => Some((*package, change.event())),
+            DiffItem::Rejected(_) => None,
         })
     }
 }
@@ -48,7 +69,7 @@ impl ScopeDiff {
 ///
 /// `quarantined_at` is the scan time of an implausible empty scan that waits for confirmation.
 #[must_use]
-pub fn diff(states: &HashMap<PackageKey, PackageState>, scope: &Scope, quarantined_at: Option<Timestamp>) -> ScopeDiff {
+pub fn diff<'a>(states: &'a States, scope: &'a Scope, quarantined_at: Option<Timestamp>) -> ScopeDiff<'a> {
     let mut comparison = Comparison { states, scope, said: Said::default(), diff: ScopeDiff::default() };
     let ScopeContent::Facts { offers, gone } = &scope.content else { return comparison.diff };
     if scope.result == ScanResult::Failed {
@@ -63,18 +84,18 @@ pub fn diff(states: &HashMap<PackageKey, PackageState>, scope: &Scope, quarantin
 }
 
 struct Comparison<'a> {
-    states: &'a HashMap<PackageKey, PackageState>,
+    states: &'a States,
     scope: &'a Scope,
     said: Said<'a>,
-    diff: ScopeDiff,
+    diff: ScopeDiff<'a>,
 }
 
 /// What the scope says of each package.
 #[derive(Default)]
 struct Said<'a> {
-    offered: FastMap<&'a PackageKey, &'a Offer>,
+    offered: HashMap<&'a PackageKey, &'a Offer>,
     /// The fact that names it gone, and the version it left installed.
-    gone: FastMap<&'a PackageKey, (usize, Option<&'a Version>)>,
+    gone: HashMap<&'a PackageKey, (usize, Option<&'a Version>)>,
     /// Named by a rejected fact: nothing is known of it, so its absence says nothing (clause R2).
     shielded: HashSet<&'a PackageKey>,
 }
@@ -97,19 +118,19 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn offer(&mut self, fact: usize, package: &PackageKey, offer: &Offer) {
+    fn offer(&mut self, fact: usize, package: &'a PackageKey, offer: &'a Offer) {
         let open = self.states.get(package).filter(|state| state.status().open());
-        let Some(state) = open else { return self.change(Some(fact), package, EventKind::Discovered { offer: offer.clone() }) };
+        let Some(state) = open else { return self.change(Some(fact), package, Change::Discovered(offer)) };
         if state.offer == *offer {
             return;
         }
         match installed_since(self.scope.version_order, state, offer) {
             // What was offered is installed, and something newer is offered already: both are told.
             Some(version) => {
-                self.change(Some(fact), package, EventKind::InstalledObserved { version });
-                self.change(Some(fact), package, EventKind::Discovered { offer: offer.clone() });
+                self.change(Some(fact), package, Change::InstalledObserved(version));
+                self.change(Some(fact), package, Change::Discovered(offer));
             }
-            None => self.change(Some(fact), package, EventKind::Revised { offer: offer.clone() }),
+            None => self.change(Some(fact), package, Change::Revised(offer)),
         }
     }
 
@@ -133,7 +154,7 @@ impl<'a> Comparison<'a> {
         let Said { offered, gone, shielded } = &self.said;
         let named = |package: &PackageKey| offered.contains_key(package) || shielded.contains(package);
         let absent = |state: &&PackageState| state.package.manager == self.scope.manager && state.status().open() && !named(&state.package);
-        let mut absent: Vec<&PackageState> = self.states.values().filter(absent).collect();
+        let mut absent: Vec<&'a PackageState> = self.states.iter().filter(absent).collect();
         absent.sort_unstable_by(|a, b| a.package.cmp(&b.package));
         let closed = |state: &&'a PackageState| {
             let gone = gone.get(&state.package).copied();
@@ -151,8 +172,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn change(&mut self, fact: Option<usize>, package: &PackageKey, kind: EventKind) {
-        self.diff.items.push((fact, DiffItem::Change(package.clone(), kind)));
+    fn change(&mut self, fact: Option<usize>, package: &'a PackageKey, change: Change<'a>) {
+        self.diff.items.push((fact, DiffItem::Change(package, change)));
     }
 
     fn conflict(&mut self, fact: usize, package: &'a PackageKey) {
@@ -164,8 +185,8 @@ impl<'a> Comparison<'a> {
     fn reject(&mut self, fact: usize, package: Option<&'a PackageKey>, rejection: &Rejection, excerpt: &str) {
         self.said.shielded.extend(package);
         self.diff.rejected = true;
-        let (package, rejection, excerpt) = (package.cloned(), rejection.clone(), excerpt.to_owned());
-        self.diff.items.push((Some(fact), DiffItem::Rejected { package, rejection, excerpt }));
+        let invalid = Invalid { rejection: rejection.clone(), package: package.cloned(), excerpt: excerpt.to_owned() };
+        self.diff.items.push((Some(fact), DiffItem::Rejected(Box::new(invalid))));
     }
 }
 
@@ -178,20 +199,20 @@ fn installed_since(order: VersionOrder, state: &PackageState, offer: &Offer) -> 
 }
 
 /// How an offer that is absent closes; `gone` is what the report says is installed instead, where it says so.
-fn closing(order: VersionOrder, state: &PackageState, gone: Option<Option<&Version>>) -> EventKind {
+fn closing(order: VersionOrder, state: &PackageState, gone: Option<Option<&Version>>) -> Change<'static> {
     match gone {
         Some(Some(installed)) if version_order::reached(order, installed, &state.offer.candidate.version) => {
-            EventKind::InstalledObserved { version: installed.clone() }
+            Change::InstalledObserved(installed.clone())
         }
-        Some(None) if state.offer.installed.is_some() => EventKind::Withdrawn { reason: WithdrawalReason::PackageRemoved },
-        _ => EventKind::Withdrawn { reason: WithdrawalReason::NoLongerOffered },
+        Some(None) if state.offer.installed.is_some() => Change::Withdrawn(WithdrawalReason::PackageRemoved),
+        _ => Change::Withdrawn(WithdrawalReason::NoLongerOffered),
     }
 }
 
 /// Clause R2: at least [`limits::COLLAPSE_OFFERS_MIN`] open offers vanish at once, and not all because they were installed or
 /// their packages removed.
-fn collapsed<'a>(closings: impl ExactSizeIterator<Item = &'a EventKind>) -> bool {
-    let unexplained = |closing: &EventKind| matches!(closing, EventKind::Withdrawn { reason: WithdrawalReason::NoLongerOffered });
+fn collapsed<'a>(closings: impl ExactSizeIterator<Item = &'a Change<'a>>) -> bool {
+    let unexplained = |closing: &Change<'_>| matches!(closing, Change::Withdrawn(WithdrawalReason::NoLongerOffered));
     closings.len() >= limits::COLLAPSE_OFFERS_MIN as usize && { closings }.any(unexplained)
 }
 
@@ -225,27 +246,29 @@ mod tests {
         }
     }
 
-    fn applied(mut states: HashMap<PackageKey, PackageState>, diff: &ScopeDiff) -> HashMap<PackageKey, PackageState> {
+    fn applied(before: &States, diff: &ScopeDiff<'_>) -> States {
+        let mut states = before.clone();
         let context = Context { actor: Actor::Agent, received_at: Timestamp::EPOCH };
         for (package, kind) in diff.changes() {
             let id = EventId::from_uuid(uuid::Uuid::from_u128(1)).unwrap();
-            let event = Event { id, package: package.clone(), kind: kind.clone(), observed_at: None };
+            let event = Event { id, package: package.clone(), kind, observed_at: None };
             let after = state::apply(states.get(package), &event, &context).unwrap();
-            states.insert(package.clone(), after);
+            states.insert(after);
         }
         states
     }
 
     #[test]
     fn nothing_is_left_to_say_once_what_was_said_is_applied() {
-        let first = diff(&HashMap::new(), &scope("2.0-1"), None);
+        let (known, first_scope, second_scope) = (States::default(), scope("2.0-1"), scope("2.0-2"));
         let kinds =
-            |diff: &ScopeDiff| diff.changes().map(|(package, kind)| format!("{} {}", package.name, kind.as_str())).collect::<Vec<_>>();
+            |diff: &ScopeDiff<'_>| diff.changes().map(|(package, kind)| format!("{} {}", package.name, kind.as_str())).collect::<Vec<_>>();
+        let first = diff(&known, &first_scope, None);
         assert_eq!(kinds(&first), ["bash discovered", "openssl discovered"]);
-        let states = applied(HashMap::new(), &first);
-        assert_eq!(diff(&states, &scope("2.0-1"), None).changes().count(), 0);
-        let second = diff(&states, &scope("2.0-2"), None);
+        let states = applied(&known, &first);
+        assert_eq!(diff(&states, &first_scope, None).changes().count(), 0);
+        let second = diff(&states, &second_scope, None);
         assert_eq!(kinds(&second), ["bash revised"]);
-        assert_eq!(diff(&applied(states, &second), &scope("2.0-2"), None).changes().count(), 0);
+        assert_eq!(diff(&applied(&states, &second), &second_scope, None).changes().count(), 0);
     }
 }

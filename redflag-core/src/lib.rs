@@ -26,6 +26,7 @@ pub mod restore;
 pub mod retention;
 pub mod signing;
 pub mod state;
+mod states;
 pub mod store;
 pub mod time;
 pub mod transition;

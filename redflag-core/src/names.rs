@@ -308,10 +308,17 @@ impl PackageKey {
     /// # Errors
     /// When a part is outside its grammar or limits.
     pub fn parse(manager: &str, name: &str, arch: Option<&str>) -> Result<Self, Rejection> {
-        let manager = Manager::parse(manager)?;
-        let name = PackageName::parse_for(&manager, name)?;
+        Self::parse_of(&Manager::parse(manager)?, name, arch)
+    }
+
+    /// Parses name and architecture of a package of `manager`, whose text it shares.
+    ///
+    /// # Errors
+    /// When a part is outside its grammar or limits.
+    pub fn parse_of(manager: &Manager, name: &str, arch: Option<&str>) -> Result<Self, Rejection> {
+        let name = PackageName::parse_for(manager, name)?;
         let arch = arch.map(Arch::parse).transpose()?;
-        Ok(Self { manager, name, arch })
+        Ok(Self { manager: manager.clone(), name, arch })
     }
 
     /// The architecture as text, empty where the manager knows none: as columns hold it and lists order it.

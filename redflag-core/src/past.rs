@@ -13,11 +13,11 @@ use crate::{
     ids::{AgentId, UpdateId},
     limits,
     names::PackageKey,
-    state::{Context, PackageState, VersionChange, apply, version_change},
+    state::{Context, PackageState, States, VersionChange, apply, version_change},
     store::{Store, StoreError, StoreErrorKind},
     time::Day,
 };
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// A point of the past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Moment {
 /// What follows from a log: states, history and the differences of open updates.
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
-    states: HashMap<PackageKey, PackageState>,
+    states: States,
     history: Vec<VersionChange>,
     open: OpenChanges,
     sequence: u64,
@@ -45,12 +45,12 @@ impl Fold {
     pub fn from_bases(pruned: &Pruned, bases: Vec<PackageState>) -> Self {
         let mut fold = Self { sequence: pruned.events, ..Self::default() };
         fold.open.add(&CounterChanges::of_states(&bases).open_changes(pruned.day));
-        fold.states = bases.into_iter().map(|state| (state.package.clone(), state)).collect();
+        fold.states = bases.into_iter().collect();
         fold
     }
 
     /// What goes on after event `sequence` of a stream, from the states it had then.
-    pub(crate) fn over(states: HashMap<PackageKey, PackageState>, sequence: u64) -> Self {
+    pub(crate) fn over(states: States, sequence: u64) -> Self {
         Self { states, sequence, ..Self::default() }
     }
 
@@ -79,7 +79,7 @@ impl Fold {
         counters.record(before, Some(&after));
         self.sequence = recorded.sequence;
         self.changed.insert(after.package.clone());
-        self.states.insert(after.package.clone(), after);
+        self.states.insert(after);
         self.open.add(&counters.open_changes(Day::of(recorded.received_at)));
         Ok(())
     }
@@ -99,9 +99,7 @@ impl Fold {
     /// Every state, in key order.
     #[must_use]
     pub fn states(&self) -> Vec<PackageState> {
-        let mut states: Vec<_> = self.states.values().cloned().collect();
-        states.sort_unstable_by(|a, b| a.package.cmp(&b.package));
-        states
+        self.states.clone().into_sorted()
     }
 
     /// The states that the events folded changed, in key order.

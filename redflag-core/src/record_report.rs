@@ -13,6 +13,7 @@ use crate::{
     words::ScanResult,
     work::{Answer, Changes, Decided, Loaded, Needs, RecordReport, Refusal, StateNeeds, known_agent},
 };
+use std::collections::BTreeMap;
 
 impl RecordReport {
     pub(crate) fn needs(&self) -> Needs {
@@ -86,10 +87,7 @@ impl RecordReport {
     fn record(&self, head: &AgentHead, loaded: &Loaded) -> Decided {
         let mut answer = self.answer(ReportStatus::Unchanged);
         let mut scopes = head.scopes.clone();
-        let mut outcomes = vec![FactOutcome::Unchanged; self.report.facts()];
-        let mut items = Vec::with_capacity(outcomes.len());
-        let mut facts = Vec::with_capacity(outcomes.len());
-        let mut ends: Vec<(usize, &Manager)> = Vec::new();
+        let mut parts = Vec::with_capacity(self.report.scopes.len());
         let mut facts_before = 0;
         for scope in &self.report.scopes {
             let known = scopes.get(&scope.manager);
@@ -104,22 +102,16 @@ impl RecordReport {
                 answer.quarantined.push(scope.manager.clone());
             }
             let scope_head = self.scope_head(scope, known, &diff);
-            for (fact, item) in diff.items {
-                items.push(self.item(item, scope, items.len() as u64));
-                facts.push(fact.map(|fact| fact + facts_before));
-            }
+            parts.push(Part { scope, facts_before, items: diff.items });
             scopes.insert(scope.manager.clone(), scope_head);
-            ends.push((items.len(), &scope.manager));
             facts_before += scope.facts();
         }
         let context = Context { actor: Actor::Agent, received_at: self.received_at };
         let mut planner = Planner::new(loaded, &self.withheld, head, context);
-        for rejected in self.plan(&mut planner, items, &facts, &mut outcomes, &mut answer) {
+        for manager in self.plan(&mut planner, parts, &mut answer) {
             // Whatever was not taken must come again, so no digest may stand for it.
-            let of = ends.iter().find(|(end, _)| rejected < *end).and_then(|(_, manager)| scopes.get_mut(*manager));
-            of.into_iter().for_each(|scope| scope.digest = None);
+            scopes.get_mut(manager).into_iter().for_each(|scope| scope.digest = None);
         }
-        outcomes.into_iter().for_each(|outcome| answer.outcomes.push(outcome));
         if answer.batches > 0 {
             answer.status = ReportStatus::Recorded;
         }
@@ -137,56 +129,56 @@ impl RecordReport {
         Decided { changes, answer: Answer::Report(answer) }
     }
 
-    fn item(&self, item: DiffItem, scope: &Scope, ordinal: u64) -> Item {
-        match item {
-            DiffItem::Change(package, kind) => Item::valid(Event {
+    fn item(&self, item: DiffItem<'_>, scope: &Scope, ordinal: u64) -> Item {
+        let event = match item {
+            DiffItem::Change(package, change) => Ok(Event {
                 id: EventId::of_report(self.agent, self.report.report_id, ordinal),
-                package,
-                kind,
+                package: package.clone(),
+                kind: change.event(),
                 observed_at: Some(scope.scanned_at),
             }),
-            DiffItem::Rejected { package, rejection, excerpt } => Item::invalid(rejection, package, excerpt),
-        }
+            DiffItem::Rejected(invalid) => Err(invalid),
+        };
+        Item { event }
     }
 
-    /// Cuts the items, each of which stands for the fact of its place, into batches; where they are cut is unobservable in states
-    /// and outcomes (clause B12). Answers the places of the rejected ones.
-    fn plan(
-        &self,
-        planner: &mut Planner<'_>,
-        items: Vec<Item>,
-        facts: &[Option<usize>],
-        outcomes: &mut [FactOutcome],
-        answer: &mut ReportAnswer,
-    ) -> Vec<usize> {
-        let mut rejected = Vec::new();
+    /// Cuts what was derived into batches; where it is cut is unobservable in states and outcomes (clause B12). Answers the managers
+    /// of which anything was rejected.
+    fn plan<'a>(&self, planner: &mut Planner<'_>, parts: Vec<Part<'a>>, answer: &mut ReportAnswer) -> Vec<&'a Manager> {
         let (agent, report_id) = (self.agent, self.report.report_id);
         let size = self.batch_events.clamp(1, limits::BATCH_EVENTS_MAX) as usize;
-        planner.expect(items.len());
-        let mut items = items.into_iter();
-        for (batch, facts) in facts.chunks(size).enumerate() {
+        let facts: Vec<_> = parts.iter().flat_map(Part::facts).collect();
+        let items = parts.into_iter().flat_map(|part| part.items.into_iter().map(move |(_, item)| (part.scope, item)));
+        let mut items = (0..).zip(items).map(|(ordinal, (scope, item))| self.item(item, scope, ordinal));
+        let mut recorded = vec![false; self.report.facts()];
+        let mut rejected = BTreeMap::new();
+        let mut managers = Vec::new();
+        planner.expect(facts.len());
+        for facts in facts.chunks(size) {
             let id = BatchId::of_report(agent, report_id, answer.batches);
             let receipt = planner.batch(id, Source::Report { report_id }, self.report.digest, items.by_ref().take(facts.len()));
             answer.batches += 1;
             answer.events += receipt.accepted;
-            let first = batch * size;
-            rejected.extend(receipt.rejections().map(|(index, _)| first + index as usize));
             let mut rejections = receipt.rejections().peekable();
-            for (index, fact) in (0..).zip(facts) {
+            for (index, (manager, fact)) in (0..).zip(facts) {
                 let rejection = rejections.next_if(|(rejected, _)| *rejected == index);
-                let Some(fact) = *fact else { continue };
-                match (&outcomes[fact], rejection) {
+                managers.extend(rejection.is_some().then_some(*manager));
+                match (*fact, rejection) {
+                    (None, _) => {}
                     // A fact can stand for two events; it is recorded only if both were.
-                    (FactOutcome::Rejected(_), _) => {}
-                    (_, Some((_, rejection))) => outcomes[fact] = FactOutcome::Rejected(rejection.clone()),
-                    (_, None) => outcomes[fact] = FactOutcome::Recorded,
+                    (Some(fact), Some((_, rejection))) => drop(rejected.entry(fact).or_insert_with(|| rejection.clone())),
+                    (Some(fact), None) => recorded[fact] = true,
                 }
             }
         }
-        rejected
+        for (fact, recorded) in recorded.into_iter().enumerate() {
+            let known = if recorded { FactOutcome::Recorded } else { FactOutcome::Unchanged };
+            answer.outcomes.push(rejected.remove(&fact).map_or(known, FactOutcome::Rejected));
+        }
+        managers
     }
 
-    fn scope_head(&self, scope: &Scope, known: Option<&ScopeHead>, diff: &ScopeDiff) -> ScopeHead {
+    fn scope_head(&self, scope: &Scope, known: Option<&ScopeHead>, diff: &ScopeDiff<'_>) -> ScopeHead {
         let result = scope.trusted_result();
         let distrusted = || (result != scope.result).then(|| Text::lossy("a fact without a readable package key"));
         let error = scope.error.clone().or_else(distrusted);
@@ -228,5 +220,21 @@ impl RecordReport {
                 (false, ScanResult::Complete) => None,
             },
         }
+    }
+}
+
+/// What was derived from one scope.
+struct Part<'a> {
+    scope: &'a Scope,
+    /// Facts of the scopes before it.
+    facts_before: usize,
+    items: Vec<(Option<usize>, DiffItem<'a>)>,
+}
+
+impl<'a> Part<'a> {
+    /// For each item its manager, and the fact of the whole report that it stands for.
+    fn facts(&self) -> impl Iterator<Item = (&'a Manager, Option<usize>)> + use<'a, '_> {
+        let manager = &self.scope.manager;
+        self.items.iter().map(move |(fact, _)| (manager, fact.map(|fact| fact + self.facts_before)))
     }
 }

@@ -12,6 +12,8 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::states::States;
+
 /// What is known of one package on one agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageState {
@@ -23,7 +25,7 @@ pub struct PackageState {
     pub standing: Standing,
     /// An ignore of the whole package, which outlives versions (clause S4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub package_ignore: Option<Ignore>,
+    pub package_ignore: Option<Box<Ignore>>,
     /// How many events were folded (clause F3).
     pub revision: u64,
     /// When the store received the event that opened the update.
@@ -32,27 +34,27 @@ pub struct PackageState {
     pub changed_at: Timestamp,
 }
 
-/// Where an update stands; one variant a status word.
+/// Where an update stands; one variant a status word. What few updates have is boxed, because states are moved by the thousand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 pub enum Standing {
     /// Nobody has decided.
     Pending,
     /// Approved.
-    Approved(Approval),
+    Approved(Box<Approval>),
     /// Ignored.
-    Ignored(Ignore),
+    Ignored(Box<Ignore>),
     /// A second look is needed.
     NeedsReview {
         /// What was approved.
-        approval: Approval,
+        approval: Box<Approval>,
         /// What the plan would do beyond it.
         reason: Text,
     },
     /// A command waits.
-    Queued(Dispatch),
+    Queued(Box<Dispatch>),
     /// A command runs, or claims to have succeeded.
-    Installing(Dispatch),
+    Installing(Box<Dispatch>),
     /// Seen installed.
     Installed {
         /// The version seen.
@@ -64,7 +66,7 @@ pub enum Standing {
     /// The last attempt failed or expired.
     Failed {
         /// The attempt.
-        dispatch: Dispatch,
+        dispatch: Box<Dispatch>,
         /// Why.
         reason: Text,
     },
@@ -155,7 +157,7 @@ impl Standing {
 struct Detail {
     standing: Standing,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    package_ignore: Option<Ignore>,
+    package_ignore: Option<Box<Ignore>>,
 }
 
 impl PackageState {
@@ -185,7 +187,7 @@ impl PackageState {
     ///
     /// # Errors
     /// When the text was not written by it.
-    pub fn read_detail_json(json: Option<&str>) -> Result<(Standing, Option<Ignore>), serde_json::Error> {
+    pub fn read_detail_json(json: Option<&str>) -> Result<(Standing, Option<Box<Ignore>>), serde_json::Error> {
         let Some(json) = json else { return Ok((Standing::Pending, None)) };
         serde_json::from_str(json).map(|detail: Detail| (detail.standing, detail.package_ignore))
     }
@@ -266,12 +268,12 @@ fn with_standing(before: &PackageState, event: &Event, context: &Context) -> Res
         EventKind::Approved { offer_digest, comment } => {
             let offer_digest = shown(before, *offer_digest)?;
             let Context { actor, received_at } = context.clone();
-            Standing::Approved(Approval { offer_digest, actor, at: received_at, comment: comment.clone() })
+            Standing::Approved(Box::new(Approval { offer_digest, actor, at: received_at, comment: comment.clone() }))
         }
         EventKind::Ignored { offer_digest, scope, until, reason } => {
             shown(before, *offer_digest)?;
             let Context { actor, received_at } = context.clone();
-            let ignore = Ignore { scope: *scope, until: *until, actor, at: received_at, reason: reason.clone() };
+            let ignore = Box::new(Ignore { scope: *scope, until: *until, actor, at: received_at, reason: reason.clone() });
             after.package_ignore = (*scope == IgnoreScope::Package).then(|| ignore.clone());
             Standing::Ignored(ignore)
         }
@@ -286,21 +288,21 @@ fn with_standing(before: &PackageState, event: &Event, context: &Context) -> Res
         }
         EventKind::InstallQueued { command } => {
             let approval = match &before.standing {
-                Standing::Approved(approval) => approval.clone(),
+                Standing::Approved(approval) => Approval::clone(approval),
                 Standing::Failed { dispatch, .. } => dispatch.approval.clone(),
                 _ => return Err(mismatch("approval")),
             };
             shown(before, approval.offer_digest)?;
-            Standing::Queued(Dispatch { command: *command, approval })
+            Standing::Queued(Box::new(Dispatch { command: *command, approval }))
         }
         EventKind::InstallStarted { command } | EventKind::InstallSucceeded { command } => {
-            Standing::Installing(under_way(before, *command)?.clone())
+            Standing::Installing(Box::new(under_way(before, *command)?.clone()))
         }
         EventKind::InstallFailed { command, reason } => {
-            Standing::Failed { dispatch: under_way(before, *command)?.clone(), reason: reason.clone() }
+            Standing::Failed { dispatch: Box::new(under_way(before, *command)?.clone()), reason: reason.clone() }
         }
         EventKind::InstallExpired { command } => {
-            Standing::Failed { dispatch: under_way(before, *command)?.clone(), reason: Text::lossy("the command expired") }
+            Standing::Failed { dispatch: Box::new(under_way(before, *command)?.clone()), reason: Text::lossy("the command expired") }
         }
         EventKind::RolledBack { command, version, reason } => {
             under_way(before, *command)?;

@@ -256,7 +256,7 @@ fn scope(scope: ScopeEnvelope<'_>) -> Result<Scope, EnvelopeError> {
 fn offer_fact(manager: &Manager, raw: &str) -> Fact<Offer> {
     let read = || {
         let input: OfferInput = fact_object(raw)?;
-        let package = PackageKey::parse(manager.as_str(), &input.package_name, input.arch.as_deref())?;
+        let package = PackageKey::parse_of(manager, &input.package_name, input.arch.as_deref())?;
         let offer = input.check(&package)?;
         Ok((package, offer))
     };
@@ -266,7 +266,7 @@ fn offer_fact(manager: &Manager, raw: &str) -> Fact<Offer> {
 fn gone_fact(manager: &Manager, raw: &str) -> Fact<Option<Version>> {
     let read = || {
         let input: GoneInput = fact_object(raw)?;
-        let package = PackageKey::parse(manager.as_str(), &input.package_name, input.arch.as_deref())?;
+        let package = PackageKey::parse_of(manager, &input.package_name, input.arch.as_deref())?;
         let version = |version: &String| Version::parse_for(manager, "installed_version", version);
         let installed = input.installed_version.as_ref().map(version).transpose()?;
         Ok((package, installed))
@@ -290,7 +290,7 @@ fn readable_key(manager: &Manager, raw: &str) -> Option<PackageKey> {
         arch: Option<String>,
     }
     let key: Key = serde_json::from_str(raw).ok()?;
-    PackageKey::parse(manager.as_str(), &key.package_name, key.arch.as_deref()).ok()
+    PackageKey::parse_of(manager, &key.package_name, key.arch.as_deref()).ok()
 }
 
 /// serde reads an array in place of a struct; the contract does not.

@@ -19,7 +19,7 @@ use crate::{
     report::{Report, ReportAnswer, StoredReport},
     restore::Restore,
     retention::Prune,
-    state::{Context, PackageState, VersionChange},
+    state::{Context, PackageState, States, VersionChange},
     time::Timestamp,
     words::IgnoreScope,
 };
@@ -197,7 +197,7 @@ pub struct Loaded {
     /// What is kept of the agent when it was removed.
     pub removed: Option<RemovedAgent>,
     /// The states asked for, those that exist.
-    pub states: HashMap<PackageKey, PackageState>,
+    pub states: States,
     /// The stored batch of the id asked for.
     pub batch: Option<BatchRecord>,
     /// The stored report of the id asked for.

@@ -40,7 +40,7 @@ impl Twist for Refuses {
             StateNeeds::Packages(packages) => packages.contains(&state.package),
             StateNeeds::Managers(managers) => managers.contains(&state.package.manager),
         });
-        loaded.states = states.map(|state| (state.package.clone(), state)).collect();
+        loaded.states = states.collect();
         if let Some(batch) = needs.batch {
             loaded.batch = memory.batch(needs.agent, batch).await?;
         }

@@ -146,9 +146,12 @@ fn event_kinds() {
 #[test]
 fn the_detail_of_states() {
     let approval = Approval { offer_digest: digest(), actor: Actor::Operator(text("ada")), at: time(), comment: None };
-    let dispatch = Dispatch { command: "00000000-0000-4000-8000-00000000000c".parse().unwrap(), approval: approval.clone() };
+    let command = "00000000-0000-4000-8000-00000000000c".parse().unwrap();
+    let dispatch = Box::new(Dispatch { command, approval: approval.clone() });
+    let approval = Box::new(approval);
     let ignore =
         Ignore { scope: IgnoreScope::Package, until: Some(time()), actor: Actor::System(text("policy")), at: time(), reason: None };
+    let ignore = Box::new(ignore);
     let standings = [
         Standing::Pending,
         Standing::Approved(approval.clone()),

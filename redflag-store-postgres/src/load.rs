@@ -14,7 +14,7 @@ use redflag_core::{
     ids::{AgentId, BatchId, EventId, ReportId},
     names::PackageKey,
     offer::{Availability, Offer},
-    state::PackageState,
+    state::{self, PackageState},
     work::{ChosenEventId, Loaded, Needs, StateNeeds},
 };
 use sqlx::{Row as _, postgres::PgRow};
@@ -179,17 +179,9 @@ pub(crate) async fn states_by_key(
 }
 
 /// The states whose package is `wanted`.
-fn by_package(
-    named: Vec<Named>,
-    stored: &States,
-    wanted: impl Fn(&PackageKey) -> bool,
-) -> Result<HashMap<PackageKey, PackageState>, Failure> {
-    let mut states = HashMap::with_capacity(named.len());
-    for (place, named) in named.into_iter().enumerate().filter(|(_, named)| wanted(&named.package)) {
-        let state = stored.state(place, named)?;
-        states.insert(state.package.clone(), state);
-    }
-    Ok(states)
+fn by_package(named: Vec<Named>, stored: &States, wanted: impl Fn(&PackageKey) -> bool) -> Result<state::States, Failure> {
+    let wanted = named.into_iter().enumerate().filter(|(_, named)| wanted(&named.package));
+    wanted.map(|(place, named)| stored.state(place, named)).collect()
 }
 
 impl States {

@@ -11,7 +11,7 @@ use redflag_core::{
     ids::{EventId, ReportId},
     names::PackageKey,
     report::StoredReport,
-    state::PackageState,
+    state::{PackageState, States},
     work::{ChosenEventId, Loaded, Needs, StateNeeds},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -47,8 +47,8 @@ impl Reader<'_> {
         select.query_row(params![self.agent_ref, report.as_uuid().as_bytes()], |row| Ok(rows::report(row))).optional()?.transpose()
     }
 
-    fn states(&mut self, needs: &StateNeeds) -> Result<HashMap<PackageKey, PackageState>, Failure> {
-        let mut states = HashMap::new();
+    fn states(&mut self, needs: &StateNeeds) -> Result<States, Failure> {
+        let mut states = States::default();
         match needs {
             StateNeeds::None => {}
             StateNeeds::Packages(packages) => {
@@ -57,7 +57,7 @@ impl Reader<'_> {
                     let Some(package_ref) = self.catalog.find_package(self.connection, package)? else { continue };
                     let mut found = select.query([self.agent_ref, package_ref])?;
                     if let Some(row) = found.next()? {
-                        states.insert(package.clone(), self.state(row, package.clone())?);
+                        states.insert(self.state(row, package.clone())?);
                     }
                 }
             }
@@ -67,7 +67,7 @@ impl Reader<'_> {
                 while let Some(row) = found.next()? {
                     let package = self.catalog.package(self.connection, get(row, 0)?)?;
                     if managers.contains(&package.manager) {
-                        states.insert(package.clone(), self.state(row, package)?);
+                        states.insert(self.state(row, package)?);
                     }
                 }
             }

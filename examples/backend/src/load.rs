@@ -8,8 +8,7 @@ use crate::{
 use redb::{ReadableTable as _, WriteTransaction};
 use redflag_core::{
     ids::{AgentId, EventId},
-    names::PackageKey,
-    state::PackageState,
+    state::States,
     work::{ChosenEventId, Loaded, Needs, StateNeeds},
 };
 use std::collections::HashMap;
@@ -35,9 +34,9 @@ pub(crate) fn load(transaction: &WriteTransaction, needs: &Needs) -> Result<Load
     })
 }
 
-fn states(transaction: &WriteTransaction, agent: AgentId, needs: &StateNeeds) -> Result<HashMap<PackageKey, PackageState>, Failure> {
+fn states(transaction: &WriteTransaction, agent: AgentId, needs: &StateNeeds) -> Result<States, Failure> {
     let states = transaction.open_table(STATES)?;
-    let mut found: Vec<PackageState> = Vec::new();
+    let mut found = States::default();
     match needs {
         StateNeeds::None => {}
         StateNeeds::Packages(packages) => {
@@ -51,7 +50,7 @@ fn states(transaction: &WriteTransaction, agent: AgentId, needs: &StateNeeds) ->
             }
         }
     }
-    Ok(found.into_iter().map(|state| (state.package.clone(), state)).collect())
+    Ok(found)
 }
 
 fn chosen_ids(transaction: &WriteTransaction, agent: AgentId, events: &[EventId]) -> Result<HashMap<EventId, ChosenEventId>, Failure> {

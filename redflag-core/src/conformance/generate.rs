@@ -236,9 +236,10 @@ pub fn hostile_offer(rng: &mut Rng, manager: &str) -> OfferInput {
 
 /// The offers with their keys, checked; every one must pass.
 #[must_use]
-pub fn checked(manager: &str, offers: &[OfferInput]) -> Vec<(PackageKey, Offer)> {
+pub fn checked(manager_word: &str, offers: &[OfferInput]) -> Vec<(PackageKey, Offer)> {
+    let manager = manager(manager_word);
     let check = |input: &OfferInput| {
-        let package = PackageKey::parse(manager, &input.package_name, input.arch.as_deref()).expect("a generated key is valid");
+        let package = PackageKey::parse_of(&manager, &input.package_name, input.arch.as_deref()).expect("a generated key is valid");
         let offer = input.check(&package).expect("a generated offer is valid");
         (package, offer)
     };

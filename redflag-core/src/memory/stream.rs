@@ -10,7 +10,7 @@ use crate::{
     query::UpdateStats,
     rebuild::Derived,
     report::StoredReport,
-    state::{PackageState, VersionChange},
+    state::{PackageState, States, VersionChange},
     work::{Changes, ChosenEventId, Loaded, Needs, Pruning, StateNeeds},
 };
 use std::collections::{BTreeMap, HashMap};
@@ -49,14 +49,16 @@ impl Stream {
 
     pub(super) fn load(&self, needs: &Needs) -> Loaded {
         let states = match &needs.states {
-            StateNeeds::None => HashMap::new(),
-            StateNeeds::Packages(packages) => packages.iter().filter_map(|package| self.states.get_key_value(package)).collect(),
-            StateNeeds::Managers(managers) => self.states.iter().filter(|(package, _)| managers.contains(&package.manager)).collect(),
+            StateNeeds::None => States::default(),
+            StateNeeds::Packages(packages) => packages.iter().filter_map(|package| self.states.get(package)).cloned().collect(),
+            StateNeeds::Managers(managers) => {
+                self.states.values().filter(|state| managers.contains(&state.package.manager)).cloned().collect()
+            }
         };
         Loaded {
             head: Some(self.head.clone()),
             removed: None,
-            states: states.into_iter().map(|(package, state)| (package.clone(), state.clone())).collect(),
+            states,
             batch: needs.batch.and_then(|id| self.batch(id)),
             report: needs.report.and_then(|id| self.report(id)),
             events: needs.events.iter().filter_map(|id| self.chosen_ids.get(id)).map(|known| (known.event, *known)).collect(),

@@ -86,7 +86,7 @@ fn may(event: &str, status: Option<Status>) -> bool {
     }
 }
 
-fn commanded(standing: &Standing) -> Option<Dispatch> {
+fn commanded(standing: &Standing) -> Option<Box<Dispatch>> {
     match standing {
         Standing::Queued(dispatch) | Standing::Installing(dispatch) | Standing::Failed { dispatch, .. } => Some(dispatch.clone()),
         _ => None,
@@ -141,11 +141,12 @@ pub(crate) fn step(before: Option<&PackageState>, event: &Event, actor: &Actor, 
         EventKind::InstalledObserved { version } => Standing::Installed { version: version.clone(), command: ran(&after.standing) },
         EventKind::Approved { offer_digest, comment } => {
             same_offer(*offer_digest)?;
-            Standing::Approved(Approval { offer_digest: *offer_digest, actor: actor.clone(), at, comment: comment.clone() })
+            let approval = Approval { offer_digest: *offer_digest, actor: actor.clone(), at, comment: comment.clone() };
+            Standing::Approved(Box::new(approval))
         }
         EventKind::Ignored { offer_digest, scope, until, reason } => {
             same_offer(*offer_digest)?;
-            let ignore = Ignore { scope: *scope, until: *until, actor: actor.clone(), at, reason: reason.clone() };
+            let ignore = Box::new(Ignore { scope: *scope, until: *until, actor: actor.clone(), at, reason: reason.clone() });
             after.package_ignore = if *scope == IgnoreScope::Package { Some(ignore.clone()) } else { None };
             Standing::Ignored(ignore)
         }
@@ -160,11 +161,12 @@ pub(crate) fn step(before: Option<&PackageState>, event: &Event, actor: &Actor, 
         },
         EventKind::InstallQueued { command } => {
             let approval = match &after.standing {
-                Standing::Approved(approval) | Standing::Failed { dispatch: Dispatch { approval, .. }, .. } => approval.clone(),
+                Standing::Approved(approval) => Approval::clone(approval),
+                Standing::Failed { dispatch, .. } => dispatch.approval.clone(),
                 _ => unreachable!("the table lets only approved and failed updates come here"),
             };
             same_offer(approval.offer_digest)?;
-            Standing::Queued(Dispatch { command: *command, approval })
+            Standing::Queued(Box::new(Dispatch { command: *command, approval }))
         }
         EventKind::InstallStarted { command } | EventKind::InstallSucceeded { command } => Standing::Installing(running(*command)?),
         EventKind::InstallFailed { command, reason } => Standing::Failed { dispatch: running(*command)?, reason: reason.clone() },

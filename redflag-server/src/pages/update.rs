@@ -213,7 +213,7 @@ fn standing(standing: &Standing, now: Timestamp) -> Facts {
     let mut facts: Vec<(&'static str, String)> = Vec::new();
     let mut times: Vec<(&'static str, When)> = Vec::new();
     let approval = match standing {
-        Standing::Approved(approval) | Standing::NeedsReview { approval, .. } => Some(approval),
+        Standing::Approved(approval) | Standing::NeedsReview { approval, .. } => Some(&**approval),
         Standing::Queued(dispatch) | Standing::Installing(dispatch) | Standing::Failed { dispatch, .. } => Some(&dispatch.approval),
         _ => None,
     };

@@ -8,6 +8,8 @@ pub mod delivery;
 pub mod durable;
 pub mod enrolment;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod home;
 pub mod host;
 pub mod identity;

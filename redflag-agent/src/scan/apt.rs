@@ -4,7 +4,7 @@
 //! install of them (clause S6). Why these commands and no others, and how their answers check each other, is written in
 //! `docs/decisions/0002-how-apt-is-scanned.md`. Nothing is refreshed and no lock is taken, so that any user may scan.
 
-mod read;
+pub(super) mod read;
 mod sources;
 
 use super::{Scan, Scanner};

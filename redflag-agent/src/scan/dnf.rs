@@ -9,7 +9,7 @@
 //! the others as far as it can, and the scan is partial, with the reason, or failed when nothing is left. dnf refreshes expired metadata itself, so asking is also refreshing; as a plain user it keeps its
 //! cache in a directory of that user.
 
-mod read;
+pub(super) mod read;
 
 use super::{Scan, Scanner};
 use crate::tool::{Output, Tool, ToolError};

@@ -8,6 +8,8 @@
 
 mod apt;
 mod dnf;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 
 pub use apt::Apt;
 pub use dnf::Dnf;

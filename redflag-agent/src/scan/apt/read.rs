@@ -9,26 +9,26 @@ use redflag_core::names::{APT, PackageKey, Version};
 use std::collections::{HashMap, HashSet};
 
 /// What [`installed`] reads.
-pub(super) const INSTALLED_FORMAT: &str = "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Want}\\t${db:Status-Status}\\n";
+pub(in crate::scan) const INSTALLED_FORMAT: &str = "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Want}\\t${db:Status-Status}\\n";
 
 /// One installed package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Installed {
-    pub(super) version: Version,
-    pub(super) held: bool,
+pub(in crate::scan) struct Installed {
+    pub(in crate::scan) version: Version,
+    pub(in crate::scan) held: bool,
 }
 
 /// One line of `apt list --upgradable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) package: PackageKey,
-    pub(super) candidate: Version,
-    pub(super) installed: Version,
+pub(in crate::scan) struct Listed {
+    pub(in crate::scan) package: PackageKey,
+    pub(in crate::scan) candidate: Version,
+    pub(in crate::scan) installed: Version,
 }
 
 /// What `apt-get -s dist-upgrade` would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Simulation {
+pub(in crate::scan) struct Simulation {
     /// Name, architecture and new version of every installation that replaces an installed version.
     upgrades: HashSet<(String, String, String)>,
     /// Names of what would be removed, with the architecture unless it is the native one.
@@ -39,29 +39,29 @@ pub(super) struct Simulation {
 
 /// Where a candidate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(in crate::scan) struct Origin {
     /// `LABEL:SUITE`, for example `Debian-Security:oldstable-security`.
-    pub(super) text: String,
-    pub(super) security: bool,
+    pub(in crate::scan) text: String,
+    pub(in crate::scan) security: bool,
 }
 
 /// What the record of a candidate says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) size_bytes: Option<u64>,
-    pub(super) summary: Option<String>,
+pub(in crate::scan) struct Record {
+    pub(in crate::scan) size_bytes: Option<u64>,
+    pub(in crate::scan) summary: Option<String>,
     /// Set while the publisher releases it to some hosts only.
-    pub(super) phased_percent: Option<u8>,
+    pub(in crate::scan) phased_percent: Option<u8>,
 }
 
 impl Listed {
     /// The architecture of the candidate.
-    pub(super) fn arch(&self) -> &str {
+    pub(in crate::scan) fn arch(&self) -> &str {
         self.package.arch_text()
     }
 
     /// As apt's commands take it: packages for all architectures go by their name alone.
-    pub(super) fn name_for_apt(&self) -> String {
+    pub(in crate::scan) fn name_for_apt(&self) -> String {
         match self.arch() {
             "all" => self.package.name.to_string(),
             arch => format!("{}:{arch}", self.package.name),
@@ -74,7 +74,7 @@ impl Listed {
 }
 
 /// Reads `dpkg-query -W -f` [`INSTALLED_FORMAT`]. Packages of which only configuration files remain are left out.
-pub(super) fn installed(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Installed> {
+pub(in crate::scan) fn installed(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Installed> {
     let mut packages = HashMap::new();
     whole_lines("dpkg-query", text, gaps);
     for line in text.lines() {
@@ -97,7 +97,7 @@ pub(super) fn installed(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKe
 }
 
 /// Reads `apt list --upgradable`: `NAME/SUITES VERSION ARCH [upgradable from: OLD]`.
-pub(super) fn list(text: &str, gaps: &mut Vec<String>) -> Vec<Listed> {
+pub(in crate::scan) fn list(text: &str, gaps: &mut Vec<String>) -> Vec<Listed> {
     whole_lines("apt list", text, gaps);
     if !text.lines().any(|line| line.starts_with("Listing...")) {
         gaps.push("apt list: its heading is missing".into());
@@ -127,7 +127,7 @@ fn listed(line: &str) -> Option<Result<Listed, String>> {
 }
 
 /// Reads `apt-get -s dist-upgrade`, whose summary tells whether every line arrived.
-pub(super) fn simulation(text: &str, gaps: &mut Vec<String>) -> Simulation {
+pub(in crate::scan) fn simulation(text: &str, gaps: &mut Vec<String>) -> Simulation {
     whole_lines("apt-get -s dist-upgrade", text, gaps);
     let mut simulation = Simulation::default();
     let mut summary = None;
@@ -193,17 +193,17 @@ impl Summary {
 
 impl Simulation {
     /// Whether this very version would be installed.
-    pub(super) fn installs(&self, update: &Listed) -> bool {
+    pub(in crate::scan) fn installs(&self, update: &Listed) -> bool {
         self.upgrades.contains(&update.identity())
     }
 
     /// Whether the package would be removed instead.
-    pub(super) fn removes(&self, update: &Listed) -> bool {
+    pub(in crate::scan) fn removes(&self, update: &Listed) -> bool {
         self.removals.contains(update.package.name.as_str()) || self.removals.contains(&update.name_for_apt())
     }
 
     /// Where the simulation and the list of updates contradict each other: one of them was cut, or the lists changed in between.
-    pub(super) fn disagreements(&self, listed: &[Listed]) -> Vec<String> {
+    pub(in crate::scan) fn disagreements(&self, listed: &[Listed]) -> Vec<String> {
         let known: HashSet<_> = listed.iter().map(Listed::identity).collect();
         let mut reasons: Vec<String> = Vec::new();
         let unlisted = self.upgrades.difference(&known).count();
@@ -224,7 +224,7 @@ impl Simulation {
 /// each version of each package comes from, by package as apt names it and version.
 ///
 /// Of several origins of one version a security origin counts, else the first.
-pub(super) fn origins(files: &str, tables: &str) -> HashMap<(String, String), Origin> {
+pub(in crate::scan) fn origins(files: &str, tables: &str) -> HashMap<(String, String), Origin> {
     let files = releases(files);
     let mut origins: HashMap<(String, String), Origin> = HashMap::new();
     let (mut package, mut candidate) = (None, None);
@@ -309,7 +309,7 @@ fn release(fields: &str, file: &str) -> Origin {
 }
 
 /// Reads `apt-cache show`: stanzas of `Field: value`, by package, architecture and version.
-pub(super) fn records(text: &str) -> HashMap<(String, String, String), Record> {
+pub(in crate::scan) fn records(text: &str) -> HashMap<(String, String, String), Record> {
     let mut records = HashMap::new();
     for stanza in text.split("\n\n") {
         let mut record = Record::default();
@@ -335,7 +335,7 @@ pub(super) fn records(text: &str) -> HashMap<(String, String, String), Record> {
 }
 
 /// The dependency that `apt-get -s install PACKAGE` names as being in the way.
-pub(super) fn obstacle(text: &str) -> Option<String> {
+pub(in crate::scan) fn obstacle(text: &str) -> Option<String> {
     let unmet = text.split_once("The following packages have unmet dependencies:\n")?.1;
     let line = unmet.lines().next()?;
     Some(line.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|reason| !reason.is_empty())

@@ -11,25 +11,25 @@ use redflag_core::{
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What [`offered`] reads. dnf 4 adds a line end of its own, dnf 5 does not; empty lines mean nothing.
-pub(super) const OFFERED_FORMAT: &str =
+pub(in crate::scan) const OFFERED_FORMAT: &str =
     "%{name}\\t%{epoch}\\t%{version}\\t%{release}\\t%{arch}\\t%{repoid}\\t%{downloadsize}\\t%{summary}\\n";
 /// What [`installed`] reads.
-pub(super) const INSTALLED_FORMAT: &str = "%{name}\\t%{epoch}\\t%{version}\\t%{release}\\t%{arch}\\n";
+pub(in crate::scan) const INSTALLED_FORMAT: &str = "%{name}\\t%{epoch}\\t%{version}\\t%{release}\\t%{arch}\\n";
 
 /// Every installed version of every package; some, such as kernels, are installed side by side.
-pub(super) type Installed = BTreeMap<PackageKey, Vec<Version>>;
+pub(in crate::scan) type Installed = BTreeMap<PackageKey, Vec<Version>>;
 
 /// One upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Offered {
-    pub(super) version: Version,
-    pub(super) repository: String,
-    pub(super) size_bytes: Option<u64>,
-    pub(super) summary: Option<String>,
+pub(in crate::scan) struct Offered {
+    pub(in crate::scan) version: Version,
+    pub(in crate::scan) repository: String,
+    pub(in crate::scan) size_bytes: Option<u64>,
+    pub(in crate::scan) summary: Option<String>,
 }
 
 /// Reads `dnf repoquery --upgrades --qf` [`OFFERED_FORMAT`].
-pub(super) fn offered(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Offered> {
+pub(in crate::scan) fn offered(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Offered> {
     let mut packages = HashMap::new();
     whole_lines("dnf repoquery --upgrades", text, gaps);
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -57,7 +57,7 @@ pub(super) fn offered(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey,
 }
 
 /// Reads `dnf repoquery --installed --qf` [`INSTALLED_FORMAT`].
-pub(super) fn installed(text: &str, gaps: &mut Vec<String>) -> Installed {
+pub(in crate::scan) fn installed(text: &str, gaps: &mut Vec<String>) -> Installed {
     let mut packages = Installed::new();
     whole_lines("dnf repoquery --installed", text, gaps);
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -80,10 +80,10 @@ pub(super) fn installed(text: &str, gaps: &mut Vec<String>) -> Installed {
 
 /// What `dnf check-update` shows.
 #[derive(Debug, Default)]
-pub(super) struct Checked(HashSet<(PackageKey, Version)>);
+pub(in crate::scan) struct Checked(HashSet<(PackageKey, Version)>);
 
 /// Reads `dnf check-update`: `NAME.ARCH [EPOCH:]VERSION-RELEASE REPOSITORY`, up to the list of obsoleted packages.
-pub(super) fn checked(text: &str, gaps: &mut Vec<String>) -> Checked {
+pub(in crate::scan) fn checked(text: &str, gaps: &mut Vec<String>) -> Checked {
     let mut checked = Checked::default();
     whole_lines("dnf check-update", text, gaps);
     for line in text.lines().take_while(|line| !line.starts_with("Obsoleting Packages")) {
@@ -110,17 +110,17 @@ pub(super) fn checked(text: &str, gaps: &mut Vec<String>) -> Checked {
 
 impl Checked {
     /// Whether this very version is shown.
-    pub(super) fn shows(&self, package: &PackageKey, version: &Version) -> bool {
+    pub(in crate::scan) fn shows(&self, package: &PackageKey, version: &Version) -> bool {
         self.0.contains(&(package.clone(), version.clone()))
     }
 
     /// Whether every upgrade is shown.
-    pub(super) fn shows_all(&self, offered: &HashMap<PackageKey, Offered>) -> bool {
+    pub(in crate::scan) fn shows_all(&self, offered: &HashMap<PackageKey, Offered>) -> bool {
         offered.iter().all(|(package, offered)| self.shows(package, &offered.version))
     }
 
     /// What is shown here and missing among the upgrades: one of the two lists was cut, or the repositories changed in between.
-    pub(super) fn not_offered(&self, offered: &HashMap<PackageKey, Offered>) -> Option<String> {
+    pub(in crate::scan) fn not_offered(&self, offered: &HashMap<PackageKey, Offered>) -> Option<String> {
         let known = |(package, version): &&(PackageKey, Version)| offered.get(package).is_some_and(|offered| offered.version == *version);
         let missing = self.0.iter().filter(|update| !known(update)).count();
         (missing > 0).then(|| format!("dnf check-update shows {missing} updates that dnf repoquery --upgrades does not"))
@@ -129,14 +129,14 @@ impl Checked {
 
 /// The enabled repositories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Repositories {
-    pub(super) enabled: usize,
+pub(in crate::scan) struct Repositories {
+    pub(in crate::scan) enabled: usize,
     /// When the one that was not refreshed for longest was.
-    pub(super) refreshed_at: Option<Timestamp>,
+    pub(in crate::scan) refreshed_at: Option<Timestamp>,
 }
 
 /// Reads `dnf repoinfo`: `Repo-id : …` begins a repository, `Repo-expire : … (last: Mon Nov 23 15:25:07 2026)` dates it.
-pub(super) fn repositories(text: &str) -> Repositories {
+pub(in crate::scan) fn repositories(text: &str) -> Repositories {
     let mut repositories = Repositories::default();
     for (field, value) in text.lines().filter_map(|line| line.split_once(':')) {
         match field.trim().to_ascii_lowercase().replace(' ', "-").as_str() {
@@ -165,14 +165,14 @@ fn asctime(text: &str) -> Option<Timestamp> {
 
 /// What an upgrade of everything would leave out.
 #[derive(Debug, Default)]
-pub(super) struct Resolution {
+pub(in crate::scan) struct Resolution {
     /// Name, architecture and version of what is skipped.
     skipped: HashSet<(String, String, String)>,
     problems: Vec<String>,
 }
 
 /// Reads a declined `dnf upgrade`: the packages under "Skipping packages with …", and the problems behind them.
-pub(super) fn resolution(stdout: &str, stderr: &str, gaps: &mut Vec<String>) -> Resolution {
+pub(in crate::scan) fn resolution(stdout: &str, stderr: &str, gaps: &mut Vec<String>) -> Resolution {
     let both = || stdout.lines().chain(stderr.lines());
     if !both().any(|line| ["Dependencies resolved.", "Nothing to do."].contains(&line.trim())) {
         gaps.push("what dnf would skip is unknown: it did not resolve an upgrade".into());
@@ -190,13 +190,13 @@ pub(super) fn resolution(stdout: &str, stderr: &str, gaps: &mut Vec<String>) -> 
 
 impl Resolution {
     /// Whether this very version is skipped.
-    pub(super) fn skips(&self, package: &PackageKey, version: &Version) -> bool {
+    pub(in crate::scan) fn skips(&self, package: &PackageKey, version: &Version) -> bool {
         let arch = package.arch_text();
         self.skipped.contains(&(package.name.to_string(), arch.to_owned(), version.to_string()))
     }
 
     /// The problem that names the package, with the old version or the new one.
-    pub(super) fn problem(&self, package: &PackageKey, current: Option<&Version>, candidate: &Version) -> Option<&str> {
+    pub(in crate::scan) fn problem(&self, package: &PackageKey, current: Option<&Version>, candidate: &Version) -> Option<&str> {
         let arch = package.arch_text();
         let nevra = |version: &Version| format!("{}-{version}.{arch}", package.name);
         let names = [Some(nevra(candidate)), current.map(nevra)];
@@ -206,7 +206,7 @@ impl Resolution {
 }
 
 /// Whether a line of `dnf versionlock list`, such as `lab-locked-0:1.0-1.*`, names the package.
-pub(super) fn lock_names(lock: &str, name: &str) -> bool {
+pub(in crate::scan) fn lock_names(lock: &str, name: &str) -> bool {
     let lock = lock.trim().trim_start_matches('!');
     lock.strip_prefix(name)
         .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(|rest| !rest.contains("-") || evr(rest)))

@@ -84,6 +84,8 @@ uuid_ids! {
     "an event id" EventId;
     /// One command.
     "a command id" CommandId;
+    /// One bulk decision over many agents.
+    "an operation id" OperationId;
 }
 
 fn derived(domain: &str, agent: AgentId, name: &[u8], ordinal: u64) -> Uuid {
@@ -104,6 +106,12 @@ impl BatchId {
     #[must_use]
     pub fn of_report(agent: AgentId, report: ReportId, index: u32) -> Self {
         Self(derived("redflag batch of report", agent, report.as_uuid().as_bytes(), u64::from(index)))
+    }
+
+    /// The id of batch `index` of an agent's part of a bulk decision (clause S2), the same at every try.
+    #[must_use]
+    pub fn of_operation(agent: AgentId, operation: OperationId, index: u32) -> Self {
+        Self(derived("redflag batch of operation", agent, operation.as_uuid().as_bytes(), u64::from(index)))
     }
 }
 

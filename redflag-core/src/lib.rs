@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod batch;
+pub mod bulk;
 pub mod command;
 #[cfg(feature = "conformance")]
 pub mod conformance;

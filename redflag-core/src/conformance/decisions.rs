@@ -6,10 +6,13 @@ use super::{
     lab::{apt, pool},
 };
 use crate::{
+    bulk::{BulkDecision, Operation, OperationCounts, Selected, Selection},
     event::{Actor, EventKind, Source},
-    ids::UpdateId,
+    feed::FeedPosition,
+    ids::{OperationId, UpdateId},
     names::{PackageKey, Version},
     offer::{Candidate, Offer},
+    query::UpdateFilter,
     rejection::RejectionCode,
     state::Standing,
     words::{IgnoreScope, Status, VersionOutcome},
@@ -156,4 +159,44 @@ pub(super) async fn installed_versions_are_kept_as_history(harness: &dyn Harness
     ensure_eq!(found, expected, "the version history, oldest first");
     ensure!(history.iter().all(|change| change.outcome == VersionOutcome::Installed), "both were installed: {history:?}");
     Ok(())
+}
+
+/// Three agents are shown, one of them changes: what was shown and did not change is decided, whatever was not shown is left alone.
+pub(super) async fn a_bulk_decision_is_about_what_was_shown(harness: &dyn Harness) -> CheckResult {
+    let lab = Lab::new(harness, 3).await?;
+    let (_, offers) = pool(7, "apt", 40);
+    for host in 0..3 {
+        lab.report_for(host, 1, vec![apt(1, &offers[..30])]).await?;
+    }
+    let operator_ignores =
+        Decision::Ignore { offer_digest: offers[0].1.digest(&offers[0].0), scope: IgnoreScope::Version, until: None, reason: None };
+    lab.decide(batch_id(1), &offers[0].0, operator_ignores, at(2)).await?;
+    let as_of = lab.store().feed_grown(FeedPosition(3)).await?;
+    let selection = Selection { filter: UpdateFilter::default(), as_of };
+    let decision = BulkDecision::WithdrawApproval { comment: None };
+    let selected = lab.fleet.select(&selection, &decision).await?;
+    ensure_eq!(selected, Selected { matching: 90, possible: 0, agents: 0 }, "what nobody approved, to be withdrawn");
+    let decision = BulkDecision::Approve { comment: Some(text("after the holidays")) };
+    let selected = lab.fleet.select(&selection, &decision).await?;
+    ensure_eq!(selected, Selected { matching: 90, possible: 89, agents: 3 }, "what is shown, one of it ignored");
+
+    let mut changed = offers.clone();
+    for (_, offer) in &mut changed[5..15] {
+        *offer = newer(offer)?;
+    }
+    lab.report_for(1, 2, vec![apt(2, &changed)]).await?;
+    ensure_eq!(lab.fleet.select(&selection, &decision).await?, selected, "what was shown, after a report");
+    let id = OperationId::from_uuid(batch_id(9).as_uuid()).map_err(|error| Failure::new(error.to_string()))?;
+    let operation = Operation { id, operator: text("ada"), selection, decision };
+    let counts = lab.fleet.carry_out(&operation, at(3), |_| ()).await?;
+    ensure_eq!(counts, OperationCounts { done: 79, changed: 10, failed: 0 }, "what became of it");
+    let before = super::transcript(lab.store(), &[agent(0), agent(1), agent(2)]).await?;
+    ensure_eq!(lab.fleet.carry_out(&operation, at(4), |_| ()).await?, counts, "the same operation again");
+    ensure_eq!(super::transcript(lab.store(), &[agent(0), agent(1), agent(2)]).await?, before, "after the same operation again");
+    for (index, (package, _)) in offers.iter().enumerate() {
+        let row = lab.store().update(&UpdateId { agent: agent(1), package: package.clone() }).await?;
+        let expected = if (5..15).contains(&index) || index >= 30 { Status::Pending } else { Status::Approved };
+        ensure_eq!(row.map(|row| row.state.status()), Some(expected), "update {index} of the agent that reported meanwhile");
+    }
+    lab.counts_agree().await
 }

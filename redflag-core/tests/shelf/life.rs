@@ -56,7 +56,8 @@ mutants! {
             }
         }
     }
-    a_store_that_counts_positions_from_zero, PositionsFromZero {}, ["batches_of_an_agent_are_found_by_number_and_position"], {
+    a_store_that_counts_positions_from_zero, PositionsFromZero {},
+        ["batches_of_an_agent_are_found_by_number_and_position", "a_bulk_decision_is_about_what_was_shown"], {
         fn batches_until(&self, found: u64) -> u64 { found.saturating_sub(1) }
     }
     a_store_whose_batches_begin_one_event_late, BeginsLate {},

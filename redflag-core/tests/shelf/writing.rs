@@ -147,7 +147,8 @@ mutants! {
         }
     }
     /// Binds an approval to whatever is offered now.
-    a_store_that_approves_what_nobody_saw, ApprovesUnseen {}, ["a_decision_about_another_offer_is_rejected"], {
+    a_store_that_approves_what_nobody_saw, ApprovesUnseen {},
+        ["a_decision_about_another_offer_is_rejected", "a_bulk_decision_is_about_what_was_shown"], {
         async fn run(&self, memory: &MemoryStore, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
             let UnitOfWork::Decide(decide) = work else { return memory.run(work, mode).await };
             let mut decide = decide.clone();

@@ -5,7 +5,7 @@
 
 mod catalogue;
 mod host;
-mod random;
+pub(crate) mod random;
 
 use crate::{
     clock,

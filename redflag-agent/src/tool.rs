@@ -23,6 +23,8 @@ pub(crate) const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) const STDERR_BYTES_MAX: usize = 16 * 1024;
 /// Longest time one command may take.
 pub(crate) const TOOL_TIME_MAX: Duration = Duration::from_secs(600);
+/// How long the streams of a command that has ended are waited for.
+const STREAMS_CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Where commands are looked for.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -45,6 +47,15 @@ pub(crate) struct Output {
     pub stdout: String,
     /// The start of its standard error.
     pub stderr: String,
+}
+
+/// How a command ended whose output is only told, not read; see [`Tool::run_for_end`].
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code, or why there is none.
+    pub code: Result<i32, ToolError>,
+    /// The end of its standard output, followed by the end of its standard error.
+    pub output: String,
 }
 
 /// Why there is no output.
@@ -87,6 +98,11 @@ impl Tool {
         self
     }
 
+    /// Gives every run this time instead of [`TOOL_TIME_MAX`].
+    pub(crate) fn with_time_max(self, time_max: Duration) -> Self {
+        Self { time_max, ..self }
+    }
+
     /// Whether the program can be found.
     pub(crate) fn found(&self) -> bool {
         let program = Path::new(&self.program);
@@ -117,6 +133,39 @@ impl Tool {
         }
         let message = [&output.stderr, &output.stdout].into_iter().map(|text| message_of(text)).find(|text| !text.is_empty());
         Err(ToolError::ExitCode { program: self.name(), code: output.code, message: message.unwrap_or_else(|| "no message".into()) })
+    }
+
+    /// Runs it to whatever end and keeps the last `bytes_max` bytes of each of its streams. For commands that change the host:
+    /// they may print without limit, and a daemon they leave behind may keep their streams open.
+    pub(crate) async fn run_for_end(&self, bytes_max: usize) -> Ended {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let ended = tokio::time::timeout(self.time_max, self.end(bytes_max, &mut stdout, &mut stderr)).await;
+        let code = ended.unwrap_or_else(|_| Err(ToolError::Time { program: self.name(), time_max: self.time_max }));
+        let end = |bytes: &[u8]| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(bytes_max)..]).into_owned();
+        Ended { code, output: end(&stdout) + &end(&stderr) }
+    }
+
+    async fn end(&self, bytes_max: usize, stdout: &mut Vec<u8>, stderr: &mut Vec<u8>) -> Result<i32, ToolError> {
+        let mut group = Group(self.start().map_err(|source| ToolError::Start { program: self.name(), source })?);
+        let (out, err) = (group.0.stdout.take().expect("it is piped"), group.0.stderr.take().expect("it is piped"));
+        let read = async { tokio::try_join!(read_end(out, bytes_max, stdout), read_end(err, bytes_max, stderr)).map(drop) };
+        let mut read = std::pin::pin!(read);
+        let mut all_read = false;
+        let status = loop {
+            tokio::select! {
+                done = &mut read, if !all_read => {
+                    done.map_err(|source| ToolError::Read { program: self.name(), source })?;
+                    all_read = true;
+                }
+                status = group.0.wait() => break status,
+            }
+        };
+        if !all_read {
+            // What it printed lies in the pipes; who still holds them open is not waited for.
+            let _ = tokio::time::timeout(STREAMS_CLOSE_TIME_MAX, read).await;
+        }
+        let status = status.map_err(|source| ToolError::Read { program: self.name(), source })?;
+        exit_code(status).map_err(|signal| ToolError::Signal { program: self.name(), signal })
     }
 
     async fn output(&self) -> Result<Output, ToolError> {
@@ -186,6 +235,17 @@ async fn read_start(mut source: impl AsyncRead + Unpin, bytes_max: usize) -> std
     Ok(bytes)
 }
 
+/// Reads all and keeps the last `bytes_max` bytes, or up to twice as many, in `end` at every moment.
+async fn read_end(mut source: impl AsyncRead + Unpin, bytes_max: usize, end: &mut Vec<u8>) -> std::io::Result<()> {
+    while source.read_buf(end).await? > 0 {
+        // Twice as many before any are thrown away, so that not every read moves them.
+        if end.len() >= 2 * bytes_max {
+            end.drain(..end.len() - bytes_max);
+        }
+    }
+    Ok(())
+}
+
 /// The part of a tool's message that names the trouble: its error lines, else its last lines.
 pub(crate) fn message_of(text: &str) -> String {
     const LINES: usize = 4;
@@ -247,6 +307,26 @@ mod tests {
     async fn long_complaints_are_cut_and_never_block_the_writer() {
         let output = shell("head -c 1000000 /dev/zero | tr '\\0' x >&2; echo done").run().await.unwrap();
         assert_eq!((output.stdout.as_str(), output.stderr.len()), ("done\n", STDERR_BYTES_MAX));
+    }
+
+    #[tokio::test]
+    async fn of_a_command_that_changes_the_host_the_end_is_kept_however_it_ends() {
+        let script = "yes noise | head -n 200000; echo last; echo why >&2; exit 3";
+        let ended = shell(script).run_for_end(64).await;
+        assert_eq!(ended.code.unwrap(), 3);
+        assert!(ended.output.ends_with("noise\nlast\nwhy\n") && ended.output.len() <= 68, "{}", ended.output);
+        let ended = shell("echo begun; sleep 600").with_time_max(Duration::from_secs(3)).run_for_end(64).await;
+        assert!(matches!(ended.code, Err(ToolError::Time { .. })) && ended.output == "begun\n", "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_keeps_the_streams_open_is_not_waited_for() {
+        let ended = shell("echo done; setsid sleep 60 & echo $!").run_for_end(64).await;
+        assert_eq!(ended.code.unwrap(), 0);
+        let mut lines = ended.output.lines();
+        assert_eq!(lines.next(), Some("done"));
+        let daemon = Pid::from_raw(lines.next().unwrap().parse().unwrap()).unwrap();
+        rustix::process::kill_process(daemon, Signal::KILL).expect("the daemon still runs");
     }
 
     #[tokio::test]

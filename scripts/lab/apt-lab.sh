@@ -3,6 +3,8 @@
 # root in which version 1 of every package is installed while the repository offers version 2. The host's own apt is not touched.
 #
 # usage: apt-lab.sh DIR [FURTHER_PACKAGES]     then: export APT_CONFIG=DIR/apt.conf
+#        apt-lab.sh DIR publish NAME VERSION [CONTROL_LINES]     offers one more version; files of its own may lie in
+#          DIR/files/NAME-VERSION, maintainer scripts and the list of configuration files in DIR/scripts/NAME-VERSION
 # needs: apt-utils dpkg gnupg; no root
 set -euo pipefail
 D=$(realpath -m "${1:?dir}"); N=${2:-0}
@@ -15,6 +17,7 @@ mkdeb() { # name version pool [extra control lines]
   echo "$n $v" > "$b/opt/lab/$n"
   printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: lab <lab@example.test>\nSection: misc\nPriority: optional\n%sDescription: lab package %s\n test payload\n' \
      "$n" "$v" "${extra:+$extra$'\n'}" "$n" > "$b/DEBIAN/control"
+  if [ -d "$D/files/$n-$v" ]; then cp -r "$D/files/$n-$v/." "$b/"; fi
   if [ -d "$D/scripts/$n-$v" ]; then install -m 755 "$D/scripts/$n-$v"/* "$b/DEBIAN/"; fi
   dpkg-deb --root-owner-group -Znone -b "$b" "$D/pool/$pool/${n}_${v//:/%3a}_all.deb" >/dev/null
 }
@@ -30,6 +33,13 @@ publish() { # suite pool label
      -o APT::FTPArchive::Release::Architectures="$A" -o APT::FTPArchive::Release::Components=main release . > "$D/Release.new" && mv "$D/Release.new" Release \
      && gpg --homedir "$D/gnupg" --batch --yes -u lab@example.test --clearsign -o InRelease Release)
 }
+if [ "$N" = publish ]; then
+  mkdeb "${3:?name}" "${4:?version}" main "${5:-}"
+  publish lab main Lab
+  APT_CONFIG="$D/apt.conf" apt-get -qq update
+  gpgconf --homedir "$D/gnupg" --kill gpg-agent
+  exit
+fi
 # A throw-away signing key.
 gpg --homedir "$D/gnupg" --batch --quiet --passphrase '' --quick-gen-key 'Lab <lab@example.test>' ed25519 sign never 2>/dev/null
 gpg --homedir "$D/gnupg" --export > "$D/lab.gpg"

@@ -5,6 +5,15 @@
 //! alone (clause C4). Whether it may is decided before it is called: by the executor, from a signed command and its policy.
 //! Adding a manager is one file here and one line in [`installers`].
 
+mod apt;
+#[cfg(test)]
+mod hostile;
+mod items;
+
+pub use apt::Apt;
+pub use items::ITEMS_MAX;
+
+use crate::tool::ToolError;
 use async_trait::async_trait;
 use redflag_core::{
     command::plan::{Item, Plan},
@@ -47,7 +56,7 @@ pub trait Installer: Send + Sync + std::fmt::Debug {
 /// Every installer this version knows.
 #[must_use]
 pub fn installers() -> Vec<Box<dyn Installer>> {
-    Vec::new()
+    vec![Box::new(Apt::new())]
 }
 
 /// What an installation did.
@@ -153,4 +162,10 @@ pub enum InstallError {
         /// Why.
         reason: String,
     },
+}
+
+impl From<ToolError> for InstallError {
+    fn from(error: ToolError) -> Self {
+        Self::Tool { reason: error.to_string() }
+    }
 }

@@ -4,18 +4,23 @@
 //! install of them (clause S6). Why these commands and no others, and how their answers check each other, is written in
 //! `docs/decisions/0002-how-apt-is-scanned.md`. Nothing is refreshed and no lock is taken, so that any user may scan.
 
-pub(super) mod read;
+mod details;
+pub(crate) mod read;
+pub(crate) mod simulation;
 mod sources;
 
 use super::{Scan, Scanner};
 use crate::tool::{self, Tool, ToolError};
 use async_trait::async_trait;
-use read::{Installed, Listed, Origin, Record, Simulation};
+pub(crate) use details::Details;
+use read::{Installed, Listed, Record};
 use redflag_core::{
     names::{APT, Manager, PackageKey, Text, Version},
     offer::{Availability, Candidate, Offer},
     words::{AvailabilityKind, VersionOrder},
 };
+use simulation::Simulation;
+pub(crate) use sources::Paths;
 use sources::Sources;
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
@@ -25,27 +30,45 @@ const NAMES_PER_COMMAND: usize = 5_000;
 const REASONS_ASKED_MAX: usize = 10;
 
 /// Scans Debian's apt.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Apt {
+    /// The directory of its programs.
+    programs: PathBuf,
     configuration: Option<PathBuf>,
+}
+
+impl Default for Apt {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Apt {
     /// The apt of this host, or the one `APT_CONFIG` describes.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { configuration: None }
+    pub fn new() -> Self {
+        Self { configuration: std::env::var_os("APT_CONFIG").map(Into::into), ..Self::of_host() }
     }
 
     /// The apt that a configuration file describes; it is used as if `APT_CONFIG` named it.
     #[must_use]
     pub fn with_configuration(file: impl Into<PathBuf>) -> Self {
-        Self { configuration: Some(file.into()) }
+        Self { configuration: Some(file.into()), ..Self::of_host() }
     }
 
-    fn command(&self, program: &str, arguments: &[&str]) -> Tool {
-        let file = self.configuration.clone().map(Into::into).or_else(|| std::env::var_os("APT_CONFIG"));
-        Tool::new(program).with(arguments).with_environment(file.map(|file| ("APT_CONFIG", file)))
+    /// The apt of this host, whatever the environment says.
+    pub(crate) fn of_host() -> Self {
+        Self { programs: "/usr/bin".into(), configuration: None }
+    }
+
+    /// Takes the programs of apt and dpkg from a directory.
+    pub(crate) fn with_programs_in(self, directory: impl Into<PathBuf>) -> Self {
+        Self { programs: directory.into(), ..self }
+    }
+
+    pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Tool {
+        let configuration = self.configuration.clone().map(|file| ("APT_CONFIG", file.into()));
+        Tool::new(self.programs.join(program)).with(arguments).with_environment(configuration)
     }
 
     /// Asks one question about many packages, in as few commands as the kernel allows.
@@ -67,14 +90,14 @@ impl Apt {
         gaps.extend(sources.gaps());
         let (list_command, simulate_command) =
             (self.command("apt", &["list", "--upgradable"]), self.command("apt-get", &["-s", "dist-upgrade"]));
-        let (installed, list, simulation) = tokio::join!(self.installed(&sources), list_command.run(), simulate_command.run());
+        let (installed, list, simulation) = tokio::join!(self.installed(&sources.paths), list_command.run(), simulate_command.run());
         let installed = read::installed(&installed?.stdout, &mut gaps);
         if installed.is_empty() {
             return Ok(scan.failed("dpkg knows of no installed package, so its status could not be read"));
         }
         let listed = read::list(&list?.stdout, &mut gaps);
         let simulation = match simulation {
-            Ok(output) => Ok(read::simulation(&output.stdout, &mut gaps)),
+            Ok(output) => Ok(Simulation::read(&output.stdout, &mut gaps)),
             Err(error) => Err(error.to_string()),
         };
         match &simulation {
@@ -84,7 +107,8 @@ impl Apt {
         let details = self.details(&listed, &mut gaps).await;
         let reasons = self.reasons(&listed, &installed, &details, simulation.as_ref().ok()).await;
         for update in &listed {
-            let availability = availability(update, &installed, details.record(update), simulation.as_ref(), &reasons);
+            let availability =
+                availability(update, &installed, details.record(&update.package, &update.candidate), simulation.as_ref(), &reasons);
             let offer = offer(update, &details, availability);
             scan.offers.insert(update.package.clone(), offer);
         }
@@ -92,40 +116,19 @@ impl Apt {
         Ok(scan.with_gaps(&gaps))
     }
 
-    /// dpkg's own list, by the status file apt uses.
-    async fn installed(&self, sources: &Sources) -> Result<tool::Output, ToolError> {
-        let mut command = Tool::new("dpkg-query");
-        if let Some(directory) = sources.status_file().parent() {
-            command = command.with([format!("--admindir={}", directory.display())]);
-        }
-        command.with(["-W", "-f", read::INSTALLED_FORMAT]).run().await
+    /// dpkg's own list, by the status file apt uses; [`read::installed`] reads it.
+    pub(crate) async fn installed(&self, paths: &Paths) -> Result<tool::Output, ToolError> {
+        let directory = format!("--admindir={}", paths.dpkg().display());
+        self.command("dpkg-query", &[&directory, "-W", "-f", read::INSTALLED_FORMAT]).run().await
     }
 
     /// Origins, sizes and descriptions. Their absence is a gap, never the end of a scan.
     async fn details(&self, listed: &[Listed], gaps: &mut Vec<String>) -> Details {
-        if listed.is_empty() {
-            return Details::default();
-        }
-        let names: Vec<String> = listed.iter().map(Listed::name_for_apt).collect();
-        let exact: Vec<String> = listed.iter().map(|update| format!("{}={}", update.name_for_apt(), update.candidate)).collect();
-        let files = self.command("apt-cache", &["policy"]);
-        let (files, tables, records) = tokio::join!(
-            files.run(),
-            self.about("apt-cache", &["policy"], &names),
-            self.about("apt-cache", &["show", "--no-all-versions"], &exact)
-        );
-        let mut text = |answer: Result<String, ToolError>| {
-            answer.unwrap_or_else(|error| {
-                gaps.push(error.to_string());
-                String::new()
-            })
-        };
-        let (files, tables, records) = (text(files.map(|output| output.stdout)), text(tables), text(records));
-        let details = Details { origins: read::origins(&files, &tables), records: read::records(&records) };
-        let without = |known: fn(&Details, &Listed) -> bool| listed.iter().filter(|update| !known(&details, update)).count();
+        let versions: Vec<_> = listed.iter().map(|update| (&update.package, &update.candidate)).collect();
+        let details = Details::of(self, &versions, gaps).await;
         for (what, count) in [
-            ("origin", without(|details, update| details.origin(update).is_some())),
-            ("record", without(|details, update| details.record(update).is_some())),
+            ("origin", versions.iter().filter(|(package, version)| details.origin(package, version).is_none()).count()),
+            ("record", versions.iter().filter(|(package, version)| details.record(package, version).is_none()).count()),
         ] {
             if count > 0 {
                 gaps.push(format!("apt-cache gave no {what} for {count} of {} updates", listed.len()));
@@ -145,13 +148,12 @@ impl Apt {
         let mut reasons = HashMap::new();
         let Some(simulation) = simulation else { return reasons };
         let kept = listed.iter().filter(|update| {
-            let held = update.installed_in(installed).is_some_and(|installed| installed.held);
-            let phased = details.record(update).is_some_and(|record| record.phased_percent.is_some());
-            !simulation.installs(update) && !held && !phased
+            let held = read::find(installed, &update.package, &update.installed).is_some_and(|installed| installed.held);
+            let phased = details.record(&update.package, &update.candidate).is_some_and(|record| record.phased_percent.is_some());
+            !simulation.installs(&update.identity()) && !held && !phased
         });
         for update in kept.take(REASONS_ASKED_MAX) {
-            let exact = format!("{}={}", update.name_for_apt(), update.candidate);
-            let command = self.command("apt-get", &["-s", "install"]).with([exact]);
+            let command = self.command("apt-get", &["-s", "install", "--"]).with([read::exact_for_apt(&update.package, &update.candidate)]);
             // Asked for alone it may well be installable, at the price of removing others; any code answers the question.
             if let Ok(output) = command.run_with_codes(&[0, 100]).await
                 && let Some(reason) = read::obstacle(&output.stdout)
@@ -174,7 +176,7 @@ impl Scanner for Apt {
     }
 
     async fn present(&self) -> bool {
-        ["apt", "apt-get", "dpkg-query"].into_iter().all(|program| Tool::new(program).found())
+        ["apt", "apt-get", "dpkg-query"].into_iter().all(|program| self.command(program, &[]).found())
     }
 
     async fn scan(&self) -> Scan {
@@ -186,29 +188,8 @@ impl Scanner for Apt {
     }
 }
 
-/// What apt-cache says about the candidates.
-#[derive(Debug, Default)]
-struct Details {
-    /// By package as apt names it (the native architecture left out) and version.
-    origins: HashMap<(String, String), Origin>,
-    /// By name, architecture and version.
-    records: HashMap<(String, String, String), Record>,
-}
-
-impl Details {
-    fn origin(&self, update: &Listed) -> Option<&Origin> {
-        let version = update.candidate.to_string();
-        let find = |name: String| self.origins.get(&(name, version.clone()));
-        find(format!("{}:{}", update.package.name, update.arch())).or_else(|| find(update.package.name.to_string()))
-    }
-
-    fn record(&self, update: &Listed) -> Option<&Record> {
-        self.records.get(&(update.package.name.to_string(), update.arch().to_owned(), update.candidate.to_string()))
-    }
-}
-
 fn offer(update: &Listed, details: &Details, availability: Availability) -> Offer {
-    let (origin, record) = (details.origin(update), details.record(update));
+    let (origin, record) = (details.origin(&update.package, &update.candidate), details.record(&update.package, &update.candidate));
     let candidate = Candidate {
         origin: origin.map(|origin| Text::lossy(&origin.text)),
         security: origin.is_some_and(|origin| origin.security),
@@ -227,10 +208,10 @@ fn availability(
     reasons: &HashMap<PackageKey, String>,
 ) -> Availability {
     let because = |kind, reason: &str| Availability::because(kind, Text::lossy(reason));
-    if simulation.is_ok_and(|simulation| simulation.installs(update)) {
+    if simulation.is_ok_and(|simulation| simulation.installs(&update.identity())) {
         return Availability::INSTALLABLE;
     }
-    if update.installed_in(installed).is_some_and(|installed| installed.held) {
+    if read::find(installed, &update.package, &update.installed).is_some_and(|installed| installed.held) {
         return because(AvailabilityKind::Held, "held on this host (apt-mark hold)");
     }
     let simulation = match simulation {
@@ -249,19 +230,8 @@ fn availability(
     }
 }
 
-/// The version installed, where the key's architecture is the installed one, or the package has only one.
-impl Listed {
-    fn installed_in<'a>(&self, installed: &'a HashMap<PackageKey, Installed>) -> Option<&'a Installed> {
-        installed.get(&self.package).or_else(|| {
-            // The update changes the architecture, as from amd64 to all.
-            let same = |(package, found): &(&PackageKey, &Installed)| package.name == self.package.name && found.version == self.installed;
-            installed.iter().find(same).map(|(_, installed)| installed)
-        })
-    }
-}
-
 /// Parses a version of apt's own output.
-fn version(field: &str, text: &str) -> Result<Version, String> {
+pub(crate) fn version(field: &str, text: &str) -> Result<Version, String> {
     let manager = Manager::parse(APT).expect("the word is a manager's");
     Version::parse_for(&manager, field, text).map_err(|rejection| rejection.message)
 }

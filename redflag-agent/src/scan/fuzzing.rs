@@ -50,7 +50,7 @@ pub fn apt_list(bytes: &[u8]) {
 /// A simulation of apt-get.
 pub fn apt_simulation(bytes: &[u8]) {
     let (text, mut gaps) = (text(bytes), Vec::new());
-    let simulation = apt::read::simulation(&text, &mut gaps);
+    let simulation = apt::simulation::Simulation::read(&text, &mut gaps);
     let _ = simulation.disagreements(&apt::read::list(&text, &mut gaps));
     let _ = apt::read::obstacle(&text);
 }

@@ -6,7 +6,7 @@
 //! Each scanner keeps running its commands apart from reading their output: the readers are pure and judge every line; what they
 //! cannot read makes the scan `partial`, with the reason. Nothing here reports to a server or remembers an earlier scan.
 
-mod apt;
+pub(crate) mod apt;
 mod dnf;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;

@@ -6,75 +6,87 @@
 use super::version;
 use crate::tool::whole_lines;
 use redflag_core::names::{APT, PackageKey, Version};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// What [`installed`] reads.
-pub(in crate::scan) const INSTALLED_FORMAT: &str = "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Want}\\t${db:Status-Status}\\n";
+pub(crate) const INSTALLED_FORMAT: &str = "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Want}\\t${db:Status-Status}\\n";
+
+/// Name, architecture and version.
+pub(crate) type Identity = (String, String, String);
 
 /// One installed package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::scan) struct Installed {
-    pub(in crate::scan) version: Version,
-    pub(in crate::scan) held: bool,
+pub(crate) struct Installed {
+    pub(crate) version: Version,
+    pub(crate) held: bool,
+    /// dpkg's word while it is neither wholly installed nor wholly gone, such as `half-configured`.
+    pub(crate) half_done: Option<String>,
 }
 
 /// One line of `apt list --upgradable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::scan) struct Listed {
-    pub(in crate::scan) package: PackageKey,
-    pub(in crate::scan) candidate: Version,
-    pub(in crate::scan) installed: Version,
-}
-
-/// What `apt-get -s dist-upgrade` would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::scan) struct Simulation {
-    /// Name, architecture and new version of every installation that replaces an installed version.
-    upgrades: HashSet<(String, String, String)>,
-    /// Names of what would be removed, with the architecture unless it is the native one.
-    removals: HashSet<String>,
-    /// "N not upgraded" of the summary.
-    kept: Option<usize>,
+pub(crate) struct Listed {
+    pub(crate) package: PackageKey,
+    pub(crate) candidate: Version,
+    pub(crate) installed: Version,
 }
 
 /// Where a candidate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::scan) struct Origin {
+pub(crate) struct Origin {
     /// `LABEL:SUITE`, for example `Debian-Security:oldstable-security`.
-    pub(in crate::scan) text: String,
-    pub(in crate::scan) security: bool,
+    pub(crate) text: String,
+    pub(crate) security: bool,
 }
 
 /// What the record of a candidate says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::scan) struct Record {
-    pub(in crate::scan) size_bytes: Option<u64>,
-    pub(in crate::scan) summary: Option<String>,
+pub(crate) struct Record {
+    pub(crate) size_bytes: Option<u64>,
+    pub(crate) summary: Option<String>,
     /// Set while the publisher releases it to some hosts only.
-    pub(in crate::scan) phased_percent: Option<u8>,
+    pub(crate) phased_percent: Option<u8>,
 }
 
 impl Listed {
-    /// The architecture of the candidate.
-    pub(in crate::scan) fn arch(&self) -> &str {
-        self.package.arch_text()
+    /// As apt's commands take it.
+    pub(crate) fn name_for_apt(&self) -> String {
+        name_for_apt(&self.package)
     }
 
-    /// As apt's commands take it: packages for all architectures go by their name alone.
-    pub(in crate::scan) fn name_for_apt(&self) -> String {
-        match self.arch() {
-            "all" => self.package.name.to_string(),
-            arch => format!("{}:{arch}", self.package.name),
-        }
-    }
-
-    fn identity(&self) -> (String, String, String) {
-        (self.package.name.to_string(), self.arch().to_owned(), self.candidate.to_string())
+    pub(crate) fn identity(&self) -> Identity {
+        identity(&self.package, &self.candidate)
     }
 }
 
+/// The package as apt's commands take it: those for all architectures go by their name alone.
+pub(crate) fn name_for_apt(package: &PackageKey) -> String {
+    match package.arch_text() {
+        "all" => package.name.to_string(),
+        arch => format!("{}:{arch}", package.name),
+    }
+}
+
+/// One version as apt's commands take it.
+pub(crate) fn exact_for_apt(package: &PackageKey, version: &Version) -> String {
+    format!("{}={version}", name_for_apt(package))
+}
+
+pub(crate) fn identity(package: &PackageKey, version: &Version) -> Identity {
+    (package.name.to_string(), package.arch_text().to_owned(), version.to_string())
+}
+
+/// What is installed of a package in this version: under its architecture, or under another where the update changes it, as from
+/// amd64 to all.
+pub(crate) fn find<'a>(installed: &'a HashMap<PackageKey, Installed>, package: &PackageKey, version: &Version) -> Option<&'a Installed> {
+    installed.get(package).or_else(|| {
+        let same = |(found, installed): &(&PackageKey, &Installed)| found.name == package.name && installed.version == *version;
+        installed.iter().find(same).map(|(_, installed)| installed)
+    })
+}
+
 /// Reads `dpkg-query -W -f` [`INSTALLED_FORMAT`]. Packages of which only configuration files remain are left out.
-pub(in crate::scan) fn installed(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Installed> {
+pub(crate) fn installed(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Installed> {
     let mut packages = HashMap::new();
     whole_lines("dpkg-query", text, gaps);
     for line in text.lines() {
@@ -88,7 +100,9 @@ pub(in crate::scan) fn installed(text: &str, gaps: &mut Vec<String>) -> HashMap<
         }
         match package(name, arch).and_then(|package| Ok((package, version("current_version", number)?))) {
             Ok((package, version)) => {
-                packages.insert(package, Installed { version, held: want == "hold" });
+                // Packages that wait for triggers are wholly there.
+                let half_done = Some(status).filter(|status| !matches!(*status, "installed" | "triggers-awaited" | "triggers-pending"));
+                packages.insert(package, Installed { version, held: want == "hold", half_done: half_done.map(str::to_owned) });
             }
             Err(error) => gaps.push(format!("dpkg-query: {error}")),
         }
@@ -97,7 +111,7 @@ pub(in crate::scan) fn installed(text: &str, gaps: &mut Vec<String>) -> HashMap<
 }
 
 /// Reads `apt list --upgradable`: `NAME/SUITES VERSION ARCH [upgradable from: OLD]`.
-pub(in crate::scan) fn list(text: &str, gaps: &mut Vec<String>) -> Vec<Listed> {
+pub(crate) fn list(text: &str, gaps: &mut Vec<String>) -> Vec<Listed> {
     whole_lines("apt list", text, gaps);
     if !text.lines().any(|line| line.starts_with("Listing...")) {
         gaps.push("apt list: its heading is missing".into());
@@ -126,105 +140,11 @@ fn listed(line: &str) -> Option<Result<Listed, String>> {
     }))
 }
 
-/// Reads `apt-get -s dist-upgrade`, whose summary tells whether every line arrived.
-pub(in crate::scan) fn simulation(text: &str, gaps: &mut Vec<String>) -> Simulation {
-    whole_lines("apt-get -s dist-upgrade", text, gaps);
-    let mut simulation = Simulation::default();
-    let mut summary = None;
-    for line in text.lines() {
-        let Some((verb, rest)) = line.split_once(' ') else { continue };
-        match verb {
-            "Inst" => match installation(rest) {
-                Some(Some(upgrade)) => drop(simulation.upgrades.insert(upgrade)),
-                Some(None) => {}
-                None => gaps.push(format!("apt-get -s dist-upgrade: unreadable line {line:?}")),
-            },
-            "Remv" => drop(simulation.removals.insert(rest.split(' ').next().unwrap_or_default().to_owned())),
-            _ => summary = Summary::read(line).or(summary),
-        }
-    }
-    match summary {
-        None => gaps.push("apt-get -s dist-upgrade: its summary is missing".into()),
-        Some(summary) if summary.replaced != simulation.upgrades.len() => {
-            gaps.push(format!("apt-get -s dist-upgrade: {} upgrades announced, {} read", summary.replaced, simulation.upgrades.len()))
-        }
-        Some(summary) => simulation.kept = Some(summary.kept),
-    }
-    simulation
-}
-
-/// `NAME[:ARCH] [OLD] (NEW ORIGINS [ARCH]) …`; nothing for a package that is not installed yet.
-#[expect(clippy::option_option, reason = "unreadable, and readable but no upgrade, are two answers")]
-fn installation(rest: &str) -> Option<Option<(String, String, String)>> {
-    let (name, rest) = rest.split_once(' ')?;
-    let name = name.split(':').next()?;
-    let (old, rest) = match rest.strip_prefix('[') {
-        Some(rest) => rest.split_once("] ").map(|(old, rest)| (Some(old), rest))?,
-        None => (None, rest),
-    };
-    let (inside, _) = rest.strip_prefix('(')?.split_once("])")?;
-    let (inside, arch) = inside.rsplit_once('[')?;
-    let new = inside.split(' ').next()?;
-    Some(old.map(|_| (name.to_owned(), arch.to_owned(), new.to_owned())))
-}
-
-/// The line "4 upgraded, 1 newly installed, 0 to remove and 2 not upgraded.", with "N downgraded" where there are any.
-#[derive(Clone, Copy, Debug)]
-struct Summary {
-    /// Upgraded or downgraded.
-    replaced: usize,
-    kept: usize,
-}
-
-impl Summary {
-    fn read(line: &str) -> Option<Self> {
-        let line = line.strip_suffix(" not upgraded.")?;
-        let (changes, kept) = line.rsplit_once(" and ")?;
-        let mut replaced = None;
-        for change in changes.split(", ") {
-            let (count, what) = change.split_once(' ')?;
-            if matches!(what, "upgraded" | "downgraded") {
-                replaced = Some(replaced.unwrap_or(0) + count.parse::<usize>().ok()?);
-            }
-        }
-        Some(Self { replaced: replaced?, kept: kept.parse().ok()? })
-    }
-}
-
-impl Simulation {
-    /// Whether this very version would be installed.
-    pub(in crate::scan) fn installs(&self, update: &Listed) -> bool {
-        self.upgrades.contains(&update.identity())
-    }
-
-    /// Whether the package would be removed instead.
-    pub(in crate::scan) fn removes(&self, update: &Listed) -> bool {
-        self.removals.contains(update.package.name.as_str()) || self.removals.contains(&update.name_for_apt())
-    }
-
-    /// Where the simulation and the list of updates contradict each other: one of them was cut, or the lists changed in between.
-    pub(in crate::scan) fn disagreements(&self, listed: &[Listed]) -> Vec<String> {
-        let known: HashSet<_> = listed.iter().map(Listed::identity).collect();
-        let mut reasons: Vec<String> = Vec::new();
-        let unlisted = self.upgrades.difference(&known).count();
-        if unlisted > 0 {
-            reasons.push(format!("apt-get would upgrade {unlisted} packages that apt list does not show"));
-        }
-        let kept = listed.iter().filter(|update| !self.installs(update) && !self.removes(update)).count();
-        if let Some(announced) = self.kept
-            && announced != kept
-        {
-            reasons.push(format!("apt-get leaves {announced} updates out, apt list shows {kept} such"));
-        }
-        reasons
-    }
-}
-
 /// Reads `apt-cache policy` (the files and their releases) and `apt-cache policy PACKAGES` (the versions and their files): where
 /// each version of each package comes from, by package as apt names it and version.
 ///
 /// Of several origins of one version a security origin counts, else the first.
-pub(in crate::scan) fn origins(files: &str, tables: &str) -> HashMap<(String, String), Origin> {
+pub(crate) fn origins(files: &str, tables: &str) -> HashMap<(String, String), Origin> {
     let files = releases(files);
     let mut origins: HashMap<(String, String), Origin> = HashMap::new();
     let (mut package, mut candidate) = (None, None);
@@ -309,7 +229,7 @@ fn release(fields: &str, file: &str) -> Origin {
 }
 
 /// Reads `apt-cache show`: stanzas of `Field: value`, by package, architecture and version.
-pub(in crate::scan) fn records(text: &str) -> HashMap<(String, String, String), Record> {
+pub(crate) fn records(text: &str) -> HashMap<Identity, Record> {
     let mut records = HashMap::new();
     for stanza in text.split("\n\n") {
         let mut record = Record::default();
@@ -335,63 +255,24 @@ pub(in crate::scan) fn records(text: &str) -> HashMap<(String, String, String), 
 }
 
 /// The dependency that `apt-get -s install PACKAGE` names as being in the way.
-pub(in crate::scan) fn obstacle(text: &str) -> Option<String> {
+pub(crate) fn obstacle(text: &str) -> Option<String> {
     let unmet = text.split_once("The following packages have unmet dependencies:\n")?.1;
     let line = unmet.lines().next()?;
     Some(line.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|reason| !reason.is_empty())
 }
 
-fn package(name: &str, arch: &str) -> Result<PackageKey, String> {
+pub(crate) fn package(name: &str, arch: &str) -> Result<PackageKey, String> {
     PackageKey::parse(APT, name, Some(arch)).map_err(|rejection| rejection.message)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::simulation::Simulation, *};
     use proptest::prelude::*;
 
     const HOST_LIST: &str = include_str!("../../../tests/fixtures/apt/host-list.txt");
     const HOST_SIMULATION: &str = include_str!("../../../tests/fixtures/apt/host-simulation.txt");
     const LAB_LIST: &str = include_str!("../../../tests/fixtures/apt/lab-list.txt");
-    const LAB_SIMULATION: &str = include_str!("../../../tests/fixtures/apt/lab-simulation.txt");
-
-    fn read_both(list_text: &str, simulation_text: &str) -> (Vec<Listed>, Simulation, Vec<String>) {
-        let mut gaps = Vec::new();
-        let listed = list(list_text, &mut gaps);
-        let simulation = simulation(simulation_text, &mut gaps);
-        gaps.extend(simulation.disagreements(&listed));
-        (listed, simulation, gaps)
-    }
-
-    #[test]
-    fn a_genuine_hosts_132_updates_are_read_and_both_answers_agree() {
-        let (listed, simulation, gaps) = read_both(HOST_LIST, HOST_SIMULATION);
-        assert_eq!((listed.len(), gaps), (132, Vec::new()));
-        assert!(listed.iter().all(|update| simulation.installs(update)));
-    }
-
-    #[test]
-    fn held_and_phased_updates_are_listed_and_not_installed_and_new_dependencies_are_no_updates() {
-        let (listed, simulation, gaps) = read_both(LAB_LIST, LAB_SIMULATION);
-        assert_eq!(gaps, Vec::<String>::new());
-        let left: Vec<_> = listed.iter().filter(|update| !simulation.installs(update)).map(|update| update.package.name.as_str()).collect();
-        assert_eq!((listed.len(), left), (6, vec!["lab-held", "lab-phased"]));
-        assert!(listed.iter().all(|update| update.package.name.as_str() != "lab-newdep"));
-    }
-
-    #[test]
-    fn foreign_architectures_and_trailing_brackets_are_read() {
-        let text = "Inst libc6:i386 [2.36-9] (2.36-9+deb12u13 Debian:12.12/oldstable, Debian-Security:12/oldstable-security [i386]) []\n\
-            Inst libc6 [2.36-9] (2.36-9+deb12u13 Debian:12.12/oldstable [amd64]) [libc6:i386 on libc6:amd64]\n\
-            Remv old-thing [1.0-1]\n2 upgraded, 0 newly installed, 1 to remove and 0 not upgraded.\n";
-        let mut gaps = Vec::new();
-        let simulation = simulation(text, &mut gaps);
-        let listed = |line| list(&format!("Listing...\n{line}\n"), &mut Vec::new()).remove(0);
-        assert!(simulation.installs(&listed("libc6/oldstable 2.36-9+deb12u13 i386 [upgradable from: 2.36-9]")));
-        assert!(simulation.installs(&listed("libc6/oldstable 2.36-9+deb12u13 amd64 [upgradable from: 2.36-9]")));
-        assert!(simulation.removes(&listed("old-thing/oldstable 2.0-1 amd64 [upgradable from: 1.0-1]")));
-        assert_eq!(gaps, Vec::<String>::new());
-    }
 
     #[test]
     fn an_unreadable_line_is_a_gap_that_quotes_it_and_the_others_are_kept() {
@@ -455,17 +336,6 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever either answer is cut, the scan is not complete; only the mere end of the simulation's work may be missing.
-        #[test]
-        fn cut_output_is_never_taken_for_all_of_it(cut_list in any::<bool>(), at in any::<prop::sample::Index>()) {
-            let whole = if cut_list { HOST_LIST } else { HOST_SIMULATION };
-            let cut = &whole[..at.index(whole.len())];
-            let (list_text, simulation_text) = if cut_list { (cut, HOST_SIMULATION) } else { (HOST_LIST, cut) };
-            let (listed, simulation, gaps) = read_both(list_text, simulation_text);
-            let everything = listed.len() == 132 && listed.iter().all(|update| simulation.installs(update));
-            prop_assert!(everything || !gaps.is_empty(), "cut at {} without a gap", cut.len());
-        }
-
         #[test]
         fn no_reader_panics_on_changed_output(
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..20),
@@ -483,7 +353,7 @@ mod tests {
                 let text: String = characters.into_iter().collect();
                 let mut gaps = Vec::new();
                 let listed = list(&text, &mut gaps);
-                simulation(&text, &mut gaps).disagreements(&listed);
+                Simulation::read(&text, &mut gaps).disagreements(&listed);
                 installed(&text, &mut gaps);
                 origins(&text, &text);
                 records(&text);

@@ -13,11 +13,40 @@ use std::{
 /// Most bytes of one release file that are read.
 const RELEASE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Where apt keeps what it knows.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    lists: PathBuf,
+    status_file: PathBuf,
+    /// The root of the host.
+    pub(crate) root: PathBuf,
+    /// The architecture whose packages go without it in what apt prints.
+    pub(crate) native_arch: String,
+}
+
+impl Paths {
+    pub(crate) async fn of(apt: &Apt) -> Result<Self, ToolError> {
+        let names = ["LISTS", "Dir::State::lists/d", "STATUS", "Dir::State::status/f", "ROOT", "Dir/d", "ARCH", "APT::Architecture"];
+        let values = apt.command("apt-config", &["shell"]).with(names).run().await?.stdout;
+        let value = |name: &str, default: &str| shell_value(&values, name).unwrap_or_else(|| default.into());
+        Ok(Self {
+            lists: value("LISTS", "/var/lib/apt/lists/").into(),
+            status_file: value("STATUS", "/var/lib/dpkg/status").into(),
+            root: value("ROOT", "/").into(),
+            native_arch: value("ARCH", ""),
+        })
+    }
+
+    /// The directory of dpkg's database.
+    pub(crate) fn dpkg(&self) -> &Path {
+        self.status_file.parent().unwrap_or(&self.status_file)
+    }
+}
+
 /// apt's sources, as they are configured and as they lie on disk.
 #[derive(Debug)]
 pub(super) struct Sources {
-    lists: PathBuf,
-    status_file: PathBuf,
+    pub(super) paths: Paths,
     sources: Vec<Source>,
     /// File names in the lists directory with their size, or why they cannot be read.
     found: Result<Vec<(String, u64)>, String>,
@@ -34,24 +63,16 @@ struct Source {
 
 impl Sources {
     pub(super) async fn of(apt: &Apt) -> Result<Self, ToolError> {
-        let paths = ["shell", "LISTS", "Dir::State::lists/d", "STATUS", "Dir::State::status/f"];
-        let (paths, targets) = (apt.command("apt-config", &paths), apt.command("apt-get", &["--print-uris", "update"]));
-        let (paths, targets) = tokio::try_join!(paths.run(), targets.run())?;
-        let path = |name: &str, default: &str| PathBuf::from(shell_value(&paths.stdout, name).unwrap_or_else(|| default.into()));
-        let lists = path("LISTS", "/var/lib/apt/lists/");
-        let found = files(&lists).map_err(|error| format!("reading {}: {error}", lists.display()));
-        Ok(Self { status_file: path("STATUS", "/var/lib/dpkg/status"), sources: read_sources(&targets.stdout), found, lists })
-    }
-
-    /// dpkg's status file.
-    pub(super) fn status_file(&self) -> &Path {
-        &self.status_file
+        let targets = apt.command("apt-get", &["--print-uris", "update"]);
+        let (paths, targets) = tokio::try_join!(Paths::of(apt), targets.run())?;
+        let found = files(&paths.lists).map_err(|error| format!("reading {}: {error}", paths.lists.display()));
+        Ok(Self { sources: read_sources(&targets.stdout), found, paths })
     }
 
     /// When `apt-get update` last ran: it touches these directories even when nothing changed. The lists themselves carry the
     /// times of the server.
     pub(super) fn refreshed_at(&self) -> Option<Timestamp> {
-        let touched = [self.lists.clone(), self.lists.join("partial")];
+        let touched = [self.paths.lists.clone(), self.paths.lists.join("partial")];
         let times = touched.iter().filter_map(|path| fs::metadata(path).and_then(|data| data.modified()).ok());
         times.max().filter(|_| self.sources.iter().any(|source| self.release(source).is_some())).map(Timestamp::from_system_time)
     }
@@ -84,7 +105,7 @@ impl Sources {
         let names = ["InRelease", "Release"].map(|name| format!("{}{name}", source.prefix));
         let found = self.found.as_ref().ok()?;
         let name = names.iter().find(|name| found.iter().any(|(known, size)| known == *name && *size <= RELEASE_BYTES_MAX))?;
-        fs::read_to_string(self.lists.join(name)).ok()
+        fs::read_to_string(self.paths.lists.join(name)).ok()
     }
 
     /// Sources whose lists were only valid until before `now`: their refresh has been failing.

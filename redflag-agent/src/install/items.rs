@@ -1,0 +1,41 @@
+//! What every installer asks of the items of one transaction before any tool hears of them.
+
+use super::InstallError;
+use redflag_core::{command::plan::Item, version_order, words::VersionOrder};
+use std::{cmp::Ordering, collections::HashSet};
+
+/// Most items of one transaction: their arguments stay far below the kernel's limit for one command line.
+pub const ITEMS_MAX: usize = 5_000;
+
+/// The argument of each item, if every item is one of `manager`, an upgrade, named once, and within the grammar that `argument`
+/// knows.
+pub(super) fn arguments(
+    manager: &str,
+    order: VersionOrder,
+    items: &[Item],
+    argument: fn(&Item) -> Result<String, String>,
+) -> Result<Vec<String>, InstallError> {
+    let refused = |item: String, reason: String| Err(InstallError::Grammar { item, reason });
+    if items.is_empty() || items.len() > ITEMS_MAX {
+        return refused(format!("a list of {} items", items.len()), format!("a transaction has 1 to {ITEMS_MAX}"));
+    }
+    let mut seen = HashSet::new();
+    let mut arguments = Vec::with_capacity(items.len());
+    for item in items {
+        let name = || format!("{} {}", item.package, item.to);
+        if item.package.manager.as_str() != manager {
+            return refused(name(), format!("not a package of {manager}"));
+        }
+        match argument(item) {
+            Ok(argument) => arguments.push(argument),
+            Err(reason) => return refused(name(), reason),
+        }
+        if version_order::compare(order, &item.to, &item.from) != Some(Ordering::Greater) {
+            return refused(name(), format!("not newer than {}", item.from));
+        }
+        if !seen.insert(&item.package) {
+            return refused(name(), "named twice".into());
+        }
+    }
+    Ok(arguments)
+}

@@ -2,11 +2,12 @@
 
 use crate::{
     ids::{AgentId, Digest, ReportId},
+    limits,
     names::{Manager, Text},
     time::{Day, Timestamp},
     words::{ScanResult, VersionOrder},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Everything the store keeps of an agent in one row, so that an unchanged report touches nothing else (clause R4).
@@ -139,6 +140,56 @@ pub struct HostFacts {
     /// The agent's own version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_version: Option<Text>,
+    /// What the host runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtualisation: Option<Virtualisation>,
+    /// When the running kernel was started, by the host's clock. The same for as long as it runs, so that a report of an
+    /// unchanged host stays one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted_at: Option<Timestamp>,
+    /// Why the host must be restarted before its updates take effect, at most [`limits::REBOOT_REASONS_MAX`]; empty when it need
+    /// not be, none when that is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "at_most::<{ limits::REBOOT_REASONS_MAX }, _>")]
+    pub reboot_reasons: Option<Vec<Text>>,
+    /// Services that still run code which an update has replaced, at most [`limits::SERVICES_MAX`]; none when that is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "at_most::<{ limits::SERVICES_MAX }, _>")]
+    pub services_to_restart: Option<Vec<Text>>,
+    /// A digest of the machine's id, which itself never leaves the host: two agents with the same one run on copies of one
+    /// machine, or on one machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_digest: Option<Digest>,
+}
+
+/// What a host runs in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Virtualisation {
+    /// The kind.
+    pub kind: VirtualisationKind,
+    /// The technology in the words of `systemd-detect-virt(1)`, for example `kvm` or `podman`, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub technology: Option<Text>,
+}
+
+crate::words::words! {
+    /// Kinds of what a host runs in.
+    "kind of virtualisation" VirtualisationKind {
+        /// Nothing: the hardware is its own.
+        Physical = "physical",
+        /// A virtual machine.
+        VirtualMachine = "virtual-machine",
+        /// A container, which has no kernel of its own.
+        Container = "container",
+    }
+}
+
+/// Reads a list of at most `MAX` entries.
+fn at_most<'de, const MAX: usize, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Text>>, D::Error> {
+    let list = Option::<Vec<Text>>::deserialize(deserializer)?;
+    match list.as_ref().map_or(0, Vec::len) {
+        entries if entries > MAX => Err(de::Error::custom(format!("{entries} entries, more than the limit of {MAX}"))),
+        _ => Ok(list),
+    }
 }
 
 /// The newest report of an agent.

@@ -26,6 +26,10 @@ pub const ARCH_BYTES_MAX: usize = 32;
 pub const VERSION_BYTES_MAX: usize = 255;
 /// Most bytes of a short text: names of people and hosts, origins, reasons, comments.
 pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Most reasons for a restart that a report names of its host.
+pub const REBOOT_REASONS_MAX: usize = 16;
+/// Most services to restart that a report names of its host.
+pub const SERVICES_MAX: usize = 128;
 /// Most advisory ids, and most CVE ids, of one candidate.
 pub const ADVISORIES_MAX: usize = 256;
 /// Most bytes of one metadata object in canonical form.

@@ -4,10 +4,11 @@
 use insta::assert_snapshot;
 use redflag_core::{
     Fleet, MemoryStore,
-    agent::{Enrolment, HostFacts},
+    agent::{Enrolment, HostFacts, Virtualisation, VirtualisationKind},
     event::{Actor, EventKind, Source},
     export::Exporter,
     ids::{AgentId, BatchId, Digest, ReportId},
+    limits,
     metadata::Metadata,
     names::{PackageKey, Text, Version},
     offer::{Availability, Candidate, Offer, OfferDigest, OfferInput},
@@ -87,7 +88,18 @@ fn body() -> ReportBody {
         gone: None,
         ..apt.clone()
     };
-    let host = HostFacts { hostname: Some(text("web1")), ..HostFacts::default() };
+    let host = HostFacts {
+        hostname: Some(text("web1")),
+        os: Some(text("Debian GNU/Linux 12 (bookworm)")),
+        kernel: Some(text("6.1.0-41-amd64")),
+        arch: Some(text("x86_64")),
+        agent_version: Some(text("0.1.0")),
+        virtualisation: Some(Virtualisation { kind: VirtualisationKind::VirtualMachine, technology: Some(text("kvm")) }),
+        booted_at: Some("2026-11-01T04:00:00Z".parse().unwrap()),
+        reboot_reasons: Some(vec![text("libc6 was updated")]),
+        services_to_restart: Some(vec![text("cron.service")]),
+        machine_digest: Some(Digest::from_bytes([0xcd; 32])),
+    };
     ReportBody { schema: 1, report_id: report(), sequence: 7, sent_at: time(), host, scopes: vec![apt, docker] }
 }
 
@@ -95,6 +107,23 @@ fn body() -> ReportBody {
 fn a_report() {
     assert!(read_report(&serde_json::to_vec(&body()).unwrap()).is_ok());
     assert_snapshot!(json(&body()));
+}
+
+#[test]
+fn what_an_agent_says_of_its_host_reads_back_up_to_its_limits() {
+    let of = |reasons: usize, services: usize| HostFacts {
+        reboot_reasons: Some(vec![text("because"); reasons]),
+        services_to_restart: Some(vec![text("cron.service"); services]),
+        ..body().host
+    };
+    let read = |host: HostFacts| read_report(&serde_json::to_vec(&ReportBody { host, ..body() }).unwrap()).map(|report| report.host);
+    let fullest = of(limits::REBOOT_REASONS_MAX, limits::SERVICES_MAX);
+    assert_eq!(read(fullest.clone()).unwrap(), fullest);
+    assert_eq!(read(of(0, 0)).unwrap(), of(0, 0), "nothing to do is not the same as nothing known");
+    assert_eq!(read(HostFacts::default()).unwrap(), HostFacts::default());
+    for over in [of(limits::REBOOT_REASONS_MAX + 1, 0), of(0, limits::SERVICES_MAX + 1)] {
+        assert!(read(over).unwrap_err().message.contains("more than the limit"));
+    }
 }
 
 #[test]

@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     MemoryStore,
-    agent::{Enrolment, HostFacts},
+    agent::{Enrolment, HostFacts, Virtualisation, VirtualisationKind},
     batch::Batch,
     event::{Actor, EventInput},
+    ids::Digest,
     limits,
     names::{PackageKey, Text, Version},
     offer::{Availability, Candidate, Offer},
@@ -91,7 +92,18 @@ pub(super) async fn a_report_with_every_field_at_its_limit_reads_back(harness: &
         scopes.push(scope);
     }
     let every = || longest("%").map(Some);
-    let host = HostFacts { hostname: every()?, os: every()?, kernel: every()?, arch: every()?, agent_version: every()? };
+    let host = HostFacts {
+        hostname: every()?,
+        os: every()?,
+        kernel: every()?,
+        arch: every()?,
+        agent_version: every()?,
+        virtualisation: Some(Virtualisation { kind: VirtualisationKind::Container, technology: every()? }),
+        booted_at: Some(Timestamp::MIN),
+        reboot_reasons: Some(vec![longest("é")?; limits::REBOOT_REASONS_MAX]),
+        services_to_restart: Some(vec![longest("\"")?; limits::SERVICES_MAX]),
+        machine_digest: Some(Digest::from_bytes([0xff; 32])),
+    };
     let first = Report { host, ..report_of(report_id(1), 1, scopes) };
     let gone = [(longest_offer(&words[0], 1)?.0, Some(longest_version("3")?)), (longest_offer(&words[0], 2)?.0, None)];
     let second = report_of(report_id(2), 2, vec![scope_of(&words[0], Timestamp::MIN, &[], &gone)]);

@@ -11,8 +11,9 @@ use crate::{
 };
 use axum::{Json, extract::State, http::Uri};
 use redflag_core::{
-    agent::{AgentHead, AgentStatus, ScopeHead},
+    agent::{AgentHead, AgentStatus, HostFacts, ScopeHead},
     ids::AgentId,
+    names::Text,
     query::{AgentQuery, UpdateFilter, UpdateStats},
     signing,
 };
@@ -91,6 +92,46 @@ struct HostView {
     kernel: Option<String>,
     arch: Option<String>,
     agent_version: Option<String>,
+    /// What it runs in.
+    virtualisation: Option<VirtualisationView>,
+    /// When its kernel was started, by its own clock.
+    booted_at: Option<String>,
+    /// Why it must be restarted before its updates take effect; empty when it need not be, null when that is unknown.
+    reboot_reasons: Option<Vec<String>>,
+    /// Services that still run code which an update has replaced; null when that is unknown.
+    services_to_restart: Option<Vec<String>>,
+    /// A digest of its machine id; agents with the same one run on copies of one machine, or on one machine.
+    machine_digest: Option<String>,
+}
+
+/// What a host runs in.
+#[derive(Debug, Serialize, ToSchema)]
+struct VirtualisationView {
+    /// `physical`, `virtual-machine` or `container`.
+    kind: &'static str,
+    /// The technology in the words of systemd-detect-virt(1), where it is known.
+    technology: Option<String>,
+}
+
+impl From<&HostFacts> for HostView {
+    fn from(host: &HostFacts) -> Self {
+        let list = |list: &Option<Vec<Text>>| list.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
+        Self {
+            hostname: text(host.hostname.as_ref()),
+            os: text(host.os.as_ref()),
+            kernel: text(host.kernel.as_ref()),
+            arch: text(host.arch.as_ref()),
+            agent_version: text(host.agent_version.as_ref()),
+            virtualisation: host.virtualisation.as_ref().map(|virtualisation| VirtualisationView {
+                kind: virtualisation.kind.as_str(),
+                technology: text(virtualisation.technology.as_ref()),
+            }),
+            booted_at: text(host.booted_at.as_ref()),
+            reboot_reasons: list(&host.reboot_reasons),
+            services_to_restart: list(&host.services_to_restart),
+            machine_digest: text(host.machine_digest.as_ref()),
+        }
+    }
 }
 
 /// What is known of one manager on one agent.
@@ -139,20 +180,13 @@ pub(super) async fn one(State(app): State<AppState>, Id(id): Id<AgentId>, uri: U
 
 fn view(app: &App, head: &AgentHead, open: &UpdateStats) -> AgentView {
     let AgentStatus { status, reason } = AgentStatus::of(head, app.now(), app.settings.offline_after);
-    let host = &head.host;
     AgentView {
         id: head.agent.to_string(),
         name: head.name.to_string(),
         status: status.as_str(),
         status_reason: reason,
         tags: head.tags.iter().map(ToString::to_string).collect(),
-        host: HostView {
-            hostname: text(host.hostname.as_ref()),
-            os: text(host.os.as_ref()),
-            kernel: text(host.kernel.as_ref()),
-            arch: text(host.arch.as_ref()),
-            agent_version: text(host.agent_version.as_ref()),
-        },
+        host: (&head.host).into(),
         key_fingerprint: signing::fingerprint(&head.public_key),
         enrolled_at: head.enrolled_at.to_string(),
         last_contact_at: text(head.last_contact_at.as_ref()),

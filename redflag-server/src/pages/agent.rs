@@ -20,9 +20,9 @@ use axum::{
     http::Uri,
 };
 use redflag_core::{
-    agent::{AgentHead, ScopeHead},
+    agent::{AgentHead, ScopeHead, Virtualisation, VirtualisationKind},
     ids::{AgentId, BatchId, Digest},
-    names::Manager,
+    names::{Manager, Text},
     query::{AgentRow, BatchQuery, PageSize, UpdateFilter, UpdateQuery},
     report::{ReportStatus, StoredReport},
     time::Timestamp,
@@ -38,6 +38,9 @@ struct AgentPage {
     frame: Frame,
     row: AgentView,
     facts: Vec<(&'static str, String)>,
+    booted: Option<When>,
+    reboot: Option<ToDo>,
+    services: Option<ToDo>,
     enrolled: When,
     key: String,
     scopes: Vec<ScopeView>,
@@ -48,6 +51,12 @@ struct AgentPage {
     batches_href: String,
     /// Where the operator can remove it, if it is an administrator.
     removal_href: Option<String>,
+}
+
+struct ToDo {
+    /// What to say when there are no entries.
+    nothing: &'static str,
+    entries: Vec<String>,
 }
 
 struct ScopeView {
@@ -92,6 +101,9 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, Path(i
         frame: Frame::within(Place::Agents, &operator),
         row: AgentView::new(&row, clock),
         facts: facts(&row.head),
+        booted: row.head.host.booted_at.map(|at| When::seen_from(clock.now, at)),
+        reboot: to_do(row.head.host.reboot_reasons.as_ref(), "not needed"),
+        services: to_do(row.head.host.services_to_restart.as_ref(), "none"),
         enrolled: When::seen_from(clock.now, row.head.enrolled_at),
         key: Digest::of("redflag key fingerprint", &[&row.head.public_key]).to_string()[..16].to_owned(),
         scopes: row.head.scopes.iter().map(|(manager, scope)| scope_view(manager, scope, clock.now)).collect(),
@@ -111,13 +123,31 @@ fn facts(head: &AgentHead) -> Vec<(&'static str, String)> {
     let hostname = host.hostname.as_ref().filter(|hostname| **hostname != head.name);
     let told =
         [("Host name", hostname), ("System", host.os.as_ref()), ("Kernel", host.kernel.as_ref()), ("Architecture", host.arch.as_ref())];
-    let mut facts: Vec<_> = told.into_iter().filter_map(|(title, fact)| fact.map(|fact| (title, fact.to_string()))).collect();
+    let mut facts: Vec<(&'static str, String)> =
+        told.into_iter().filter_map(|(title, fact)| fact.map(|fact| (title, fact.to_string()))).collect();
+    facts.extend(host.virtualisation.as_ref().map(|virtualisation| ("Runs on", runs_on(virtualisation))));
     facts.extend(host.agent_version.as_ref().map(|version| ("Agent version", version.to_string())));
+    // Copies of a machine show the same one.
+    facts.extend(host.machine_digest.map(|digest| ("Machine", digest.to_string()[..16].to_owned())));
     if !head.tags.is_empty() {
         let tags: Vec<_> = head.tags.iter().map(ToString::to_string).collect();
         facts.push(("Tags", tags.join(", ")));
     }
     facts
+}
+
+fn runs_on(virtualisation: &Virtualisation) -> String {
+    let kind = match virtualisation.kind {
+        VirtualisationKind::Physical => "hardware of its own",
+        VirtualisationKind::VirtualMachine => "a virtual machine",
+        VirtualisationKind::Container => "a container",
+    };
+    virtualisation.technology.as_ref().map_or_else(|| kind.to_owned(), |technology| format!("{kind} ({technology})"))
+}
+
+/// A list that is empty when there is nothing to do, and none when nobody knows.
+fn to_do(list: Option<&Vec<Text>>, nothing: &'static str) -> Option<ToDo> {
+    list.map(|list| ToDo { nothing, entries: list.iter().map(ToString::to_string).collect() })
 }
 
 fn scope_view(manager: &Manager, scope: &ScopeHead, now: Timestamp) -> ScopeView {

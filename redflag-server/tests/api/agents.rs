@@ -34,6 +34,32 @@ async fn an_agent_enrols_reports_and_is_seen_online_at_once() {
 }
 
 #[tokio::test]
+async fn what_an_agent_says_of_its_host_is_shown_and_an_unchanged_report_stays_one() {
+    let harness = Harness::new();
+    let session = harness.operator(Role::Viewer).await;
+    let agent = harness.agent("web-1").await;
+    let host = json!({
+        "hostname": "web-1", "os": "Debian GNU/Linux 12", "kernel": "6.1.0-38-amd64", "arch": "x86_64", "agent_version": "0.1.0",
+        "virtualisation": {"kind": "virtual-machine", "technology": "kvm"}, "booted_at": "2026-11-01T04:00:00Z",
+        "reboot_reasons": ["libc6 was updated"], "services_to_restart": [], "machine_digest": "ab".repeat(32),
+    });
+    for sequence in 1..=2 {
+        let mut report = report(sequence, &[scope("apt", &[])]);
+        report["host"] = host.clone();
+        let answer = harness.report(&agent, &report).await.json();
+        assert_eq!((&answer["status"], &answer["events"]), (&json!("unchanged"), &json!(0)), "facts of a host are no events");
+    }
+    assert_eq!(harness.get(&session, &format!("/api/v1/agents/{}", agent.id)).await.json()["host"], host);
+    let page = harness.get(&session, &format!("/agents/{}", agent.id)).await.text();
+    for shown in ["a virtual machine (kvm)", "2026-11-01T04:00:00Z", "libc6 was updated", "Services to restart", "abababababababab"] {
+        assert!(page.contains(shown), "{shown} is not on the page");
+    }
+    let mut too_many = report(3, &[scope("apt", &[])]);
+    too_many["host"]["services_to_restart"] = json!(vec!["x"; 129]);
+    assert_eq!(harness.report(&agent, &too_many).await.problem(), (400, "bad_envelope".to_owned()));
+}
+
+#[tokio::test]
 async fn a_request_that_is_not_exactly_what_was_signed_is_refused() {
     let harness = Harness::new();
     let agent = harness.agent("a").await;

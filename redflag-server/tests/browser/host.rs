@@ -1,7 +1,14 @@
 //! A server with a fleet worth looking at: healthy, degraded, silent and new hosts, one with 3,772 updates, and one whose
 //! reports try to break the pages.
 
-use redflag_core::{Fleet, agent::Enrolment, ids::AgentId, names::Text, time::Timestamp, wire::read_report};
+use redflag_core::{
+    Fleet,
+    agent::Enrolment,
+    ids::{AgentId, Digest},
+    names::Text,
+    time::Timestamp,
+    wire::read_report,
+};
 use redflag_server::{Server, Settings, clock, open_fleet};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -130,7 +137,11 @@ async fn report(fleet: &Fleet, agent: AgentId, sequence: u64, scopes: &[Value], 
     let system = if sequence == 2 { "Rocky Linux 9.4" } else { "Debian GNU/Linux 12" };
     let hostile = agent == agent_id(4);
     let host = json!({"hostname": if hostile { HOSTILE[1] } else { "localhost" }, "os": if hostile { HOSTILE[3] } else { system },
-        "kernel": "6.1.0-27-amd64", "arch": "x86_64", "agent_version": "0.1.0"});
+        "kernel": "6.1.0-27-amd64", "arch": "x86_64", "agent_version": "0.1.0",
+        "virtualisation": {"kind": "virtual-machine", "technology": if hostile { HOSTILE[2] } else { "kvm" }},
+        "booted_at": ago(20 * 24 * 3_600), "machine_digest": Digest::of("machine", &[agent.as_uuid().as_bytes()]),
+        "reboot_reasons": if hostile { HOSTILE.to_vec() } else { vec!["kernel 6.1.0-41-amd64 is installed, 6.1.0-27-amd64 runs"] },
+        "services_to_restart": if hostile { HOSTILE.to_vec() } else { Vec::new() }});
     let body = json!({"schema": 1, "report_id": id, "sequence": sequence, "sent_at": at, "host": host, "scopes": scopes});
     let report = read_report(body.to_string().as_bytes()).expect("a readable envelope");
     fleet.record_report(agent, report, at).await.expect("recorded");

@@ -7,6 +7,7 @@ use crate::{
     durable,
     error::{Error, Result},
     home::{AgentHome, HomeLock},
+    host::{self, Machine},
     identity::Identity,
     ledger::Ledger,
     outbox::{Depth, Outbox, Waiting},
@@ -16,7 +17,7 @@ use crate::{
     server::Server,
     status::{LastDelivery, Status, Trouble},
 };
-use redflag_core::{ids::ReportId, names::Manager, report::ReportStatus, wire, wire::ReportAnswerBody};
+use redflag_core::{agent::HostFacts, ids::ReportId, names::Manager, report::ReportStatus, wire, wire::ReportAnswerBody};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,6 +30,7 @@ const LEDGER: &str = "acknowledged.json";
 pub struct Agent {
     home: AgentHome,
     _lock: HomeLock,
+    machine: Machine,
     identity: Identity,
     server: Server,
     counters: Counters,
@@ -38,6 +40,8 @@ pub struct Agent {
     scanners: Vec<Box<dyn Scanner>>,
     /// The newest scans, for the full report a server may ask for.
     scans: Vec<Scan>,
+    /// What the host was when they were made.
+    host: HostFacts,
     retries: Retries,
 }
 
@@ -125,10 +129,12 @@ impl Agent {
     /// Opens the agent enrolled in `home`, to scan with `scanners`.
     ///
     /// # Errors
-    /// [`Error::NotEnrolled`]; [`Error::Busy`] while another process works with the same directory; when a file is damaged.
+    /// [`Error::NotEnrolled`]; [`Error::OtherMachine`]; [`Error::Busy`] while another process works with the same directory; when a
+    /// file is damaged.
     pub fn open(home: AgentHome, scanners: Vec<Box<dyn Scanner>>) -> Result<Self> {
         let lock = home.lock()?;
         let identity = Identity::enrolled(&home)?;
+        let machine = Machine::settle(&home)?;
         let (outbox, found) = Outbox::open(&home)?;
         let mut status = Status::read(&home);
         for damage in found {
@@ -141,12 +147,14 @@ impl Agent {
             server: Server::new(identity.server.clone())?,
             counters: Counters::open(&home)?,
             _lock: lock,
+            machine,
             identity,
             ledger,
             outbox,
             status,
             scanners,
             scans: Vec::new(),
+            host: HostFacts::default(),
             retries: Retries::default(),
             home,
         })
@@ -234,6 +242,8 @@ impl Agent {
             progress.stage(&Stage::Scanned { manager: scan.manager.clone(), result: scan.result, updates: scan.offers.len() as u64 });
             scans.push(scan);
         }
+        let managers: Vec<_> = scans.iter().map(|scan| &scan.manager).collect();
+        self.host = host::facts(&self.machine, &managers).await;
         self.scans = scans;
     }
 
@@ -247,7 +257,7 @@ impl Agent {
             report_id: clock::new_report_id(),
             sequence: self.counters.next_sequence()?,
             sent_at: clock::now(),
-            host: crate::host::facts(),
+            host: self.host.clone(),
         };
         let mut built = report::build(&envelope, &self.scans, &known)?;
         if self.outbox.overflows_with(built.body.len()) {
@@ -257,6 +267,7 @@ impl Agent {
         let report = Waiting { report_id: envelope.report_id, body: built.body };
         self.outbox.push(&report)?;
         self.status.scopes.clone_from(&built.scopes);
+        self.status.host.clone_from(&self.host);
         self.status.write(&self.home)?;
         progress.stage(&Stage::Kept { report_id: report.report_id, bytes: report.body.len() as u64 });
         Ok((envelope.report_id, envelope.sequence, built.scopes))

@@ -5,6 +5,7 @@ use crate::{
     enrolment::{EnrolOptions, enrol},
     error::Error,
     home::{AgentHome, DEFAULT_STATE_DIR},
+    host,
     identity::Identity,
     output::{TerminalProgress, print},
     scan,
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Exit code of a report that is safe but not delivered: `EX_TEMPFAIL` of sysexits.h.
 pub const EXIT_WAITING: u8 = 75;
+/// Exit code of a state directory that belongs to another machine: `EX_CONFIG` of sysexits.h.
+pub const EXIT_OTHER_MACHINE: u8 = 78;
 /// Exit code of a server that does not accept the agent: `EX_NOPERM` of sysexits.h.
 pub const EXIT_UNAUTHORIZED: u8 = 77;
 
@@ -36,6 +39,7 @@ Exit codes:
   4   a scan is partial (`scan`)
   75  the report is kept, the server does not answer (`report`)
   77  the server does not accept this agent or token
+  78  the state directory was enrolled on another machine
 
 Logs go to standard error; RUST_LOG=debug shows more.";
 
@@ -68,6 +72,7 @@ After a lost answer run the same command again: id and key stay the same."
 Examples:
   redflag-agent report
   redflag-agent report --json | jq .delivery
+  redflag-agent report --adopt      after the state directory was moved here from another machine
 
 A report the server does not answer for is kept and sent with the next one (exit code 75).")]
     Report(ReportArguments),
@@ -77,7 +82,8 @@ Examples:
   redflag-agent run
   redflag-agent run --interval-minutes 60
 
-Ends cleanly at SIGTERM and SIGINT. Ends with code 77 when the server no longer accepts this agent.")]
+Ends cleanly at SIGTERM and SIGINT. Ends with code 77 when the server no longer accepts this agent, and
+with 78 on another machine than the one enrolled.")]
     Run(RunArguments),
     /// Show who this agent is, what it last did and what waits
     #[command(after_help = "\
@@ -130,6 +136,9 @@ impl TransportArguments {
 
 #[derive(Args, Debug)]
 struct ReportArguments {
+    /// Take over a state directory that was moved here from another machine, where nothing uses it any more
+    #[arg(long)]
+    adopt: bool,
     /// Print one JSON document instead of lines for people
     #[arg(long)]
     json: bool,
@@ -192,6 +201,7 @@ pub async fn run(line: &CommandLine) -> Result<ExitCode> {
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref() {
         Some(Error::Unauthorized { .. } | Error::TokenRefused { .. }) => ExitCode::from(EXIT_UNAUTHORIZED),
+        Some(Error::OtherMachine { .. }) => ExitCode::from(EXIT_OTHER_MACHINE),
         _ => ExitCode::FAILURE,
     }
 }
@@ -213,7 +223,11 @@ async fn enrol_command(state_dir: &PathBuf, arguments: &EnrolArguments) -> Resul
 }
 
 async fn report_command(state_dir: &PathBuf, arguments: &ReportArguments) -> Result<ExitCode> {
-    let mut agent = Agent::open(AgentHome::existing(state_dir)?, scan::scanners())?;
+    let home = AgentHome::existing(state_dir)?;
+    if arguments.adopt {
+        host::adopt(&home)?;
+    }
+    let mut agent = Agent::open(home, scan::scanners())?;
     let mut progress = TerminalProgress::new();
     let summary = agent.report(&mut progress).await?;
     drop(progress);

@@ -4,6 +4,7 @@ use crate::{
     clock,
     error::{Error, Result},
     home::AgentHome,
+    host::Machine,
     identity::Identity,
     server::{PlainHttp, Server, ServerUrl},
 };
@@ -53,12 +54,13 @@ struct Answer {
 /// as it is.
 ///
 /// # Errors
-/// When the host is enrolled at another server, the server refuses the token, or it cannot be reached.
+/// [`Error::OtherMachine`]; when the host is enrolled at another server, the server refuses the token, or it cannot be reached.
 ///
 /// # Cancel safety
 /// Cancelling leaves an enrolment that the next call completes.
 pub async fn enrol(home: &AgentHome, options: &EnrolOptions) -> Result<Identity> {
     let _lock = home.lock()?;
+    Machine::settle(home)?;
     let server = ServerUrl::parse(&options.server, options.plain_http)?;
     let mut identity = match Identity::read(home)? {
         Some(known) if known.enrolled_at.is_some() && known.server == server => return Ok(known),
@@ -116,6 +118,6 @@ fn name(options: &EnrolOptions) -> Result<Text> {
         }
         Some(name) => Text::parse_as("name", name)
             .map_err(|rejection| Error::invalid(format!("the name {name:?} is not usable: {}", rejection.message))),
-        None => Ok(crate::host::facts().hostname.unwrap_or_else(|| Text::lossy("unnamed host"))),
+        None => Ok(crate::host::name().unwrap_or_else(|| Text::lossy("unnamed host"))),
     }
 }

@@ -39,6 +39,16 @@ pub enum Error {
         /// The state directory.
         path: PathBuf,
     },
+    /// The state directory belongs to another machine.
+    #[error(
+        "{} was enrolled on another machine, and two machines with one key confuse each other's reports; on a copy, remove the directory \
+         and run `redflag-agent enrol`; if it was moved here on purpose, run `redflag-agent report --adopt` once",
+        path.display()
+    )]
+    OtherMachine {
+        /// The state directory.
+        path: PathBuf,
+    },
     /// Another process works with the state directory.
     #[error("another redflag-agent works in {}; stop it first, or leave the work to it", path.display())]
     Busy {

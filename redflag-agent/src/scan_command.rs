@@ -5,6 +5,7 @@
 
 use crate::{
     clock,
+    host::{self, Machine},
     scan::{Scan, Scanner, scanners},
 };
 use anyhow::{Context, bail};
@@ -12,6 +13,7 @@ use clap::Args;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use redflag_core::{
+    agent::HostFacts,
     names::{PackageKey, Text},
     offer::{Offer, OfferInput},
     time::Timestamp,
@@ -53,7 +55,9 @@ pub async fn run(arguments: &ScanArguments) -> anyhow::Result<ExitCode> {
         scans.push(scanner.scan().await);
         spinner.finish_and_clear();
     }
-    let text = if arguments.json { json(&scans)? } else { tables(&scans) };
+    let managers: Vec<_> = scans.iter().map(|scan| &scan.manager).collect();
+    let host = host::facts(&Machine::of_this_host(), &managers).await;
+    let text = if arguments.json { json(&host, &scans)? } else { tables(&scans) + &notes(&host) };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // Whoever reads has seen enough, as in `… | head`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
@@ -109,6 +113,7 @@ fn spinner(message: &str) -> ProgressBar {
 /// The document `--json` prints.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
+    host: &'a HostFacts,
     scans: Vec<ScanDocument<'a>>,
 }
 
@@ -128,7 +133,7 @@ struct ScanDocument<'a> {
     offers: Vec<OfferInput>,
 }
 
-fn json<'a>(scans: &'a [Scan]) -> anyhow::Result<String> {
+fn json<'a>(host: &'a HostFacts, scans: &'a [Scan]) -> anyhow::Result<String> {
     let document = |scan: &'a Scan| ScanDocument {
         manager: scan.manager.as_str(),
         version_order: scan.version_order,
@@ -143,12 +148,16 @@ fn json<'a>(scans: &'a [Scan]) -> anyhow::Result<String> {
         installed_packages: scan.installed.len(),
         offers: scan.offers.iter().map(|(package, offer)| OfferInput::from_offer(package, offer)).collect(),
     };
-    let document = Document { scans: scans.iter().map(document).collect() };
+    let document = Document { host, scans: scans.iter().map(document).collect() };
     Ok(serde_json::to_string_pretty(&document).context("writing the scans as JSON")? + "\n")
 }
 
 fn tables(scans: &[Scan]) -> String {
     scans.iter().map(|scan| table(scan, Table::new().width()) + &summary(scan, clock::now()) + "\n").collect::<Vec<_>>().join("\n")
+}
+
+fn notes(host: &HostFacts) -> String {
+    host::notes(host).iter().map(|note| format!("\n{note}\n")).collect()
 }
 
 /// Columns a narrow terminal does without, in this order; `--json` has them all.
@@ -334,7 +343,8 @@ mod tests {
     fn a_failed_scan_is_never_shown_as_no_updates() {
         let failed = scan("apt").failed("apt ended with exit code 100");
         assert_eq!(tables(std::slice::from_ref(&failed)).trim(), "apt: the scan failed: apt ended with exit code 100");
-        let document: serde_json::Value = serde_json::from_str(&json(std::slice::from_ref(&failed)).unwrap()).unwrap();
+        let document: serde_json::Value =
+            serde_json::from_str(&json(&HostFacts::default(), std::slice::from_ref(&failed)).unwrap()).unwrap();
         assert_eq!(document["scans"][0]["result"], "failed");
         let code = |scans: &[Scan]| format!("{:?}", exit_code(scans));
         let partial = scan("dnf").with_gaps(&["a gap".into()]);

@@ -1,7 +1,7 @@
 //! What the agent last did, kept for `redflag-agent status`: for people, never read back to decide anything.
 
 use crate::{clock, durable, error::Result, home::AgentHome, report::ScopeSummary};
-use redflag_core::{ids::ReportId, report::ReportStatus, time::Timestamp, wire::ReportAnswerBody};
+use redflag_core::{agent::HostFacts, ids::ReportId, report::ReportStatus, time::Timestamp, wire::ReportAnswerBody};
 use serde::{Deserialize, Serialize};
 
 const STATUS: &str = "status.json";
@@ -11,6 +11,9 @@ const STATUS: &str = "status.json";
 pub struct Status {
     /// The last report the server took.
     pub last_delivery: Option<LastDelivery>,
+    /// What the host was at the last scan.
+    #[serde(default)]
+    pub host: HostFacts,
     /// The last scan of each manager.
     pub scopes: Vec<ScopeSummary>,
     /// What went wrong since; none after a delivery.

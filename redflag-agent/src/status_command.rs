@@ -2,6 +2,7 @@
 
 use crate::{
     home::AgentHome,
+    host,
     identity::Identity,
     outbox::{self, Depth, Outbox},
     output::print,
@@ -64,6 +65,7 @@ fn text(shown: &Shown) -> String {
         None => "last report  none yet; run `redflag-agent report`".to_owned(),
     });
     lines.push(format!("outbox       {} reports wait, {} bytes", outbox.reports, outbox.bytes));
+    lines.extend(host::notes(&status.host).into_iter().map(|note| format!("to do        {note}")));
     for scope in &status.scopes {
         let because = scope.error.as_ref().map_or(String::new(), |error| format!(": {error}"));
         let (updates, installable, at, result) = (scope.updates, scope.installable, scope.scanned_at, scope.result);

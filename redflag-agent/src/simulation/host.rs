@@ -6,12 +6,13 @@ use super::{
 };
 use crate::{clock, scan::Scan};
 use redflag_core::{
-    agent::HostFacts,
+    agent::{HostFacts, Virtualisation, VirtualisationKind},
+    ids::Digest,
     names::{APT, DNF, DOCKER, Manager, Text},
     offer::{Availability, Offer},
     words::{AvailabilityKind, ScanResult},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Updates of the first host per manager, in parts of [`FIRST_PARTS`]: those of a real host that a first system lost.
 const FIRST: [(&str, u64); 3] = [(DNF, 3_488), (APT, 277), (DOCKER, 7)];
@@ -59,6 +60,7 @@ impl SimulatedHost {
             kernel: Some(Text::lossy(kernel)),
             arch: Some(Text::lossy("x86_64")),
             agent_version: Some(Text::lossy(env!("CARGO_PKG_VERSION"))),
+            ..machine(seed, index)
         };
         Self { index, name, facts, seed, scans }
     }
@@ -96,6 +98,30 @@ impl SimulatedHost {
                 }
             }
         }
+    }
+}
+
+/// What sets machines apart, from a strand of its own, so that it does not move what managers offer.
+fn machine(seed: u64, index: u64) -> HostFacts {
+    const STRAND: u64 = u64::MAX;
+    const HOURS_UP_MAX: u64 = 90 * 24;
+    let mut random = Random::strand(seed, &[index, STRAND]);
+    let technology = random.one_of(&["kvm", "vmware", "amazon"]);
+    let virtualisation = match random.below(4) {
+        0 => Virtualisation { kind: VirtualisationKind::Physical, technology: None },
+        _ => Virtualisation { kind: VirtualisationKind::VirtualMachine, technology: Some(Text::lossy(technology)) },
+    };
+    let mut some = |percent, texts: &[&str]| {
+        let wanted = random.chance(percent);
+        Some(texts.iter().filter(|_| wanted).map(|text| Text::lossy(text)).collect())
+    };
+    HostFacts {
+        virtualisation: Some(virtualisation),
+        reboot_reasons: some(20, &["a newer kernel is installed"]),
+        services_to_restart: some(15, &["cron.service", "ssh.service"]),
+        booted_at: Some(clock::now().saturating_sub(Duration::from_hours(random.below(HOURS_UP_MAX)))),
+        machine_digest: Some(Digest::of("redflag simulated machine", &[&seed.to_le_bytes(), &index.to_le_bytes()])),
+        ..HostFacts::default()
     }
 }
 

@@ -67,6 +67,29 @@ async fn the_commands_work_together() {
 }
 
 #[tokio::test]
+async fn a_copy_of_a_state_directory_on_another_machine_is_refused_until_it_is_adopted() {
+    let (server, directory) = (TestServer::start().await, tempfile::tempdir().unwrap());
+    let state = directory.path().join("state");
+    let enrol = ["enrol", "--server", &server.url, "--token", "good", "--name", "web-01"];
+    assert!(agent(&state, &enrol).await.status.success());
+    let path = state.join("machine.json");
+    let mut machine: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(machine["digest"].is_string(), "this machine has no /etc/machine-id: {machine}");
+    machine["digest"] = serde_json::json!("ab".repeat(32));
+    std::fs::write(&path, machine.to_string()).unwrap();
+    for refused in [&["report"][..], &["run"], &enrol] {
+        let output = agent(&state, refused).await;
+        assert_eq!(output.status.code(), Some(78), "{refused:?}: {}", text(&output.stderr));
+        let message = text(&output.stderr);
+        assert!(message.contains("enrolled on another machine") && message.contains("report --adopt"), "{message}");
+    }
+    assert!(server.arrived().is_empty(), "nothing was reported in the other machine's name");
+    let adopted = agent(&state, &["report", "--adopt"]).await;
+    assert_eq!(adopted.status.code(), Some(0), "{}", text(&adopted.stderr));
+    assert_eq!(agent(&state, &["report"]).await.status.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_simulation_says_what_it_did() {
     let (server, directory) = (TestServer::start().await, tempfile::tempdir().unwrap());
     server.fail([Fault::LoseAnswer]);

@@ -26,6 +26,7 @@ pub mod simulation;
 pub mod status;
 pub mod status_command;
 
+mod engine;
 mod tool;
 
 pub use agent::{Agent, Counts, Delivery, ReportSummary, RunOptions};

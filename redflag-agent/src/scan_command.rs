@@ -356,6 +356,6 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_manager_is_an_error_that_names_the_known_ones() {
         let error = chosen(&["pacman".into()]).await.err().unwrap().to_string();
-        assert_eq!(error, "unknown manager \"pacman\"; known are: apt, dnf");
+        assert_eq!(error, "unknown manager \"pacman\"; known are: apt, dnf, docker");
     }
 }

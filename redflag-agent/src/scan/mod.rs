@@ -8,11 +8,13 @@
 
 pub(crate) mod apt;
 mod dnf;
+pub(crate) mod docker;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 
 pub use apt::Apt;
 pub use dnf::Dnf;
+pub use docker::{Docker, RegistrySettings};
 
 use async_trait::async_trait;
 use redflag_core::{
@@ -44,7 +46,7 @@ pub trait Scanner: Send + Sync + std::fmt::Debug {
 /// Every scanner this version knows.
 #[must_use]
 pub fn scanners() -> Vec<Box<dyn Scanner>> {
-    vec![Box::new(Apt::new()), Box::new(Dnf::new())]
+    vec![Box::new(Apt::new()), Box::new(Dnf::new()), Box::new(Docker::new())]
 }
 
 /// What one manager offers on this host.

@@ -190,7 +190,7 @@ impl Catalogue {
     }
 
     fn docker(seed: u64) -> Self {
-        let names = IMAGES.iter().map(|image| format!("{image}/{}", image.rsplit('/').next().unwrap_or(image)));
+        let names = IMAGES.iter().map(|image| format!("{image}@{}", image.rsplit('/').next().unwrap_or(image)));
         Self::of(DOCKER, VersionOrder::None, None, names, seed)
     }
 

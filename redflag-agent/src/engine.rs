@@ -1,0 +1,230 @@
+//! A container engine, asked over its socket: the part of the Docker Engine API that scanning and recreating need.
+//!
+//! Docker (API 1.41 and later) and Podman's compatible API speak it. Every request is a connection of its own with a limit on its
+//! time and on the size of its answer. Nothing is decided here: what an answer means is the business of the scanner and the
+//! installer. Requests are made with hyper, which reqwest brings anyway; a client of the whole API would be many times as large.
+
+mod error;
+mod facts;
+
+pub(crate) use error::EngineError;
+pub(crate) use facts::{ContainerFacts, ContainerSummary, ImageFacts, SYSTEMD_UNIT};
+
+use facts::{PodmanImageFacts, VersionFacts};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header,
+};
+use hyper_util::rt::TokioIo;
+use reqwest::Url;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::net::UnixStream;
+
+/// The oldest API that is spoken; Docker 20.10 brought it.
+const API_VERSION_MIN: ApiVersion = ApiVersion(1, 41);
+/// Most bytes of one answer: 16 MiB are thousands of containers.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest time an ordinary request may take.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+/// Where engines listen.
+const SOCKETS: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
+/// Where engines of a single user listen, below `XDG_RUNTIME_DIR`.
+const USER_SOCKETS: [&str; 2] = ["docker.sock", "podman/podman.sock"];
+
+/// A version of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ApiVersion(u32, u32);
+
+impl ApiVersion {
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        // Podman gives its own version with three parts in some fields.
+        Some(Self(major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
+    }
+}
+
+/// An engine that answered, and the API version agreed with it; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine {
+    socket: PathBuf,
+    version: ApiVersion,
+    podman: bool,
+}
+
+/// The socket `DOCKER_HOST` names, or else the first usual one that lets itself be connected to, or is at least listened for.
+pub(crate) async fn socket_of_host() -> Option<PathBuf> {
+    if let Some(host) = std::env::var_os("DOCKER_HOST") {
+        return host.to_str()?.strip_prefix("unix://").map(PathBuf::from);
+    }
+    let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let user = user.iter().flat_map(|directory| USER_SOCKETS.map(|socket| directory.join(socket)));
+    for socket in SOCKETS.map(PathBuf::from).into_iter().chain(user) {
+        if usable(&socket).await {
+            return Some(socket);
+        }
+    }
+    None
+}
+
+/// Whether `socket` is there and this user may use it; an engine that does not run just now counts, because its socket tells of it.
+pub(crate) async fn usable(socket: &Path) -> bool {
+    match UnixStream::connect(socket).await {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+    }
+}
+
+impl Engine {
+    /// Asks the engine at `socket` who it is and agrees on the oldest version both sides know.
+    ///
+    /// # Errors
+    /// When it does not answer, or is older than [`API_VERSION_MIN`].
+    pub(crate) async fn open(socket: &Path) -> Result<Self, EngineError> {
+        let engine = Self { socket: socket.to_owned(), version: API_VERSION_MIN, podman: false };
+        let facts: VersionFacts = engine.send(Method::GET, engine.plain_url(&["version"]), None).await?;
+        let newest = ApiVersion::parse(&facts.api_version).unwrap_or(ApiVersion(0, 0));
+        if newest < API_VERSION_MIN {
+            return Err(EngineError::TooOld { version: facts.version, api_version: facts.api_version });
+        }
+        let oldest = facts.api_version_min.as_deref().and_then(ApiVersion::parse).unwrap_or(API_VERSION_MIN);
+        let podman = facts.components.iter().any(|component| component.name.starts_with("Podman"));
+        Ok(Self { version: API_VERSION_MIN.max(oldest), podman, ..engine })
+    }
+
+    /// All containers, running or not.
+    pub(crate) async fn containers(&self) -> Result<Vec<ContainerSummary>, EngineError> {
+        let mut url = self.url(&["containers", "json"]);
+        url.query_pairs_mut().append_pair("all", "true");
+        self.send(Method::GET, url, None).await
+    }
+
+    /// One container, by name or id.
+    pub(crate) async fn container(&self, name: &str) -> Result<ContainerFacts, EngineError> {
+        self.send(Method::GET, self.url(&["containers", name, "json"]), None).await
+    }
+
+    /// One image by id. What Podman has dropped from an image whose tag has moved is looked up.
+    pub(crate) async fn image(&self, id: &str) -> Result<ImageFacts, EngineError> {
+        let mut facts: ImageFacts = self.send(Method::GET, self.url(&["images", id, "json"]), None).await?;
+        if self.podman {
+            let bare = id.strip_prefix("sha256:").unwrap_or(id);
+            let more: PodmanImageFacts = self.send(Method::GET, self.url(&["libpod", "images", bare, "json"]), None).await?;
+            // Its own digest is that of the tag; the list holds the platform's manifest too and is in no useful order.
+            let repositories = more.names_history.iter().filter_map(|name| Some(name.rsplit_once([':', '@'])?.0));
+            let repositories = repositories.map(|name| name.strip_suffix("@sha256").unwrap_or(name));
+            let first: Vec<_> = repositories.map(|repository| format!("{repository}@{}", more.digest)).collect();
+            facts.repo_digests.splice(0..0, first);
+        }
+        Ok(facts)
+    }
+
+    fn plain_url(&self, segments: &[&str]) -> Url {
+        let mut url = Url::parse("http://engine").expect("the address is one");
+        // Everything that could be taken for more than one segment is escaped.
+        url.path_segments_mut().expect("http has a path").extend(segments);
+        url
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        let version = format!("v{}.{}", self.version.0, self.version.1);
+        self.plain_url(&[&[version.as_str()], segments].concat())
+    }
+
+    /// A request whose answer is JSON.
+    async fn send<T: DeserializeOwned>(&self, method: Method, url: Url, body: Option<&Value>) -> Result<T, EngineError> {
+        let name = format!("{method} {}", url.path());
+        let bytes = self.bytes(&name, method, &url, body).await?;
+        serde_json::from_slice(&bytes).map_err(|source| EngineError::Unreadable { request: name, source })
+    }
+
+    async fn bytes(&self, name: &str, method: Method, url: &Url, body: Option<&Value>) -> Result<Bytes, EngineError> {
+        let request = Request::builder().method(method);
+        let request = if body.is_some() { request.header(header::CONTENT_TYPE, "application/json") } else { request };
+        let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let answer = async { checked(name, self.exchange(name, request, url, body).await?).await?.read(name).await };
+        within(name, REQUEST_TIME_MAX, answer).await?
+    }
+
+    async fn exchange(
+        &self,
+        name: &str,
+        request: hyper::http::request::Builder,
+        url: &Url,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, EngineError> {
+        let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        let request = request.uri(target).header(header::HOST, "engine").body(Full::new(Bytes::from(body)));
+        let request = request.map_err(|source| EngineError::Request { request: name.to_owned(), source })?;
+        send_to(&self.socket, name, request).await
+    }
+}
+
+/// Sends one request over a connection of its own.
+async fn send_to(socket: &Path, name: &str, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, EngineError> {
+    let connect = |source| EngineError::Connect { socket: socket.to_owned(), source };
+    let http = |source| EngineError::Http { request: name.to_owned(), source };
+    let stream = UnixStream::connect(socket).await.map_err(connect)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+    // Ends by itself when the answer has been read or dropped; what goes wrong shows there.
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(http)
+}
+
+/// Gives up after `time_max`.
+async fn within<T>(request: &str, time_max: Duration, work: impl Future<Output = T>) -> Result<T, EngineError> {
+    tokio::time::timeout(time_max, work).await.map_err(|_| EngineError::Time { request: request.to_owned(), time_max })
+}
+
+/// Turns an answer that says no into an error with the engine's own words. "Already so" (304) is done.
+async fn checked(name: &str, response: Response<Incoming>) -> Result<Response<Incoming>, EngineError> {
+    let status = response.status();
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return Ok(response);
+    }
+    let body = response.read(name).await.unwrap_or_default();
+    let message = serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("message")?.as_str()?.to_owned()));
+    let message = message.unwrap_or_else(|| "no message".into());
+    Err(EngineError::Answer { request: name.to_owned(), status: status.as_u16(), message })
+}
+
+trait Read {
+    async fn read(self, name: &str) -> Result<Bytes, EngineError>;
+}
+
+impl Read for Response<Incoming> {
+    async fn read(self, name: &str) -> Result<Bytes, EngineError> {
+        let request = || name.to_owned();
+        let body = Limited::new(self.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| match error.downcast() {
+            Ok(source) => EngineError::Http { request: request(), source: *source },
+            Err(_) => EngineError::TooLong { request: request(), bytes_max: ANSWER_BYTES_MAX },
+        })?;
+        Ok(body.to_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_place_in_the_path() {
+        let engine = Engine { socket: "/nonexistent".into(), version: API_VERSION_MIN, podman: false };
+        assert_eq!(engine.url(&["containers", "web", "json"]).path(), "/v1.41/containers/web/json");
+        assert_eq!(engine.url(&["containers", "a/b?c", "json"]).path(), "/v1.41/containers/a%2Fb%3Fc/json");
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(ApiVersion::parse("1.100").unwrap() > ApiVersion::parse("1.41").unwrap());
+        assert_eq!(ApiVersion::parse("4.3.1"), Some(ApiVersion(4, 3)));
+        assert_eq!(ApiVersion::parse("x"), None);
+    }
+}

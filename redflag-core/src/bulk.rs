@@ -128,6 +128,18 @@ pub struct OperationCounts {
 }
 
 impl Fleet {
+    /// Everything that is in the feed now, as a selection has it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn selection_now(&self, filter: UpdateFilter) -> Result<Selection, StoreError> {
+        let store = self.store();
+        // Only a feed that holds something can be asked how far it reaches without waiting.
+        let empty = store.feed(FeedPosition::START, 1).await?.is_empty();
+        let as_of = if empty { FeedPosition::START } else { store.feed_grown(FeedPosition::START).await? };
+        Ok(Selection { filter, as_of })
+    }
+
     /// Counts what a bulk decision would be about. Reads the log of every agent that passes the filter.
     ///
     /// # Errors
@@ -135,13 +147,28 @@ impl Fleet {
     ///
     /// Cancel safe: it only reads.
     pub async fn select(&self, selection: &Selection, decision: &BulkDecision) -> Result<Selected, StoreError> {
-        let mut selected = Selected::default();
+        let [selected] = self.select_each(selection, std::array::from_ref(decision)).await?;
+        Ok(selected)
+    }
+
+    /// Counts what each of several bulk decisions would be about, in one reading of the logs.
+    ///
+    /// # Errors
+    /// As [`Fleet::select`].
+    pub async fn select_each<const N: usize>(
+        &self,
+        selection: &Selection,
+        decisions: &[BulkDecision; N],
+    ) -> Result<[Selected; N], StoreError> {
+        let mut selected = [Selected::default(); N];
         for agent in self.agents_of(&selection.filter).await? {
             let states = self.matching(agent, selection).await?;
-            let possible = states.iter().filter(|state| decision.possible(state)).count() as u64;
-            selected.matching += states.len() as u64;
-            selected.possible += possible;
-            selected.agents += u64::from(possible > 0);
+            for (selected, decision) in selected.iter_mut().zip(decisions) {
+                let possible = states.iter().filter(|state| decision.possible(state)).count() as u64;
+                selected.matching += states.len() as u64;
+                selected.possible += possible;
+                selected.agents += u64::from(possible > 0);
+            }
         }
         Ok(selected)
     }

@@ -1,6 +1,6 @@
 //! What every handler shares.
 
-use crate::{access::replay::ReplayGuard, clock, settings::Settings};
+use crate::{access::replay::ReplayGuard, clock, operations::UnderWay, settings::Settings};
 use redflag_core::{Fleet, time::Timestamp};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ pub struct App {
     /// The settings in force.
     pub settings: Settings,
     pub(crate) replays: ReplayGuard,
+    pub(crate) operations: UnderWay,
     /// Cancelled when a shutdown begins, so that requests that wait for something end at once.
     pub(crate) stopping: CancellationToken,
 }
@@ -25,7 +26,13 @@ impl App {
     #[must_use]
     pub fn new(fleet: Fleet, settings: Settings) -> AppState {
         let fleet = fleet.with_batch_events(settings.batch_events);
-        Arc::new(Self { fleet, settings, replays: ReplayGuard::default(), stopping: CancellationToken::new() })
+        Arc::new(Self {
+            fleet,
+            settings,
+            replays: ReplayGuard::default(),
+            operations: UnderWay::default(),
+            stopping: CancellationToken::new(),
+        })
     }
 
     /// The time now.

@@ -1,6 +1,6 @@
 //! The command line: what it offers, and how a failure ends it.
 
-use crate::commands::{backup, enrolment_token, export, import, migrate_store, prune, rebuild, remove_agent, serve, sign_in_link};
+use crate::commands::{backup, decide, enrolment_token, export, import, migrate_store, prune, rebuild, remove_agent, serve, sign_in_link};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -116,6 +116,17 @@ Examples:
 Asks first; where nobody can be asked, --yes is needed. It is one transaction: interrupted, all of the agent is there or none. The same
 again answers the same. A host that comes back has to be enrolled again, and is a new agent. The server may be running.")]
     RemoveAgent(remove_agent::RemoveAgent),
+    /// Approve, ignore or reopen every update that matches
+    #[command(after_help = "\
+Examples:
+  redflag-server decide approve --manager apt --severity critical --dry-run
+  redflag-server decide approve --manager apt --severity critical --comment 'patch day' --name ada
+  redflag-server decide ignore --search firefox --scope package --until 2027-01-31T00:00:00Z --yes --json
+
+Counts first, then asks; where nobody can be asked, --yes is needed. What changes after it was counted is skipped, never decided. Interrupted,
+a part is decided; the same arguments with the --operation and --as-of it tells go on from there, without a second effect. Exits with 1 when
+a decision failed. The server may be running.")]
+    Decide(decide::Decide),
     /// Copy a SQLite fleet to a new file while it is served
     #[command(after_help = "\
 Examples:
@@ -153,6 +164,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Prune(command) => command.run().await,
         Command::RemoveAgent(command) => command.run().await,
         Command::Backup(command) => command.run().await,
+        Command::Decide(command) => command.run().await,
     }
 }
 

@@ -2,20 +2,33 @@
 
 use crate::clock;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use redflag_core::ids::{BatchId, Digest};
+use redflag_core::ids::{BatchId, Digest, OperationId};
 use std::fmt;
 
-/// A new batch id; a version 7 UUID, so that neighbours in time are neighbours in an index.
+/// A new batch id.
 ///
 /// # Panics
 /// When the operating system has no randomness to give.
 #[must_use]
 pub fn batch_id() -> BatchId {
+    BatchId::from_uuid(version_7()).expect("a version 7 UUID is never nil")
+}
+
+/// A new operation id.
+///
+/// # Panics
+/// As [`batch_id`].
+#[must_use]
+pub fn operation_id() -> OperationId {
+    OperationId::from_uuid(version_7()).expect("a version 7 UUID is never nil")
+}
+
+/// A version 7 UUID, so that neighbours in time are neighbours in an index.
+fn version_7() -> uuid::Uuid {
     let mut random = [0; 10];
     getrandom::fill(&mut random).expect("the operating system gives random bytes");
     let millis = u64::try_from(clock::now().as_micros() / 1_000).expect("the clock is past 1970");
-    let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
-    BatchId::from_uuid(uuid).expect("a version 7 UUID is never nil")
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
 /// A secret of 256 bits from the operating system: a session id, a sign-in link's or an enrolment token.

@@ -12,6 +12,7 @@ pub mod router;
 pub mod settings;
 
 mod body;
+mod operations;
 mod pages;
 mod server;
 mod sign_in;

@@ -4,7 +4,7 @@ use crate::{
     access::{self, EnrolmentTokenOptions, Role},
     app::{App, AppState},
     database::{DatabaseName, UnknownDatabase},
-    router,
+    operations, router,
     settings::Settings,
 };
 use redflag_core::{Fleet, names::Text, store::StoreError};
@@ -41,6 +41,9 @@ pub enum ServerError {
         /// Why.
         source: StoreError,
     },
+    /// Operations under way cannot be read.
+    #[error("going on with bulk decisions")]
+    Operations(#[source] StoreError),
     /// Serving failed.
     #[error("serving")]
     Serve(#[source] io::Error),
@@ -110,12 +113,13 @@ impl Server {
         Ok(token.expose().to_owned())
     }
 
-    /// Serves until `shutdown` is cancelled, then lets requests under way end for at most ten seconds; those that wait for the feed to
+    /// Goes on with bulk decisions that an earlier stop interrupted, and serves until `shutdown` is cancelled, then lets requests under way end for at most ten seconds; those that wait for the feed to
     /// go on are answered at once.
     ///
     /// # Errors
-    /// When the listener fails.
+    /// When the listener or, at the start, the store fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
+        operations::resume(&self.app).await.map_err(ServerError::Operations)?;
         let drained = {
             let (shutdown, stopping) = (shutdown.clone(), self.app.stopping.clone());
             async move {

@@ -6,7 +6,7 @@ use super::{
     lab::{apt, pool},
 };
 use crate::{
-    bulk::{BulkDecision, Operation, OperationCounts, Selected, Selection},
+    bulk::{BulkDecision, Operation, OperationCounts, Selected},
     event::{Actor, EventKind, Source},
     feed::FeedPosition,
     ids::{OperationId, UpdateId},
@@ -171,8 +171,8 @@ pub(super) async fn a_bulk_decision_is_about_what_was_shown(harness: &dyn Harnes
     let operator_ignores =
         Decision::Ignore { offer_digest: offers[0].1.digest(&offers[0].0), scope: IgnoreScope::Version, until: None, reason: None };
     lab.decide(batch_id(1), &offers[0].0, operator_ignores, at(2)).await?;
-    let as_of = lab.store().feed_grown(FeedPosition(3)).await?;
-    let selection = Selection { filter: UpdateFilter::default(), as_of };
+    ensure!(lab.store().feed_grown(FeedPosition(3)).await? >= FeedPosition(4), "four batches are numbered");
+    let selection = lab.fleet.selection_now(UpdateFilter::default()).await?;
     let decision = BulkDecision::WithdrawApproval { comment: None };
     let selected = lab.fleet.select(&selection, &decision).await?;
     ensure_eq!(selected, Selected { matching: 90, possible: 0, agents: 0 }, "what nobody approved, to be withdrawn");

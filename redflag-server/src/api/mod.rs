@@ -7,6 +7,7 @@ mod feed;
 mod health;
 pub(crate) mod id;
 mod openapi;
+mod operations;
 mod packages;
 mod past;
 mod removal;
@@ -46,6 +47,9 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/updates/{id}/withdraw-approval", APPROVER, decisions::withdraw_approval)
         .post("/api/v1/updates/{id}/ignore", APPROVER, decisions::ignore)
         .post("/api/v1/updates/{id}/reopen", APPROVER, decisions::reopen)
+        .get("/api/v1/selection", APPROVER, operations::select)
+        .post("/api/v1/operations", APPROVER, operations::start)
+        .get("/api/v1/operations/{id}", VIEWER, operations::one)
         .get("/api/v1/session", VIEWER, session::show)
         .get("/api/v1/stats", VIEWER, updates::stats)
         .get("/api/v1/packages", VIEWER, packages::list)

@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the handlers themselves.
 
-use super::{agents, batches, decisions, feed, packages, past, removal, reports, session, trend, updates};
+use super::{agents, batches, decisions, feed, operations, packages, past, removal, reports, session, trend, updates};
 use crate::{listing, problem::Problem};
 use axum::{
     http::{Uri, header},
@@ -37,6 +37,9 @@ use utoipa::OpenApi;
         decisions::withdraw_approval,
         decisions::ignore,
         decisions::reopen,
+        operations::select,
+        operations::start,
+        operations::one,
         batches::list,
         batches::one,
         session::show,

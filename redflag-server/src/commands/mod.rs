@@ -1,6 +1,7 @@
 //! The commands, one a file, and what they share.
 
 pub(crate) mod backup;
+pub(crate) mod decide;
 pub(crate) mod enrolment_token;
 pub(crate) mod export;
 pub(crate) mod import;

@@ -21,7 +21,11 @@ pub fn filter_from_uri(uri: &Uri) -> Result<UpdateFilter, Problem> {
     Ok(filter)
 }
 
-pub(super) fn take(given: &mut Parameters) -> Result<UpdateFilter, Problem> {
+/// Takes the filter out of parameters that say more.
+///
+/// # Errors
+/// A 400 problem that names the parameter at fault.
+pub(crate) fn take(given: &mut Parameters) -> Result<UpdateFilter, Problem> {
     Ok(UpdateFilter {
         status: given.take("status")?.unwrap_or_default(),
         agent: given.take("agent_id")?,
@@ -31,6 +35,11 @@ pub(super) fn take(given: &mut Parameters) -> Result<UpdateFilter, Problem> {
         security: given.take("security")?,
         search: given.take_with("search", Search::new)?,
     })
+}
+
+/// A filter as the query string that [`filter_from_uri`] reads, in one form.
+pub(crate) fn query_string(filter: &UpdateFilter) -> String {
+    UpdateQuery { filter: filter.clone(), ..UpdateQuery::default() }.href("").trim_start_matches('?').to_owned()
 }
 
 pub(super) fn write(written: &mut Written, filter: &UpdateFilter) {

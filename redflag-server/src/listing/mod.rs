@@ -11,6 +11,7 @@ mod parameters;
 mod updates;
 
 pub use filter::filter_from_uri;
+pub(crate) use filter::{query_string as filter_query, take as take_filter};
 pub(crate) use parameters::Parameters;
 
 use crate::problem::Problem;

@@ -9,6 +9,7 @@ mod agent_row;
 mod agents;
 mod batch_row;
 mod batches;
+mod bulk;
 mod frame;
 mod life;
 mod list;
@@ -38,12 +39,15 @@ use crate::{
 
 /// Registers the pages; every one with its policy.
 pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
-    let (viewer, admin) = (Policy::Operator(Role::Viewer), Policy::Operator(Role::Admin));
+    let (viewer, approver, admin) = (Policy::Operator(Role::Viewer), Policy::Operator(Role::Approver), Policy::Operator(Role::Admin));
     let router = router
         .get("/", viewer, overview::show)
         .get("/updates", viewer, updates::list)
         .get("/updates/{id}", viewer, update::show)
-        .post("/updates/{id}/decision", Policy::Operator(Role::Approver), update::decide)
+        .post("/updates/{id}/decision", approver, update::decide)
+        .get("/bulk", approver, bulk::show)
+        .post("/bulk", approver, bulk::confirm)
+        .get("/operations/{id}", viewer, bulk::operation)
         .get("/packages", viewer, packages::list)
         .get("/agents", viewer, agents::list)
         .get("/agents/{id}", viewer, agent::show)

@@ -52,6 +52,14 @@ pub(crate) fn size(bytes: u64) -> String {
     if unit == 0 { format!("{whole} {}", UNITS[unit]) } else { format!("{whole}.{tenths} {}", UNITS[unit]) }
 }
 
+/// The start of a day (`2026-12-31`), in UTC; none of an empty text, as a form sends it for "none".
+pub(crate) fn start_of_day(day: &str) -> Result<Option<Timestamp>, String> {
+    if day.is_empty() {
+        return Ok(None);
+    }
+    format!("{day}T00:00:00Z").parse().map(Some).map_err(|error: redflag_core::time::InvalidTimestamp| error.to_string())
+}
+
 /// Who did something, as a page says it.
 pub(crate) fn actor(actor: &Actor) -> String {
     match actor {

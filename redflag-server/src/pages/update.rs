@@ -180,18 +180,15 @@ impl DecisionForm {
             "reopen" => Ok(Decision::Reopen { comment }),
             "ignore" => {
                 let scope: IgnoreScope = self.scope.parse().map_err(|error| bad("scope", &error))?;
-                Ok(Decision::Ignore { offer_digest, scope, until: self.until()?, reason: comment })
+                Ok(Decision::Ignore {
+                    offer_digest,
+                    scope,
+                    until: text::start_of_day(&self.until).map_err(|error| bad("until", &error))?,
+                    reason: comment,
+                })
             }
             other => Err(Problem::parameter("decision", format!("unknown decision {}", redflag_core::rejection::quoted(other)))),
         }
-    }
-
-    /// The start of the day named, in UTC.
-    fn until(&self) -> Result<Option<Timestamp>, Problem> {
-        if self.until.is_empty() {
-            return Ok(None);
-        }
-        format!("{}T00:00:00Z", self.until).parse().map(Some).map_err(|error| bad("until", &error))
     }
 
     /// The row in the list the decision was made in, or the update's page. Only our own list is a way back.

@@ -1,6 +1,7 @@
 //! The list of updates: filters, search, order and pages, all in the URL.
 
 use super::{
+    bulk,
     frame::{Answer, Frame, Place, page},
     list::{Chip, Column, Order, Pager},
     update_filter::{self, FilterForm, Menus, View},
@@ -13,7 +14,7 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, http::Uri};
-use redflag_core::query::{PageStart, Sort, SortKey, UpdateQuery};
+use redflag_core::query::{PageStart, Sort, SortKey, UpdateFilter, UpdateQuery};
 
 pub(super) const PATH: &str = "/updates";
 
@@ -33,6 +34,8 @@ struct UpdatesPage {
     first_href: String,
     /// Whether the operator may decide.
     decides: bool,
+    /// Where one decides about everything in the list.
+    bulk_href: String,
 }
 
 struct Columns {
@@ -40,6 +43,11 @@ struct Columns {
     agent: Column,
     severity: Column,
     last_change: Column,
+}
+
+/// Where the updates that pass `filter` are listed.
+pub(super) fn href(filter: &UpdateFilter) -> String {
+    UpdateQuery { filter: filter.clone(), ..UpdateQuery::default() }.href(PATH)
 }
 
 /// `GET /updates`.
@@ -62,6 +70,7 @@ pub(super) async fn list(State(app): State<AppState>, operator: Operator, uri: U
         here: query.href(PATH),
         first_href: first.href(PATH),
         decides: operator.role >= Role::Approver,
+        bulk_href: bulk::href(&query.filter),
     })
 }
 

@@ -8,6 +8,7 @@ mod decisions;
 mod feed;
 mod kills;
 mod listing;
+mod operations;
 mod packages;
 mod past;
 mod postgres;

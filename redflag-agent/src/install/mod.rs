@@ -6,11 +6,13 @@
 //! Adding a manager is one file here and one line in [`installers`].
 
 mod apt;
+mod dnf;
 #[cfg(test)]
 mod hostile;
 mod items;
 
 pub use apt::Apt;
+pub use dnf::Dnf;
 pub use items::ITEMS_MAX;
 
 use crate::tool::ToolError;
@@ -56,7 +58,7 @@ pub trait Installer: Send + Sync + std::fmt::Debug {
 /// Every installer this version knows.
 #[must_use]
 pub fn installers() -> Vec<Box<dyn Installer>> {
-    vec![Box::new(Apt::new())]
+    vec![Box::new(Apt::new()), Box::new(Dnf::new())]
 }
 
 /// What an installation did.

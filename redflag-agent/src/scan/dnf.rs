@@ -9,7 +9,7 @@
 //! the others as far as it can, and the scan is partial, with the reason, or failed when nothing is left. dnf refreshes expired metadata itself, so asking is also refreshing; as a plain user it keeps its
 //! cache in a directory of that user.
 
-pub(super) mod read;
+pub(crate) mod read;
 
 use super::{Scan, Scanner};
 use crate::tool::{Output, Tool, ToolError};
@@ -169,20 +169,25 @@ fn versions(installed: Installed) -> BTreeMap<PackageKey, Version> {
     installed.into_iter().filter_map(|(package, versions)| Some((package, newest(&versions)?.clone()))).collect()
 }
 
-fn newest(versions: &[Version]) -> Option<&Version> {
+pub(crate) fn newest(versions: &[Version]) -> Option<&Version> {
     // Rpm's order knows an answer for any two versions.
     versions.iter().max_by(|a, b| version_order::compare(VersionOrder::Rpm, a, b).unwrap_or(std::cmp::Ordering::Equal))
 }
 
-/// The installed version an offer replaces. The architecture may change with it, to or from noarch.
+/// The installed version an offer replaces.
 fn current(package: &PackageKey, offered: &Offered, installed: &Installed) -> Option<Version> {
-    let versions = installed.get(package).map(Vec::as_slice).or_else(|| {
+    installed_of(package, installed).and_then(newest).filter(|version| **version != offered.version).cloned()
+}
+
+/// Every installed version of a package. The architecture may change with an upgrade, to or from noarch.
+pub(crate) fn installed_of<'a>(package: &PackageKey, installed: &'a Installed) -> Option<&'a [Version]> {
+    installed.get(package).map(Vec::as_slice).or_else(|| {
         let same_name = PackageKey { arch: None, ..package.clone() };
         let mut others = installed.range(same_name..).take_while(|(other, _)| other.name == package.name);
-        let (_, versions) = others.next()?;
-        others.next().is_none().then_some(versions.as_slice())
-    })?;
-    newest(versions).filter(|version| **version != offered.version).cloned()
+        let (other, versions) = others.next()?;
+        let alone = others.next().is_none() && [package, other].iter().any(|package| package.arch_text() == "noarch");
+        alone.then_some(versions.as_slice())
+    })
 }
 
 fn availability(

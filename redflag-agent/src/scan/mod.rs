@@ -7,7 +7,7 @@
 //! cannot read makes the scan `partial`, with the reason. Nothing here reports to a server or remembers an earlier scan.
 
 pub(crate) mod apt;
-mod dnf;
+pub(crate) mod dnf;
 pub(crate) mod docker;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;

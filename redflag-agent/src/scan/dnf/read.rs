@@ -11,44 +11,37 @@ use redflag_core::{
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What [`offered`] reads. dnf 4 adds a line end of its own, dnf 5 does not; empty lines mean nothing.
-pub(in crate::scan) const OFFERED_FORMAT: &str =
+pub(crate) const OFFERED_FORMAT: &str =
     "%{name}\\t%{epoch}\\t%{version}\\t%{release}\\t%{arch}\\t%{repoid}\\t%{downloadsize}\\t%{summary}\\n";
 /// What [`installed`] reads.
-pub(in crate::scan) const INSTALLED_FORMAT: &str = "%{name}\\t%{epoch}\\t%{version}\\t%{release}\\t%{arch}\\n";
+pub(crate) const INSTALLED_FORMAT: &str = "%{name}\\t%{epoch}\\t%{version}\\t%{release}\\t%{arch}\\n";
+
+/// The same of rpm itself.
+pub(crate) const RPM_FORMAT: &str = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\n";
 
 /// Every installed version of every package; some, such as kernels, are installed side by side.
-pub(in crate::scan) type Installed = BTreeMap<PackageKey, Vec<Version>>;
+pub(crate) type Installed = BTreeMap<PackageKey, Vec<Version>>;
 
 /// One upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::scan) struct Offered {
-    pub(in crate::scan) version: Version,
-    pub(in crate::scan) repository: String,
-    pub(in crate::scan) size_bytes: Option<u64>,
-    pub(in crate::scan) summary: Option<String>,
+pub(crate) struct Offered {
+    pub(crate) version: Version,
+    pub(crate) repository: String,
+    pub(crate) size_bytes: Option<u64>,
+    pub(crate) summary: Option<String>,
 }
 
 /// Reads `dnf repoquery --upgrades --qf` [`OFFERED_FORMAT`].
-pub(in crate::scan) fn offered(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Offered> {
+pub(crate) fn offered(text: &str, gaps: &mut Vec<String>) -> HashMap<PackageKey, Offered> {
     let mut packages = HashMap::new();
     whole_lines("dnf repoquery --upgrades", text, gaps);
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let fields: Vec<&str> = line.splitn(8, '\t').collect();
-        let &[name, epoch, number, release, arch, repository, size, summary] = fields.as_slice() else {
-            gaps.push(format!("dnf repoquery --upgrades: unreadable line {line:?}"));
-            continue;
-        };
-        if repository.is_empty() {
-            gaps.push(format!("dnf repoquery --upgrades: no repository in {line:?}"));
-            continue;
-        }
-        match package(name, arch).and_then(|package| Ok((package, version(epoch, number, release)?))) {
-            Ok((package, version)) => {
-                let summary = Some(summary.to_owned()).filter(|summary| !summary.is_empty());
-                let offered = Offered { version, repository: repository.to_owned(), size_bytes: size.parse().ok(), summary };
-                if packages.insert(package, offered).is_some() {
-                    gaps.push(format!("dnf repoquery --upgrades: {name}.{arch} twice"));
+        match available(line) {
+            Ok((package, offered)) => {
+                if packages.contains_key(&package) {
+                    gaps.push(format!("dnf repoquery --upgrades: {}.{} twice", package.name, package.arch_text()));
                 }
+                packages.insert(package, offered);
             }
             Err(error) => gaps.push(format!("dnf repoquery --upgrades: {error}")),
         }
@@ -56,14 +49,38 @@ pub(in crate::scan) fn offered(text: &str, gaps: &mut Vec<String>) -> HashMap<Pa
     packages
 }
 
-/// Reads `dnf repoquery --installed --qf` [`INSTALLED_FORMAT`].
-pub(in crate::scan) fn installed(text: &str, gaps: &mut Vec<String>) -> Installed {
+/// Reads `dnf repoquery --qf` [`OFFERED_FORMAT`] for the sizes of packages in their repositories.
+pub(crate) fn sizes(text: &str) -> Result<HashMap<(PackageKey, Version, String), u64>, String> {
+    let size = |line| {
+        let (package, offered) = available(line)?;
+        let size = offered.size_bytes.ok_or_else(|| format!("no size in {line:?}"))?;
+        Ok(((package, offered.version, offered.repository), size))
+    };
+    text.lines().filter(|line| !line.trim().is_empty()).map(size).collect()
+}
+
+/// One line in [`OFFERED_FORMAT`].
+fn available(line: &str) -> Result<(PackageKey, Offered), String> {
+    let fields: Vec<&str> = line.splitn(8, '\t').collect();
+    let &[name, epoch, number, release, arch, repository, size, summary] = fields.as_slice() else {
+        return Err(format!("unreadable line {line:?}"));
+    };
+    if repository.is_empty() {
+        return Err(format!("no repository in {line:?}"));
+    }
+    let (package, version) = (package(name, arch)?, version(epoch, number, release)?);
+    let summary = Some(summary.to_owned()).filter(|summary| !summary.is_empty());
+    Ok((package, Offered { version, repository: repository.to_owned(), size_bytes: size.parse().ok(), summary }))
+}
+
+/// Reads `dnf repoquery --installed --qf` [`INSTALLED_FORMAT`] or `rpm -qa --qf` [`RPM_FORMAT`].
+pub(crate) fn installed(text: &str, gaps: &mut Vec<String>) -> Installed {
     let mut packages = Installed::new();
-    whole_lines("dnf repoquery --installed", text, gaps);
+    whole_lines("the list of installed packages", text, gaps);
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         let fields: Vec<&str> = line.split('\t').collect();
         let &[name, epoch, number, release, arch] = fields.as_slice() else {
-            gaps.push(format!("dnf repoquery --installed: unreadable line {line:?}"));
+            gaps.push(format!("installed packages: unreadable line {line:?}"));
             continue;
         };
         if name == "gpg-pubkey" {
@@ -72,7 +89,7 @@ pub(in crate::scan) fn installed(text: &str, gaps: &mut Vec<String>) -> Installe
         }
         match package(name, arch).and_then(|package| Ok((package, version(epoch, number, release)?))) {
             Ok((package, version)) => packages.entry(package).or_default().push(version),
-            Err(error) => gaps.push(format!("dnf repoquery --installed: {error}")),
+            Err(error) => gaps.push(format!("installed packages: {error}")),
         }
     }
     packages
@@ -80,10 +97,10 @@ pub(in crate::scan) fn installed(text: &str, gaps: &mut Vec<String>) -> Installe
 
 /// What `dnf check-update` shows.
 #[derive(Debug, Default)]
-pub(in crate::scan) struct Checked(HashSet<(PackageKey, Version)>);
+pub(crate) struct Checked(HashSet<(PackageKey, Version)>);
 
 /// Reads `dnf check-update`: `NAME.ARCH [EPOCH:]VERSION-RELEASE REPOSITORY`, up to the list of obsoleted packages.
-pub(in crate::scan) fn checked(text: &str, gaps: &mut Vec<String>) -> Checked {
+pub(crate) fn checked(text: &str, gaps: &mut Vec<String>) -> Checked {
     let mut checked = Checked::default();
     whole_lines("dnf check-update", text, gaps);
     for line in text.lines().take_while(|line| !line.starts_with("Obsoleting Packages")) {
@@ -93,10 +110,7 @@ pub(in crate::scan) fn checked(text: &str, gaps: &mut Vec<String>) -> Checked {
         }
         let fields: Vec<&str> = line.split_whitespace().collect();
         let parsed = match fields.as_slice() {
-            &[name, number, _repository] => name.rsplit_once('.').map(|(name, arch)| {
-                let version = Version::parse_for(&manager(), "available_version", without_zero_epoch(number));
-                Ok((package(name, arch)?, version.map_err(|rejection| rejection.message)?))
-            }),
+            &[name, number, _repository] => name.rsplit_once('.').map(|(name, arch)| Ok((package(name, arch)?, evr(number)?))),
             _ => None,
         };
         match parsed {
@@ -110,17 +124,17 @@ pub(in crate::scan) fn checked(text: &str, gaps: &mut Vec<String>) -> Checked {
 
 impl Checked {
     /// Whether this very version is shown.
-    pub(in crate::scan) fn shows(&self, package: &PackageKey, version: &Version) -> bool {
+    pub(crate) fn shows(&self, package: &PackageKey, version: &Version) -> bool {
         self.0.contains(&(package.clone(), version.clone()))
     }
 
     /// Whether every upgrade is shown.
-    pub(in crate::scan) fn shows_all(&self, offered: &HashMap<PackageKey, Offered>) -> bool {
+    pub(crate) fn shows_all(&self, offered: &HashMap<PackageKey, Offered>) -> bool {
         offered.iter().all(|(package, offered)| self.shows(package, &offered.version))
     }
 
     /// What is shown here and missing among the upgrades: one of the two lists was cut, or the repositories changed in between.
-    pub(in crate::scan) fn not_offered(&self, offered: &HashMap<PackageKey, Offered>) -> Option<String> {
+    pub(crate) fn not_offered(&self, offered: &HashMap<PackageKey, Offered>) -> Option<String> {
         let known = |(package, version): &&(PackageKey, Version)| offered.get(package).is_some_and(|offered| offered.version == *version);
         let missing = self.0.iter().filter(|update| !known(update)).count();
         (missing > 0).then(|| format!("dnf check-update shows {missing} updates that dnf repoquery --upgrades does not"))
@@ -129,14 +143,14 @@ impl Checked {
 
 /// The enabled repositories.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::scan) struct Repositories {
-    pub(in crate::scan) enabled: usize,
+pub(crate) struct Repositories {
+    pub(crate) enabled: usize,
     /// When the one that was not refreshed for longest was.
-    pub(in crate::scan) refreshed_at: Option<Timestamp>,
+    pub(crate) refreshed_at: Option<Timestamp>,
 }
 
 /// Reads `dnf repoinfo`: `Repo-id : …` begins a repository, `Repo-expire : … (last: Mon Nov 23 15:25:07 2026)` dates it.
-pub(in crate::scan) fn repositories(text: &str) -> Repositories {
+pub(crate) fn repositories(text: &str) -> Repositories {
     let mut repositories = Repositories::default();
     for (field, value) in text.lines().filter_map(|line| line.split_once(':')) {
         match field.trim().to_ascii_lowercase().replace(' ', "-").as_str() {
@@ -165,14 +179,14 @@ fn asctime(text: &str) -> Option<Timestamp> {
 
 /// What an upgrade of everything would leave out.
 #[derive(Debug, Default)]
-pub(in crate::scan) struct Resolution {
+pub(crate) struct Resolution {
     /// Name, architecture and version of what is skipped.
     skipped: HashSet<(String, String, String)>,
     problems: Vec<String>,
 }
 
 /// Reads a declined `dnf upgrade`: the packages under "Skipping packages with …", and the problems behind them.
-pub(in crate::scan) fn resolution(stdout: &str, stderr: &str, gaps: &mut Vec<String>) -> Resolution {
+pub(crate) fn resolution(stdout: &str, stderr: &str, gaps: &mut Vec<String>) -> Resolution {
     let both = || stdout.lines().chain(stderr.lines());
     if !both().any(|line| ["Dependencies resolved.", "Nothing to do."].contains(&line.trim())) {
         gaps.push("what dnf would skip is unknown: it did not resolve an upgrade".into());
@@ -190,13 +204,13 @@ pub(in crate::scan) fn resolution(stdout: &str, stderr: &str, gaps: &mut Vec<Str
 
 impl Resolution {
     /// Whether this very version is skipped.
-    pub(in crate::scan) fn skips(&self, package: &PackageKey, version: &Version) -> bool {
+    pub(crate) fn skips(&self, package: &PackageKey, version: &Version) -> bool {
         let arch = package.arch_text();
         self.skipped.contains(&(package.name.to_string(), arch.to_owned(), version.to_string()))
     }
 
     /// The problem that names the package, with the old version or the new one.
-    pub(in crate::scan) fn problem(&self, package: &PackageKey, current: Option<&Version>, candidate: &Version) -> Option<&str> {
+    pub(crate) fn problem(&self, package: &PackageKey, current: Option<&Version>, candidate: &Version) -> Option<&str> {
         let arch = package.arch_text();
         let nevra = |version: &Version| format!("{}-{version}.{arch}", package.name);
         let names = [Some(nevra(candidate)), current.map(nevra)];
@@ -206,14 +220,14 @@ impl Resolution {
 }
 
 /// Whether a line of `dnf versionlock list`, such as `lab-locked-0:1.0-1.*`, names the package.
-pub(in crate::scan) fn lock_names(lock: &str, name: &str) -> bool {
+pub(crate) fn lock_names(lock: &str, name: &str) -> bool {
     let lock = lock.trim().trim_start_matches('!');
     lock.strip_prefix(name)
-        .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(|rest| !rest.contains("-") || evr(rest)))
+        .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('-').is_some_and(|rest| !rest.contains("-") || is_evr(rest)))
 }
 
 /// Whether the text is `[EPOCH:]VERSION-RELEASE…` and not the rest of a longer name.
-fn evr(text: &str) -> bool {
+fn is_evr(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit()) && text.matches('-').count() == 1
 }
 
@@ -221,7 +235,7 @@ fn manager() -> Manager {
     Manager::parse(DNF).expect("the word is a manager's")
 }
 
-fn package(name: &str, arch: &str) -> Result<PackageKey, String> {
+pub(crate) fn package(name: &str, arch: &str) -> Result<PackageKey, String> {
     PackageKey::parse(DNF, name, Some(arch)).map_err(|rejection| rejection.message)
 }
 
@@ -237,8 +251,9 @@ fn version(epoch: &str, number: &str, release: &str) -> Result<Version, String> 
     Version::parse_for(&manager(), "version", &text).map_err(|rejection| rejection.message)
 }
 
-fn without_zero_epoch(version: &str) -> &str {
-    version.strip_prefix("0:").unwrap_or(version)
+/// `[epoch:]version-release` as dnf prints it, which may show an epoch of 0.
+pub(crate) fn evr(text: &str) -> Result<Version, String> {
+    Version::parse_for(&manager(), "version", text.strip_prefix("0:").unwrap_or(text)).map_err(|rejection| rejection.message)
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Another process works with the state directory.
-    #[error("another redflag-agent works in {}; stop it first, or leave the work to it", path.display())]
+    #[error("another process works in {}; stop it first, or leave the work to it", path.display())]
     Busy {
         /// The state directory.
         path: PathBuf,

@@ -1,11 +1,11 @@
 //! The readers of outside bytes that are private to their modules, for the fuzz targets in `fuzz/`. Only with the feature
 //! `fuzzing`; no part of the API.
 
-use crate::outbox::segment;
+use crate::segment;
 
 pub use crate::scan::fuzzing::*;
 
-/// A segment of the outbox: the good part is exactly what writing its payloads gives.
+/// A segment of outbox or journal: the good part is exactly what writing its payloads gives.
 ///
 /// # Panics
 /// When it is not: that is what the fuzzer looks for.

@@ -5,29 +5,24 @@
 //! again, which is harmless (clause R1a). What cannot be trusted after a crash is moved to `quarantine/`, loudly, and the rest
 //! is delivered.
 
-pub mod segment;
-
 use crate::{
     durable,
     error::{Error, Result},
     home::AgentHome,
+    quarantine::Quarantine,
+    segment::{
+        self,
+        file::{SegmentFile, numbered},
+    },
 };
 use redflag_core::{ids::ReportId, limits};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::VecDeque,
-    fs::{File, OpenOptions},
-    io::{ErrorKind, Write as _},
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-};
+use std::{collections::VecDeque, path::PathBuf};
 
 /// Most reports that wait; one more makes them be superseded by one full report.
 pub const REPORTS_MAX: usize = 96;
 /// Most bytes that wait; beyond them the waiting reports are superseded by one full report.
 pub const BYTES_MAX: u64 = 2 * limits::REPORT_BYTES_MAX as u64;
-/// Files kept in the quarantine; the oldest go first.
-pub const QUARANTINE_FILES_MAX: usize = 16;
 /// From this size on, a segment is followed by a new one, so that drained ones can be removed.
 const SEGMENT_BYTES: u64 = 1024 * 1024;
 
@@ -39,20 +34,10 @@ const ID_BYTES: usize = 16;
 #[derive(Debug)]
 pub struct Outbox {
     directory: PathBuf,
-    quarantine: PathBuf,
+    quarantine: Quarantine,
     /// The last one is written to.
-    segments: VecDeque<Segment>,
+    segments: VecDeque<SegmentFile>,
     waiting: VecDeque<Entry>,
-    /// Set after a failed sync: the kernel may have dropped what it could not write, so no later sync proves anything.
-    broken: bool,
-}
-
-#[derive(Debug)]
-struct Segment {
-    number: u64,
-    path: PathBuf,
-    file: File,
-    bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,11 +72,14 @@ impl Outbox {
     /// # Errors
     /// When files cannot be read, written or synced. Damaged content is not an error.
     pub fn open(home: &AgentHome) -> Result<(Self, Vec<String>)> {
-        let (directory, quarantine) = (home.directory("outbox")?, home.directory("quarantine")?);
-        let mut outbox = Self { directory, quarantine, segments: VecDeque::new(), waiting: VecDeque::new(), broken: false };
+        let (directory, quarantine) = (home.directory("outbox")?, Quarantine::of(home)?);
+        let mut outbox = Self { directory, quarantine, segments: VecDeque::new(), waiting: VecDeque::new() };
         let mut found = Vec::new();
-        for (number, path) in segment_files(&outbox.directory)? {
-            outbox.recover_segment(number, &path, &mut found)?;
+        for (number, path) in numbered(&outbox.directory)? {
+            let (segment, recovered) = SegmentFile::open(number, &path, &outbox.quarantine)?;
+            replay(&recovered.bytes, &recovered.content, number, &mut outbox.waiting);
+            found.extend(recovered.damage);
+            outbox.segments.push_back(segment);
         }
         if outbox.segments.is_empty() {
             outbox.start_segment()?;
@@ -108,7 +96,7 @@ impl Outbox {
         let mut waiting = VecDeque::new();
         let directory = home.file("outbox");
         if directory.is_dir() {
-            for (number, path) in segment_files(&directory)? {
+            for (number, path) in numbered(&directory)? {
                 let bytes = std::fs::read(&path).map_err(Error::state("read", &path))?;
                 replay(&bytes, &segment::recover(&bytes), number, &mut waiting);
             }
@@ -130,8 +118,8 @@ impl Outbox {
 
     /// Whether a sync has failed, after which only a restart can tell what is on disk.
     #[must_use]
-    pub const fn broken(&self) -> bool {
-        self.broken
+    pub fn broken(&self) -> bool {
+        self.segments.iter().any(SegmentFile::broken)
     }
 
     /// Adds a report; it is on disk when this returns.
@@ -141,7 +129,7 @@ impl Outbox {
     pub fn push(&mut self, report: &Waiting) -> Result<()> {
         let payload = [&[PUT], report.report_id.as_uuid().as_bytes().as_slice(), &report.body].concat();
         let offset = self.append(&payload)?;
-        let segment = self.segments.back().expect("an open outbox has a segment").number;
+        let segment = self.segments.back().expect("an open outbox has a segment").number();
         self.waiting.push_back(Entry { report_id: report.report_id, segment, offset, bytes: report.body.len() as u64 });
         Ok(())
     }
@@ -178,11 +166,10 @@ impl Outbox {
     /// # Errors
     /// When files cannot be written; the report is still in the outbox then.
     pub fn set_aside(&mut self, report: &Waiting, reason: &str) -> Result<PathBuf> {
-        let path = self.quarantine.join(format!("report-{}.json", report.report_id));
-        durable::replace(&path, &report.body)?;
+        let path = self.quarantine.keep(&format!("report-{}.json", report.report_id), &report.body)?;
         durable::replace(&path.with_extension("reason"), reason.as_bytes())?;
         self.remove(report.report_id)?;
-        trim_quarantine(&self.quarantine)?;
+        self.quarantine.trim()?;
         Ok(path)
     }
 
@@ -198,46 +185,23 @@ impl Outbox {
     }
 
     fn read(&self, entry: &Entry) -> Result<Waiting> {
-        let segment = self.segments.iter().find(|segment| segment.number == entry.segment).expect("segments with entries are kept");
-        let mut bytes = vec![0; segment::record_bytes(1 + ID_BYTES + entry.bytes as usize)];
-        segment.file.read_exact_at(&mut bytes, entry.offset).map_err(Error::state("read", &segment.path))?;
-        let payload = segment::payload_at(&bytes, 0)
-            .map_err(|damage| Error::damaged(&segment.path, format!("{damage}; restart the agent to set it aside")))?;
-        let body = bytes[payload.start + 1 + ID_BYTES..payload.end].to_vec();
+        let segment = self.segments.iter().find(|segment| segment.number() == entry.segment).expect("segments with entries are kept");
+        let mut body = segment.read(entry.offset, 1 + ID_BYTES + entry.bytes as usize)?;
+        body.drain(..=ID_BYTES);
         Ok(Waiting { report_id: entry.report_id, body })
     }
 
     /// Appends a record durably and returns where it begins.
     fn append(&mut self, payload: &[u8]) -> Result<u64> {
-        if self.segments.back().is_none_or(|segment| segment.bytes >= SEGMENT_BYTES) {
+        if !self.broken() && self.segments.back().is_none_or(|segment| segment.bytes() >= SEGMENT_BYTES) {
             self.start_segment()?;
         }
-        let segment = self.segments.back_mut().expect("an open outbox has a segment");
-        if self.broken {
-            return Err(Error::damaged(&segment.path, "an earlier sync of it failed; restart the agent"));
-        }
-        let (record, offset) = (segment::record(payload), segment.bytes);
-        if let Err(error) = segment.file.write_all_at(&record, offset) {
-            // Bytes behind the end that could not be cut off would look like a torn record at the next start, which is handled.
-            self.broken = segment.file.set_len(offset).is_err();
-            return Err(Error::state("write", &segment.path)(error));
-        }
-        if let Err(error) = segment.file.sync_data() {
-            self.broken = true;
-            return Err(Error::state("sync", &segment.path)(error));
-        }
-        segment.bytes += record.len() as u64;
-        Ok(offset)
+        self.segments.back_mut().expect("an open outbox has a segment").append(payload)
     }
 
     fn start_segment(&mut self) -> Result<()> {
-        let number = self.segments.back().map_or(1, |segment| segment.number + 1);
-        let path = self.directory.join(format!("{number:016}.segment"));
-        let mut file =
-            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(Error::state("create", &path))?;
-        file.write_all(segment::HEADER).and_then(|()| file.sync_all()).map_err(Error::state("write", &path))?;
-        durable::sync_directory_of(&path)?;
-        self.segments.push_back(Segment { number, path, file, bytes: segment::HEADER.len() as u64 });
+        let number = self.segments.back().map_or(1, |segment| segment.number() + 1);
+        self.segments.push_back(SegmentFile::create(&self.directory, number)?);
         Ok(())
     }
 
@@ -245,35 +209,12 @@ impl Outbox {
     fn remove_drained(&mut self) -> Result<()> {
         while self.segments.len() > 1 {
             let oldest = self.segments.front().expect("there is more than one");
-            if self.waiting.iter().any(|entry| entry.segment == oldest.number) {
+            if self.waiting.iter().any(|entry| entry.segment == oldest.number()) {
                 break;
             }
-            std::fs::remove_file(&oldest.path).map_err(Error::state("remove", &oldest.path))?;
-            durable::sync_directory_of(&oldest.path)?;
+            oldest.remove()?;
             self.segments.pop_front();
         }
-        Ok(())
-    }
-
-    fn recover_segment(&mut self, number: u64, path: &Path, found: &mut Vec<String>) -> Result<()> {
-        let bytes = std::fs::read(path).map_err(Error::state("read", path))?;
-        let recovered = segment::recover(&bytes);
-        if let Some(damage) = recovered.damage {
-            let tail = &bytes[recovered.good_bytes..];
-            let kept = self.quarantine.join(format!("outbox-{number:016}-at-{}.tail", recovered.good_bytes));
-            durable::replace(&kept, tail)?;
-            trim_quarantine(&self.quarantine)?;
-            let (name, records) = (path.display(), recovered.payloads.len());
-            found.push(format!("{name}: {damage}; {} bytes behind {records} good records are kept in {}", tail.len(), kept.display()));
-        }
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(Error::state("open", path))?;
-        let good_bytes = recovered.good_bytes.max(segment::HEADER.len()) as u64;
-        if recovered.damage.is_some() || recovered.good_bytes == 0 {
-            file.set_len(recovered.good_bytes as u64).map_err(Error::state("cut", path))?;
-            file.write_all_at(segment::HEADER, 0).and_then(|()| file.sync_all()).map_err(Error::state("repair", path))?;
-        }
-        replay(&bytes, &recovered, number, &mut self.waiting);
-        self.segments.push_back(Segment { number, path: path.to_owned(), file, bytes: good_bytes });
         Ok(())
     }
 }
@@ -298,57 +239,13 @@ fn replay(bytes: &[u8], recovered: &segment::Recovered, segment: u64, waiting: &
     }
 }
 
-fn segment_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(Error::state("list", directory))? {
-        let path = entry.map_err(Error::state("list", directory))?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        if let Some(number) = name.and_then(|name| name.strip_suffix(".segment")?.parse().ok()) {
-            files.push((number, path));
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
-}
-
-/// Names of the files in the quarantine of `home`, oldest first.
-///
-/// # Errors
-/// When it cannot be listed.
-pub fn quarantined(home: &AgentHome) -> Result<Vec<String>> {
-    let names = quarantine_files(&home.file("quarantine"))?;
-    Ok(names.iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
-}
-
-fn quarantine_files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::state("list", directory)(error)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::state("list", directory))?;
-        let modified = entry.metadata().and_then(|metadata| metadata.modified()).map_err(Error::state("inspect", entry.path()))?;
-        files.push((modified, entry.path()));
-    }
-    files.sort_unstable();
-    Ok(files.into_iter().map(|(_, path)| path).collect())
-}
-
-fn trim_quarantine(directory: &Path) -> Result<()> {
-    let files = quarantine_files(directory)?;
-    for path in files.iter().take(files.len().saturating_sub(QUARANTINE_FILES_MAX)) {
-        tracing::warn!(file = %path.display(), "the quarantine is full; its oldest file is removed");
-        std::fs::remove_file(path).map_err(Error::state("remove", path))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use crate::{
+        clock,
+        quarantine::{FILES_MAX, quarantined},
+    };
 
     fn home() -> (tempfile::TempDir, AgentHome) {
         let directory = tempfile::tempdir().unwrap();
@@ -386,7 +283,7 @@ mod tests {
         let reports = [report(3), report(9), report(1)];
         let (mut outbox, _) = Outbox::open(&home).unwrap();
         reports.iter().for_each(|report| outbox.push(report).unwrap());
-        let path = outbox.segments[0].path.clone();
+        let path = outbox.segments[0].path().to_owned();
         drop(outbox);
         let bytes = std::fs::read(&path).unwrap();
         for cut in 0..=bytes.len() {
@@ -401,7 +298,7 @@ mod tests {
             assert_eq!(found, Vec::<String>::new(), "cut at {cut}: damage is found once");
             assert_eq!(waiting(&outbox), [recovered, vec![late]].concat(), "cut at {cut}");
         }
-        assert!(quarantined(&home).unwrap().len() <= QUARANTINE_FILES_MAX);
+        assert!(quarantined(&home).unwrap().len() <= FILES_MAX);
     }
 
     #[test]

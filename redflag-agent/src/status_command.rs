@@ -4,8 +4,9 @@ use crate::{
     home::AgentHome,
     host,
     identity::Identity,
-    outbox::{self, Depth, Outbox},
+    outbox::{Depth, Outbox},
     output::print,
+    quarantine,
     status::Status,
 };
 use anyhow::Result;
@@ -49,7 +50,7 @@ pub fn run(state_dir: &Path, arguments: &StatusArguments) -> Result<ExitCode> {
         key_fingerprint: identity.fingerprint(),
         enrolled_at: identity.enrolled_at,
         outbox: Outbox::depth_of(&home)?,
-        quarantined: outbox::quarantined(&home)?,
+        quarantined: quarantine::quarantined(&home)?,
         status: Status::read(&home),
     };
     print(&if arguments.json { serde_json::to_string_pretty(&shown)? } else { text(&shown) })?;

@@ -1,11 +1,7 @@
 //! Delivery under faults: nothing is lost, nothing is counted twice, nothing blocks.
 
 use crate::support::{Fault, Lab, home};
-use redflag_agent::{
-    Agent, Delivery, Error, RunOptions, Silent,
-    outbox::{Outbox, quarantined},
-    status::Status,
-};
+use redflag_agent::{Agent, Delivery, Error, RunOptions, Silent, outbox::Outbox, quarantine::quarantined, status::Status};
 use std::{collections::BTreeSet, time::Duration};
 use tokio_util::sync::CancellationToken;
 

@@ -1,8 +1,11 @@
-//! The bytes of one append-only segment file, and what of them can be trusted after a crash. Pure: no I/O.
+//! The bytes of one append-only segment file, and what of them can be trusted after a crash. Pure: no I/O here.
 //!
 //! A segment is a header of eight bytes, then records: length (`u32`, little endian), CRC32C of length and payload (`u32`, little
 //! endian), payload. Reading stops at the first record that does not check: everything before it is exactly what was
-//! written, and nothing behind it can be trusted, because its place depends on a length that may be wrong.
+//! written, and nothing behind it can be trusted, because its place depends on a length that may be wrong. [`file`] keeps such a
+//! file on disk.
+
+pub mod file;
 
 use std::{fmt, ops::Range};
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     ids::{AgentId, CommandId, Digest},
     limits,
-    names::{DOCKER, PackageKey, Text, Version},
+    names::{DOCKER, Manager, PackageKey, Text, Version},
     time::Timestamp,
     version_order,
     words::words,
@@ -124,7 +124,10 @@ pub enum Action {
     /// [`ActionKind::Rescan`].
     Rescan,
     /// [`ActionKind::RefreshMetadata`].
-    RefreshMetadata,
+    RefreshMetadata {
+        /// Whose sources are asked.
+        manager: Manager,
+    },
     /// [`ActionKind::Plan`].
     Plan {
         /// What would be installed: all of one manager, sorted by package and each once.
@@ -149,7 +152,7 @@ impl Action {
     pub const fn kind(&self) -> ActionKind {
         match self {
             Self::Rescan => ActionKind::Rescan,
-            Self::RefreshMetadata => ActionKind::RefreshMetadata,
+            Self::RefreshMetadata { .. } => ActionKind::RefreshMetadata,
             Self::Plan { .. } => ActionKind::Plan,
             Self::Install(_) => ActionKind::Install,
             Self::Recreate(_) => ActionKind::Recreate,
@@ -158,12 +161,21 @@ impl Action {
         }
     }
 
+    /// The manager it is about; none for an action on the host itself.
+    #[must_use]
+    pub fn manager(&self) -> Option<&Manager> {
+        match self {
+            Self::RefreshMetadata { manager } => Some(manager),
+            _ => self.items().first().map(|item| &item.package.manager),
+        }
+    }
+
     /// The packages it is about; none for an action on the host itself.
     #[must_use]
     pub fn items(&self) -> &[Item] {
         match self {
             Self::Plan { items } | Self::Install(Order { items, .. }) | Self::Recreate(Order { items, .. }) => items,
-            Self::Rescan | Self::RefreshMetadata | Self::Reboot | Self::Cancel { .. } => &[],
+            Self::Rescan | Self::RefreshMetadata { .. } | Self::Reboot | Self::Cancel { .. } => &[],
         }
     }
 }
@@ -239,7 +251,7 @@ impl Command {
             Action::Plan { items } => check_items(items),
             Action::Install(Order { items, .. }) => check_items(items).and_then(|()| check_containers(items, Containers::Refused)),
             Action::Recreate(Order { items, .. }) => check_items(items).and_then(|()| check_containers(items, Containers::Only)),
-            Action::Rescan | Action::RefreshMetadata | Action::Reboot | Action::Cancel { .. } => Ok(()),
+            Action::Rescan | Action::RefreshMetadata { .. } | Action::Reboot | Action::Cancel { .. } => Ok(()),
         }
     }
 }

@@ -31,7 +31,7 @@ fn every_action_of_the_closed_set_is_read_as_it_was_signed() {
     };
     let actions = [
         Action::Rescan,
-        Action::RefreshMetadata,
+        Action::RefreshMetadata { manager: "dnf".parse().unwrap() },
         Action::Plan { items: wide.items.clone() },
         Action::Install(wide),
         Action::Recreate(order(vec![container])),

@@ -7,12 +7,13 @@ use crate::{
     home::{AgentHome, DEFAULT_STATE_DIR},
     host,
     identity::Identity,
-    output::{TerminalProgress, print},
+    output::print,
     scan,
     scan_command::{self, ScanArguments},
     server::PlainHttp,
     simulation::{Simulation, SimulationOptions},
     status_command::{self, StatusArguments},
+    terminal_progress::TerminalProgress,
 };
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};

@@ -18,10 +18,26 @@ pub struct AgentHome {
     path: PathBuf,
 }
 
-/// Held while a process works in a state directory; released when dropped, also by a crash.
+/// Held while a process works in a state directory; released when dropped, and by the end of the process.
 #[derive(Debug)]
 pub struct HomeLock {
-    _file: File,
+    file: File,
+}
+
+impl HomeLock {
+    /// Lets the processes this one starts hold the lock too: the directory stays taken while one of them works, even if this process
+    /// is killed.
+    pub(crate) fn keep_in_children(&self) -> Result<()> {
+        rustix::io::fcntl_setfd(&self.file, rustix::io::FdFlags::empty()).map_err(|error| Error::state("keep", "the lock")(error.into()))
+    }
+}
+
+impl Drop for HomeLock {
+    fn drop(&mut self) {
+        // Released for every copy of the descriptor, also one that a process between its fork and its exec still has. If this fails,
+        // closing the file releases it a moment later.
+        let _ = self.file.unlock();
+    }
 }
 
 impl AgentHome {
@@ -70,7 +86,7 @@ impl AgentHome {
         let file =
             OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(Error::state("open", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(HomeLock { _file: file }),
+            Ok(()) => Ok(HomeLock { file }),
             Err(TryLockError::WouldBlock) => Err(Error::Busy { path: self.path.clone() }),
             Err(TryLockError::Error(error)) => Err(Error::state("lock", path)(error)),
         }

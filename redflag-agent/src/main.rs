@@ -3,7 +3,7 @@
 use clap::Parser as _;
 use redflag_agent::{
     command_line::{CommandLine, exit_code, run},
-    output::print_error,
+    output::note,
 };
 use std::{
     io::{self, IsTerminal as _},
@@ -19,7 +19,7 @@ async fn main() -> ExitCode {
     match run(&line).await {
         Ok(code) => code,
         Err(error) => {
-            print_error(&error);
+            note(&format!("error: {error:#}"));
             exit_code(&error)
         }
     }

@@ -8,12 +8,14 @@
 
 pub(crate) mod apt;
 pub(crate) mod dnf;
+#[cfg(feature = "agent")]
 pub(crate) mod docker;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 
 pub use apt::Apt;
 pub use dnf::Dnf;
+#[cfg(feature = "agent")]
 pub use docker::{Docker, RegistrySettings};
 
 use async_trait::async_trait;
@@ -44,6 +46,7 @@ pub trait Scanner: Send + Sync + std::fmt::Debug {
 }
 
 /// Every scanner this version knows.
+#[cfg(feature = "agent")]
 #[must_use]
 pub fn scanners() -> Vec<Box<dyn Scanner>> {
     vec![Box::new(Apt::new()), Box::new(Dnf::new()), Box::new(Docker::new())]

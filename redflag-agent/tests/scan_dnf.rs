@@ -1,11 +1,13 @@
 //! The dnf scanner against a real dnf, pointed at repositories made for the test.
 
-#[expect(dead_code, reason = "the worlds are shared; this test needs only some of their tools")]
 mod scan_lab;
 
 use redflag_agent::scan::{Dnf, Scan, Scanner};
-use redflag_core::{names::PackageKey, words::ScanResult};
-use scan_lab::{brief, build, directory, installable, reason, require};
+use redflag_core::{
+    names::{PackageKey, Text},
+    words::{ScanResult, Severity},
+};
+use scan_lab::{brief, build, directory, installable, reason, require, stdout};
 use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
 const TOOLS: &[(&str, &str)] = &[("dnf", "dnf"), ("rpmbuild", "rpm"), ("createrepo_c", "createrepo-c"), ("python3", "python3")];
@@ -63,6 +65,15 @@ async fn exactly_3488_updates_are_reported_each_with_its_version_repository_and_
         .collect();
     assert_eq!(found, expected);
     assert_eq!(scan.installable(), 3_488);
+    // dnf-big.py makes every tenth a security update and gives the four severities in turn.
+    assert_eq!(scan.security(), 349);
+    for (package, offer) in &scan.offers {
+        let candidate = &offer.candidate;
+        assert_eq!((candidate.advisories.len(), candidate.cves.len()), (1, usize::from(candidate.security)), "{package}: {candidate:?}");
+        assert_eq!(candidate.severity != Severity::Unknown, candidate.security, "{package}: {candidate:?}");
+    }
+    let critical = scan.offers.values().filter(|offer| offer.candidate.severity == Severity::Critical);
+    assert_eq!(critical.count(), 88);
     assert_eq!(scan.installed.len(), 3_488);
 
     // The repository is gone and its metadata has expired: with or without leave to skip it, that is not "no updates".
@@ -136,6 +147,72 @@ async fn obsoletes_locks_epochs_and_broken_dependencies_are_told_apart() {
     let scan = dnf.scan().await;
     assert_ne!(scan.result, ScanResult::Complete, "{:?}", scan.error);
     assert!(scan.offers.is_empty());
+}
+
+/// Severity, security, advisories and CVEs of one offer.
+fn advised(scan: &Scan, name: &str) -> String {
+    let candidate = &scan.offers[&key(name)].candidate;
+    let texts = |texts: &[Text]| texts.iter().map(Text::as_str).collect::<Vec<_>>().join(" ");
+    let word = candidate.severity_word.as_ref().map_or("", |word| word.as_str());
+    let (advisories, cves) = (texts(&candidate.advisories), texts(&candidate.cves));
+    format!("{} {word} {} | {} | {advisories} | {cves}", candidate.version, candidate.severity, candidate.security)
+}
+
+#[tokio::test]
+async fn advisories_of_superseded_versions_count_for_the_offer_that_takes_them_along() {
+    require(TOOLS);
+    require(&[("dnf-3", "dnf-plugins-core")]);
+    let directory = directory();
+    let path = directory.path().to_str().expect("a path of plain letters");
+    build("dnf-lab.sh", &[path]);
+    let dnf = dnf(directory.path());
+    let scan = dnf.scan().await;
+    assert_eq!(advised(&scan, "lab-app"), "2.0-1  critical | true | LAB-SA-2025:0001 | CVE-2025-11111 CVE-2025-11112");
+    assert_eq!(advised(&scan, "lab-epoch"), "1:0.9~rc1-1  important | true | LAB-SA-2025:0004 | CVE-2025-22222");
+    assert_eq!(advised(&scan, "lab-lib"), "1.0-2  unknown | false | LAB-BA-2025:0002 | ");
+    assert_eq!(advised(&scan, "lab-locked"), "2.0-1  moderate | true | LAB-SA-2025:0005 | CVE-2025-33333");
+    assert_eq!(advised(&scan, "lab-noadv"), "1.1-1  unknown | false |  | ");
+
+    build("dnf-lab.sh", &[path, "publish", "lab-app", "3.0^git1", "1"]);
+    build("dnf-lab.sh", &[path, "advise", "LAB-SA-2025:0009", "security", "Grave", "lab-app", "0", "3.0^git1", "1", "CVE-2025-44444"]);
+    build("dnf-lab.sh", &[path, "publish", "lab-noadv", "1.2", "1"]);
+    build("dnf-lab.sh", &[path, "advise", "LAB-SA-2025:0010", "security", "High", "lab-noadv", "0", "1.2", "1"]);
+    // A version that nobody offers has an advisory that nothing takes along.
+    build("dnf-lab.sh", &[path, "advise", "LAB-SA-2025:0011", "security", "Critical", "lab-noadv", "0", "9.9", "1"]);
+    let scan = dnf.scan().await;
+    assert_eq!((scan.result, &scan.error), (ScanResult::Complete, &None));
+    let both = "3.0^git1-1  critical | true | LAB-SA-2025:0001 LAB-SA-2025:0009 | CVE-2025-11111 CVE-2025-11112 CVE-2025-44444";
+    assert_eq!(advised(&scan, "lab-app"), both);
+    assert_eq!(advised(&scan, "lab-noadv"), "1.2-1 High important | true | LAB-SA-2025:0010 | ");
+}
+
+/// A module's stream that is not the host's may hold newer versions: they are no updates.
+#[tokio::test]
+async fn only_the_enabled_stream_of_a_module_is_offered() {
+    require(TOOLS);
+    let directory = directory();
+    let lab = directory.path();
+    let path = lab.to_str().expect("a path of plain letters");
+    build("dnf-lab.sh", &[path]);
+    let stream = |stream: &str, packages: &str| {
+        format!(
+            "---\ndocument: modulemd\nversion: 2\ndata:\n  name: lab-module\n  stream: \"{stream}\"\n  version: 1\n  context: c0ffee00\n  \
+            arch: noarch\n  summary: lab\n  description: lab\n  license:\n    module: [MIT]\n  artifacts:\n    rpms:\n{packages}...\n"
+        )
+    };
+    let package = |version: &str| format!("    - lab-mod-0:{version}-1.noarch\n");
+    let modules = stream("1", &(package("1.0") + &package("1.1"))) + &stream("2", &package("2.0"));
+    fs::write(lab.join("modules.yaml"), modules).unwrap();
+    build("dnf-lab.sh", &[path, "publish", "lab-mod", "1.0", "1"]);
+    let run = |arguments: &[&str]| stdout(lab.join("dnf.sh").to_str().expect("a path of plain letters"), arguments, &[]);
+    run(&["-q", "-y", "module", "enable", "lab-module:1"]);
+    run(&["-q", "-y", "install", "lab-mod"]);
+    for version in ["1.1", "2.0"] {
+        build("dnf-lab.sh", &[path, "publish", "lab-mod", version, "1"]);
+    }
+    let scan = dnf(lab).scan().await;
+    assert_eq!((scan.result, &scan.error), (ScanResult::Complete, &None));
+    assert_eq!(brief(&scan.offers[&key("lab-mod")]), "1.0-1 -> 1.1-1 installable");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 //! Adding a manager is one file here and one line in [`installers`].
 
 mod apt;
-mod dnf;
+pub(crate) mod dnf;
 #[cfg(test)]
 mod hostile;
 mod items;

@@ -2,17 +2,19 @@
 //!
 //! `dnf repoquery --upgrades` gives the set, in a format of our own with one field a tab; `dnf check-update` tells which of them a
 //! plugin such as versionlock filters out; a resolution that is declined before anything happens tells, for root, which are
-//! skipped. Lists of obsoleted packages are no updates.
+//! skipped. `dnf updateinfo` tells the advisories. Lists of obsoleted packages are no updates.
 //!
 //! A repository that cannot be reached is the trap: with `skip_if_unavailable` dnf then says "no updates" with exit code 0. So the
 //! first question insists on every enabled repository; if it fails, those that can be reached are asked, the cache answers for
-//! the others as far as it can, and the scan is partial, with the reason, or failed when nothing is left. dnf refreshes expired metadata itself, so asking is also refreshing; as a plain user it keeps its
-//! cache in a directory of that user.
+//! the others as far as it can, and the scan is partial, with the reason, or failed when nothing is left. dnf refreshes expired
+//! metadata itself, so asking is also refreshing; as a plain user it keeps its cache in a directory of that user.
 
+pub(crate) mod advisories;
 pub(crate) mod read;
 
 use super::{Scan, Scanner};
 use crate::tool::{Output, Tool, ToolError};
+use advisories::Advisories;
 use async_trait::async_trait;
 use read::{Checked, Installed, Offered, Resolution};
 use redflag_core::{
@@ -64,7 +66,7 @@ impl Dnf {
         let mut gaps = Vec::new();
         let installed = read::installed(&self.installed().await?.stdout, &mut gaps);
         // This one goes to the network; the questions after it are answered from the cache, so that all speak of the same lists.
-        let (checked, repositories, unreachable) = match self.check(&[ALL_REPOSITORIES]).await {
+        let (checked, reach, unreachable) = match self.check(&[ALL_REPOSITORIES]).await {
             Ok(checked) => (checked, ALL_REPOSITORIES, None),
             Err(error) => {
                 self.check(&[REACHABLE_REPOSITORIES]).await?;
@@ -72,11 +74,10 @@ impl Dnf {
                 (self.check(&[REACHABLE_REPOSITORIES, "-C"]).await?, REACHABLE_REPOSITORIES, Some(error.to_string()))
             }
         };
-        let offered =
-            self.ask_for(&[repositories, "-q", "-C", "repoquery", "--upgrades", "--latest-limit=1", "--qf", read::OFFERED_FORMAT]);
+        let offered = self.ask_for(&[reach, "-q", "-C", "repoquery", "--upgrades", "--latest-limit=1", "--qf", read::OFFERED_FORMAT]);
         let offered = read::offered(&offered.run().await?.stdout, &mut gaps);
         let checked = read::checked(&checked.stdout, &mut gaps);
-        let repositories = self.ask_for(&[repositories, "-q", "-C", "repoinfo"]).run().await?;
+        let repositories = self.ask_for(&[reach, "-q", "-C", "repoinfo"]).run().await?;
         let repositories = read::repositories(&repositories.stdout);
         scan.metadata_at = repositories.refreshed_at;
         match unreachable {
@@ -91,19 +92,23 @@ impl Dnf {
         }
         gaps.extend(checked.not_offered(&offered));
         let locks = if checked.shows_all(&offered) { Vec::new() } else { self.locks().await };
-        let resolution = if offered.is_empty() { Resolution::default() } else { self.resolution(&mut gaps).await };
+        let (resolution, advisories) = match offered.is_empty() {
+            true => (Resolution::default(), Advisories::default()),
+            false => (self.resolution(&mut gaps).await, self.advisories(reach, &mut gaps).await),
+        };
         for (package, offered) in offered {
             let current = current(&package, &offered, &installed);
             if current.is_none() {
                 gaps.push(format!("an upgrade of {package} is offered, which is not installed"));
             }
             let availability = availability(&package, &offered, current.as_ref(), &checked, &locks, &resolution);
-            let candidate = Candidate {
+            let mut candidate = Candidate {
                 origin: Some(Text::lossy(&offered.repository)),
                 size_bytes: offered.size_bytes,
                 description: offered.summary.as_deref().map(Text::lossy),
                 ..Candidate::new(offered.version)
             };
+            advisories.describe(&package, current.as_ref(), &mut candidate);
             scan.offers.insert(package, Offer { installed: current, candidate: Arc::new(candidate), availability });
         }
         scan.installed = versions(installed);
@@ -122,6 +127,18 @@ impl Dnf {
     async fn locks(&self) -> Vec<String> {
         let list = self.ask_for(&["-q", "-C", "versionlock", "list"]).run().await;
         list.map(|output| output.stdout.lines().map(str::to_owned).collect()).unwrap_or_default()
+    }
+
+    /// What the repositories advise about the upgrades.
+    async fn advisories(&self, reach: &str, gaps: &mut Vec<String>) -> Advisories {
+        let ask = async |what| self.ask_for(&[reach, "-q", "-C", "updateinfo", what, "--updates"]).run().await;
+        match (ask("list").await, ask("info").await) {
+            (Ok(list), Ok(info)) => Advisories::read(&list.stdout, &info.stdout, gaps),
+            (Err(error), _) | (_, Err(error)) => {
+                gaps.push(error.to_string());
+                Advisories::default()
+            }
+        }
     }
 
     /// Which upgrades dnf would skip. It answers only root.

@@ -1,7 +1,8 @@
 //! What the package managers print, as arbitrary bytes: every reader ends, and what it takes stands in the text it read.
 
 use super::{apt, dnf};
-use redflag_core::names::PackageKey;
+use crate::install::dnf::resolution::Resolution;
+use redflag_core::{names::PackageKey, offer::Candidate};
 use std::borrow::Cow;
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {
@@ -83,4 +84,25 @@ pub fn dnf_resolution(bytes: &[u8]) {
     let text = text(bytes);
     let (stdout, stderr) = text.split_at(text.len() / 2 + (0..4).find(|more| text.is_char_boundary(text.len() / 2 + more)).unwrap_or(0));
     let _ = dnf::read::resolution(stdout, stderr, &mut Vec::new());
+}
+
+/// dnf's advisories, and what they mean for an offer.
+pub fn dnf_advisories(bytes: &[u8]) {
+    let text = text(bytes);
+    let (list, info) = text.split_once("\n\n").unwrap_or((&text, &text));
+    let advisories = dnf::advisories::Advisories::read(list, info, &mut Vec::new());
+    for (package, offered) in dnf::read::offered(list, &mut Vec::new()) {
+        advisories.describe(&package, None, &mut Candidate::new(offered.version));
+    }
+}
+
+/// The transaction dnf proposes.
+///
+/// # Panics
+/// When a name was made up.
+pub fn dnf_plan(bytes: &[u8]) {
+    let text = text(bytes);
+    for change in Resolution::read(&text).iter().flat_map(|resolution| resolution.installs.iter().chain(&resolution.removals)) {
+        stands_in(&change.package, &text);
+    }
 }

@@ -1,0 +1,4 @@
+//! What dnf prints (advisories): read, or named as a gap.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| redflag_agent::fuzzing::dnf_advisories(bytes));

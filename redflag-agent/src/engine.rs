@@ -6,9 +6,10 @@
 
 mod error;
 mod facts;
+mod write;
 
 pub(crate) use error::EngineError;
-pub(crate) use facts::{ContainerFacts, ContainerSummary, ImageFacts, SYSTEMD_UNIT};
+pub(crate) use facts::{ContainerFacts, ContainerSummary, ImageFacts, SYSTEMD_UNIT, State};
 
 use facts::{PodmanImageFacts, VersionFacts};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -57,6 +58,16 @@ pub(crate) struct Engine {
     socket: PathBuf,
     version: ApiVersion,
     podman: bool,
+}
+
+/// The first socket of an engine that belongs to the whole host. What runs as root takes no orders from its environment.
+pub(crate) async fn socket_of_root() -> Option<PathBuf> {
+    for socket in SOCKETS.map(PathBuf::from) {
+        if usable(&socket).await {
+            return Some(socket);
+        }
+    }
+    None
 }
 
 /// The socket `DOCKER_HOST` names, or else the first usual one that lets itself be connected to, or is at least listened for.
@@ -141,16 +152,16 @@ impl Engine {
     /// A request whose answer is JSON.
     async fn send<T: DeserializeOwned>(&self, method: Method, url: Url, body: Option<&Value>) -> Result<T, EngineError> {
         let name = format!("{method} {}", url.path());
-        let bytes = self.bytes(&name, method, &url, body).await?;
+        let bytes = self.bytes(&name, REQUEST_TIME_MAX, method, &url, body).await?;
         serde_json::from_slice(&bytes).map_err(|source| EngineError::Unreadable { request: name, source })
     }
 
-    async fn bytes(&self, name: &str, method: Method, url: &Url, body: Option<&Value>) -> Result<Bytes, EngineError> {
+    async fn bytes(&self, name: &str, time_max: Duration, method: Method, url: &Url, body: Option<&Value>) -> Result<Bytes, EngineError> {
         let request = Request::builder().method(method);
         let request = if body.is_some() { request.header(header::CONTENT_TYPE, "application/json") } else { request };
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let answer = async { checked(name, self.exchange(name, request, url, body).await?).await?.read(name).await };
-        within(name, REQUEST_TIME_MAX, answer).await?
+        within(name, time_max, answer).await?
     }
 
     async fn exchange(

@@ -19,6 +19,8 @@ pub(crate) enum EngineError {
     Answer { request: String, status: u16, message: String },
     #[error("{request}: the answer cannot be read: {source}")]
     Unreadable { request: String, source: serde_json::Error },
+    #[error("pulling {image}: {message}")]
+    Pull { image: String, message: String },
     #[error("the container engine {version} speaks API {api_version}, which is too old")]
     TooOld { version: String, api_version: String },
 }

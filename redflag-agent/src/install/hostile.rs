@@ -87,10 +87,15 @@ fn word(random: &mut Random) -> String {
         _ => random.one_of(WORDS).to_owned(),
     };
     for _ in 0..random.below(3) {
-        let at = word.char_indices().map(|(at, _)| at).nth(usize::try_from(random.below(8)).unwrap()).unwrap_or(word.len());
-        word.insert_str(at, random.one_of(CHARACTERS));
+        spoil(random, &mut word);
     }
     word
+}
+
+/// Puts an odd character somewhere near the start of a word, or at its end.
+pub(crate) fn spoil(random: &mut Random, word: &mut String) {
+    let at = word.char_indices().map(|(at, _)| at).nth(usize::try_from(random.below(8)).unwrap()).unwrap_or(word.len());
+    word.insert_str(at, random.one_of(CHARACTERS));
 }
 
 /// The item, where core lets these words be a name and a version at all.

@@ -7,14 +7,14 @@ use std::{cmp::Ordering, collections::HashSet};
 /// Most items of one transaction: their arguments stay far below the kernel's limit for one command line.
 pub const ITEMS_MAX: usize = 5_000;
 
-/// The argument of each item, if every item is one of `manager`, an upgrade, named once, and within the grammar that `argument`
-/// knows.
-pub(super) fn arguments(
+/// What `argument` makes of each item, if every item is one of `manager`, an upgrade, named once, and within the grammar that
+/// `argument` knows. Where versions have no order, an upgrade is any other version.
+pub(super) fn arguments<T>(
     manager: &str,
     order: VersionOrder,
     items: &[Item],
-    argument: fn(&Item) -> Result<String, String>,
-) -> Result<Vec<String>, InstallError> {
+    argument: fn(&Item) -> Result<T, String>,
+) -> Result<Vec<T>, InstallError> {
     let refused = |item: String, reason: String| Err(InstallError::Grammar { item, reason });
     if items.is_empty() || items.len() > ITEMS_MAX {
         return refused(format!("a list of {} items", items.len()), format!("a transaction has 1 to {ITEMS_MAX}"));
@@ -30,7 +30,11 @@ pub(super) fn arguments(
             Ok(argument) => arguments.push(argument),
             Err(reason) => return refused(name(), reason),
         }
-        if version_order::compare(order, &item.to, &item.from) != Some(Ordering::Greater) {
+        let newer = match order {
+            VersionOrder::None => item.to != item.from,
+            _ => version_order::compare(order, &item.to, &item.from) == Some(Ordering::Greater),
+        };
+        if !newer {
             return refused(name(), format!("not newer than {}", item.from));
         }
         if !seen.insert(&item.package) {

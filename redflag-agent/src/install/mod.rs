@@ -7,12 +7,14 @@
 
 mod apt;
 pub(crate) mod dnf;
+mod docker;
 #[cfg(test)]
 mod hostile;
 mod items;
 
 pub use apt::Apt;
 pub use dnf::Dnf;
+pub use docker::Docker;
 pub use items::ITEMS_MAX;
 
 use crate::tool::ToolError;
@@ -58,7 +60,7 @@ pub trait Installer: Send + Sync + std::fmt::Debug {
 /// Every installer this version knows.
 #[must_use]
 pub fn installers() -> Vec<Box<dyn Installer>> {
-    vec![Box::new(Apt::new()), Box::new(Dnf::new())]
+    vec![Box::new(Apt::new()), Box::new(Dnf::new()), Box::new(Docker::new())]
 }
 
 /// What an installation did.

@@ -11,7 +11,7 @@
 pub(crate) mod containers;
 pub(crate) mod reference;
 pub(crate) mod registry;
-mod tag;
+pub(crate) mod tag;
 
 pub use registry::RegistrySettings;
 

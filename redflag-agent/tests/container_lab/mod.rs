@@ -4,9 +4,13 @@
 //! bridges and mounts are its own, and everything ends with the first process of the namespace, however the test ends. What is left
 //! on the host then is a temporary directory and a group of control groups, both removed by the outer process.
 
+pub(crate) mod cut;
 pub(crate) mod gate;
 
-use redflag_agent::scan::{Docker, RegistrySettings};
+use redflag_agent::{
+    install,
+    scan::{Docker, RegistrySettings},
+};
 use std::{
     env, fs,
     io::{BufRead, BufReader},
@@ -159,6 +163,11 @@ impl Lab {
         settings.daemon = None;
         settings.fresh = Duration::ZERO;
         settings
+    }
+
+    /// An installer for this world's engine, found where engines usually are, that is soon content.
+    pub(crate) fn installer(&self) -> install::Docker {
+        install::Docker::new().with_registries(self.registries()).with_steady_time(Duration::from_secs(1))
     }
 
     /// A scanner of this world's engine, found where engines usually are.

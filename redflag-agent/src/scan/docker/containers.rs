@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Most containers that are looked at.
 const CONTAINERS_MAX: usize = 5_000;
-/// What an installer puts between a container's name and what the copy is for.
+/// What the installer puts between a container's name and what the copy is for; see [`crate::install::Docker`].
 pub(crate) const OURS: &str = ".redflag-";
 
 /// A container that counts.

@@ -23,6 +23,9 @@ pub(crate) enum ReferenceError {
     /// `bad_ref`: outside the grammar.
     #[error("{text:?} is no image reference: {reason}")]
     Grammar { text: String, reason: &'static str },
+    /// `not_pinned`: an installation names a digest.
+    #[error("{text:?} names no digest")]
+    NotPinned { text: String },
     /// `host_not_allowed`: an address no registry has, such as that of a cloud's metadata service.
     #[error("{host} is no address of a registry")]
     HostNotAllowed { host: String },
@@ -136,6 +139,24 @@ pub(crate) struct ImageVersion {
 }
 
 impl ImageVersion {
+    /// Reads a version back.
+    ///
+    /// # Errors
+    /// When it holds no digest, or anything outside the grammar.
+    pub(crate) fn parse(text: &str) -> Result<Self, ReferenceError> {
+        let bad = |reason| ReferenceError::Grammar { text: text.to_owned(), reason };
+        let (tag, digest) = match text.split_once('@') {
+            Some((tag, digest)) => (Some(tag), digest),
+            None if text.starts_with(DIGEST_PREFIX) => (None, text),
+            None => return Err(ReferenceError::NotPinned { text: text.to_owned() }),
+        };
+        if tag.is_some_and(|tag| !is_tag(tag)) {
+            return Err(bad("the tag is outside the grammar"));
+        }
+        let digest = ImageDigest::parse(digest).ok_or_else(|| bad("the digest is not sha256 in full"))?;
+        Ok(Self { tag: tag.map(Into::into), digest })
+    }
+
     /// As a version of a package.
     pub(crate) fn version(&self) -> Version {
         Version::parse(&self.to_string()).expect("a tag and a digest keep the grammar of versions")
@@ -320,6 +341,8 @@ mod tests {
         ] {
             assert!(matches!(Reference::parse(text), Err(ReferenceError::HostNotAllowed { .. })), "{text:?}: {:?}", Reference::parse(text));
         }
+        assert!(matches!(ImageVersion::parse("latest"), Err(ReferenceError::NotPinned { .. })));
+        assert!(matches!(ImageVersion::parse("latest@sha256:short"), Err(ReferenceError::Grammar { .. })));
     }
 
     proptest! {
@@ -333,6 +356,7 @@ mod tests {
                 }
                 prop_assert!(reference.repository.to_string().bytes().all(|b| b.is_ascii_graphic()));
             }
+            let _ = ImageVersion::parse(&text);
         }
 
         #[test]
@@ -350,6 +374,7 @@ mod tests {
             prop_assert_eq!(reference.tag.as_deref(), tag.as_deref());
             if let Some(digest) = reference.digest {
                 let version = ImageVersion { tag: reference.tag, digest };
+                prop_assert_eq!(ImageVersion::parse(&version.to_string()).unwrap(), version.clone());
                 prop_assert_eq!(version.version().to_string(), version.to_string());
             }
         }

@@ -9,6 +9,7 @@ mod connection;
 mod settings;
 
 pub use settings::RegistrySettings;
+pub(crate) use settings::{Credentials, Login};
 
 use super::reference::{self, ImageDigest, Repository};
 use connection::{Answer, Connection, lock};
@@ -65,9 +66,19 @@ pub(crate) enum RegistryError {
 /// A manifest of one platform, or an index of several.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Manifest {
+    #[serde(default)]
+    config: Option<Descriptor>,
+    #[serde(default)]
+    layers: Vec<Descriptor>,
     /// The platforms of an index.
     #[serde(default)]
     pub manifests: Vec<PlatformManifest>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Descriptor {
+    #[serde(default)]
+    size: u64,
 }
 
 /// One platform of an index.
@@ -88,6 +99,12 @@ pub(crate) struct Platform {
 }
 
 impl Manifest {
+    /// Bytes to download when nothing of it is there yet; none for an index.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        let config = self.config.as_ref()?;
+        self.layers.iter().try_fold(config.size, |sum, layer| sum.checked_add(layer.size))
+    }
+
     /// The digest an index has for a platform.
     pub(crate) fn of_platform(&self, platform: &Platform) -> Option<ImageDigest> {
         let same = |entry: &&PlatformManifest| {
@@ -329,7 +346,11 @@ mod tests {
     }
 
     #[test]
-    fn platforms_are_found_in_an_index() {
+    fn sizes_are_summed_and_platforms_found() {
+        let manifest: Manifest = serde_json::from_str(r#"{"config":{"size":5},"layers":[{"size":7},{"size":8}]}"#).unwrap();
+        assert_eq!(manifest.bytes(), Some(20));
+        let huge: Manifest = serde_json::from_str(&format!(r#"{{"config":{{"size":5}},"layers":[{{"size":{}}}]}}"#, u64::MAX)).unwrap();
+        assert_eq!(huge.bytes(), None);
         let digest = format!("sha256:{}", "a".repeat(64));
         let text = format!(
             r#"{{"manifests":[{{"digest":"{digest}","platform":{{"os":"linux","architecture":"arm","variant":"v7"}}}},{{"digest":"x"}}]}}"#
@@ -339,6 +360,7 @@ mod tests {
         assert_eq!(index.of_platform(&platform("v7")).unwrap().as_str(), digest);
         assert!(index.of_platform(&platform("")).is_some());
         assert_eq!(index.of_platform(&platform("v6")), None);
+        assert_eq!(index.bytes(), None);
     }
 
     #[test]

@@ -51,6 +51,13 @@ impl RegistrySettings {
         }
     }
 
+    /// The usual files of the root user, whatever its environment says.
+    #[must_use]
+    pub fn of_root() -> Self {
+        let credentials = ["/root/.docker/config.json", "/run/containers/0/auth.json", "/root/.config/containers/auth.json"];
+        Self { credentials: credentials.map(PathBuf::from).into(), ..Self::of_host() }
+    }
+
     /// Certificates of the authorities that vouch for `registry` besides the system's, in PEM.
     pub(super) fn authorities(&self, registry: &str) -> Result<Vec<Vec<u8>>, RegistryError> {
         let mut found = Vec::new();
@@ -73,7 +80,7 @@ impl RegistrySettings {
     }
 
     /// What `docker login` or `podman login` left for `registry`.
-    pub(super) fn credentials(&self, registry: &str) -> Result<Credentials, RegistryError> {
+    pub(crate) fn credentials(&self, registry: &str) -> Result<Credentials, RegistryError> {
         let mut helper = false;
         for path in &self.credentials {
             let Some(bytes) = read(path)? else { continue };

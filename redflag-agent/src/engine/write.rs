@@ -1,0 +1,177 @@
+//! The writing half of an engine: what recreating a container takes. The executor's view serves none of it.
+
+use super::{Engine, EngineError, REQUEST_TIME_MAX, checked, within};
+use http_body_util::BodyExt as _;
+use hyper::{Method, Request};
+use reqwest::Url;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Longest silence of a pull.
+const PULL_SILENCE_MAX: Duration = Duration::from_secs(300);
+/// Longest time a pull may take.
+const PULL_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Most bytes of one line of a pull's progress.
+const PULL_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Longest time a container may take to stop, by its own settings.
+const STOP_TIME_MAX: Duration = Duration::from_secs(600);
+
+impl Engine {
+    /// Whether it is Podman.
+    pub(crate) const fn is_podman(&self) -> bool {
+        self.podman
+    }
+
+    /// One container with everything the engine says, which the executor's view does not give.
+    pub(crate) async fn container_in_full(&self, name: &str) -> Result<Value, EngineError> {
+        self.send(Method::GET, self.url(&["containers", name, "json"]), None).await
+    }
+
+    /// What Podman says of a container beyond the compatible API.
+    pub(crate) async fn podman_container(&self, name: &str) -> Result<Value, EngineError> {
+        self.send(Method::GET, self.url(&["libpod", "containers", name, "json"]), None).await
+    }
+
+    /// One image with everything the engine says, by id or reference.
+    pub(crate) async fn image_in_full(&self, image: &str) -> Result<Value, EngineError> {
+        let segments: Vec<_> = ["images"].into_iter().chain(image.split('/')).chain(["json"]).collect();
+        self.send(Method::GET, self.url(&segments), None).await
+    }
+
+    /// Pulls `image`, which names its digest; `credentials` is the value of `X-Registry-Auth`.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked, says that it failed, is silent for [`PULL_SILENCE_MAX`] or takes [`PULL_TIME_MAX`].
+    pub(crate) async fn pull(&self, image: &str, credentials: Option<&str>) -> Result<(), EngineError> {
+        let mut url = self.url(&["images", "create"]);
+        url.query_pairs_mut().append_pair("fromImage", image);
+        let mut request = Request::builder().method(Method::POST);
+        if let Some(credentials) = credentials {
+            request = request.header("X-Registry-Auth", credentials);
+        }
+        let name = format!("pulling {image}");
+        let pulling = async {
+            let response = within(&name, PULL_SILENCE_MAX, self.exchange(&name, request, &url, Vec::new())).await??;
+            let mut response = checked(&name, response).await?;
+            let mut line = Vec::new();
+            while let Some(frame) = within(&name, PULL_SILENCE_MAX, response.frame()).await? {
+                let frame = frame.map_err(|source| EngineError::Http { request: name.clone(), source })?;
+                for byte in frame.into_data().unwrap_or_default() {
+                    if byte == b'\n' {
+                        progress(image, &std::mem::take(&mut line))?;
+                    } else if line.len() < PULL_LINE_BYTES_MAX {
+                        line.push(byte);
+                    } else {
+                        return Err(EngineError::TooLong { request: name.clone(), bytes_max: PULL_LINE_BYTES_MAX });
+                    }
+                }
+            }
+            progress(image, &line)
+        };
+        within(&name, PULL_TIME_MAX, pulling).await?
+    }
+
+    /// Lets `repository:tag` of this host name the image.
+    pub(crate) async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
+        let mut url = self.url(&["images", image, "tag"]);
+        url.query_pairs_mut().append_pair("repo", repository).append_pair("tag", tag);
+        self.act(Method::POST, url, None).await
+    }
+
+    /// Creates a container from a configuration and returns its id.
+    pub(crate) async fn create(&self, name: &str, configuration: &Value) -> Result<String, EngineError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Created {
+            id: String,
+        }
+        let mut url = self.url(&["containers", "create"]);
+        url.query_pairs_mut().append_pair("name", name);
+        let created: Created = self.send(Method::POST, url, Some(configuration)).await?;
+        Ok(created.id)
+    }
+
+    /// Joins a container to a further network.
+    pub(crate) async fn join(&self, name: &str, network: &str, endpoint: &Value) -> Result<(), EngineError> {
+        let body = json!({"Container": name, "EndpointConfig": endpoint});
+        self.act(Method::POST, self.url(&["networks", network, "connect"]), Some(&body)).await
+    }
+
+    /// Starts a container; one that runs already is left alone.
+    pub(crate) async fn start(&self, name: &str) -> Result<(), EngineError> {
+        self.act(Method::POST, self.url(&["containers", name, "start"]), None).await
+    }
+
+    /// Stops a container, with its own signal and patience; one that does not run is left alone.
+    pub(crate) async fn stop(&self, name: &str) -> Result<(), EngineError> {
+        self.act_within(STOP_TIME_MAX, Method::POST, self.url(&["containers", name, "stop"]), None).await
+    }
+
+    /// Gives a container another name.
+    pub(crate) async fn rename(&self, name: &str, to: &str) -> Result<(), EngineError> {
+        let mut url = self.url(&["containers", name, "rename"]);
+        url.query_pairs_mut().append_pair("name", to);
+        self.act(Method::POST, url, None).await
+    }
+
+    /// Removes a container, running or not. Its volumes stay.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), EngineError> {
+        let mut url = self.url(&["containers", name]);
+        url.query_pairs_mut().append_pair("force", "true");
+        self.act(Method::DELETE, url, None).await
+    }
+
+    /// Changes when a container is started again by the engine itself. Podman cannot.
+    pub(crate) async fn set_restart_policy(&self, name: &str, policy: &Value) -> Result<(), EngineError> {
+        self.act(Method::POST, self.url(&["containers", name, "update"]), Some(&json!({ "RestartPolicy": policy }))).await
+    }
+
+    /// Removes an image that nothing uses; the engine refuses otherwise.
+    pub(crate) async fn remove_image(&self, id: &str) -> Result<(), EngineError> {
+        self.act(Method::DELETE, self.url(&["images", id]), None).await
+    }
+
+    /// Runs a container's health check now. Podman leaves that to timers of systemd, which not every host has.
+    pub(crate) async fn check_health(&self, name: &str) -> Result<(), EngineError> {
+        self.act(Method::GET, self.url(&["libpod", "containers", name, "healthcheck"]), None).await
+    }
+
+    /// A request whose answer is that it was done.
+    async fn act(&self, method: Method, url: Url, body: Option<&Value>) -> Result<(), EngineError> {
+        self.act_within(REQUEST_TIME_MAX, method, url, body).await
+    }
+
+    async fn act_within(&self, time_max: Duration, method: Method, url: Url, body: Option<&Value>) -> Result<(), EngineError> {
+        let name = format!("{method} {}", url.path());
+        self.bytes(&name, time_max, method, &url, body).await.map(drop)
+    }
+}
+
+/// Judges one line of a pull's progress: the answer's status says nothing, a line may hold an error.
+fn progress(image: &str, line: &[u8]) -> Result<(), EngineError> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(());
+    }
+    #[derive(serde::Deserialize)]
+    struct Line {
+        error: Option<String>,
+    }
+    let line: Line =
+        serde_json::from_slice(line).map_err(|source| EngineError::Unreadable { request: format!("pulling {image}"), source })?;
+    line.error.map_or(Ok(()), |message| Err(EngineError::Pull { image: image.to_owned(), message }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_is_judged_by_its_lines() {
+        for line in ["", "\r", r#"{"status":"Pulling fs layer","progressDetail":{},"id":"a3e0ac9571c6"}"#] {
+            assert!(progress("x", line.as_bytes()).is_ok(), "{line}");
+        }
+        let error = progress("x", br#"{"errorDetail":{"message":"no"},"error":"manifest unknown"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "pulling x: manifest unknown");
+        assert!(matches!(progress("x", b"<html>"), Err(EngineError::Unreadable { .. })));
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::{
     agent::{Agent, Counts, Delivery, ReportSummary, RunOptions},
+    doctor_command::{self, DoctorArguments},
     enrolment::{EnrolOptions, enrol},
     error::Error,
     home::{AgentHome, DEFAULT_STATE_DIR},
@@ -92,6 +93,8 @@ Examples:
   redflag-agent status
   redflag-agent status --json")]
     Status(StatusArguments),
+    /// Find out what is wrong with this agent, and how to mend it
+    Doctor(DoctorArguments),
     /// Show what the scanners find, without reporting it
     Scan(ScanArguments),
     /// Enrol and report a fleet of invented hosts
@@ -192,6 +195,7 @@ pub async fn run(line: &CommandLine) -> Result<ExitCode> {
         Command::Report(arguments) => report_command(&line.state_dir, arguments).await,
         Command::Run(arguments) => run_command(&line.state_dir, arguments).await,
         Command::Status(arguments) => status_command::run(&line.state_dir, arguments),
+        Command::Doctor(arguments) => doctor_command::run(&line.state_dir, arguments).await,
         Command::Scan(arguments) => scan_command::run(arguments).await,
         Command::Simulate(arguments) => simulate_command(arguments).await,
     }

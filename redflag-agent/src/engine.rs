@@ -36,7 +36,7 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest time an ordinary request may take.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// Where engines listen.
-const SOCKETS: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
+pub(crate) const SOCKETS: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
 /// Where engines of a single user listen, below `XDG_RUNTIME_DIR`.
 const USER_SOCKETS: [&str; 2] = ["docker.sock", "podman/podman.sock"];
 

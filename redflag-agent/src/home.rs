@@ -71,6 +71,11 @@ impl AgentHome {
         if path.is_dir() { Self::open(path) } else { Err(Error::NotEnrolled { path }) }
     }
 
+    /// The state directory at `path` as it is, to be looked at only; none when there is no directory.
+    pub(crate) fn as_found(path: &Path) -> Option<Self> {
+        path.is_dir().then(|| Self { path: path.to_owned() })
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -10,6 +10,10 @@ pub mod command_line;
 pub mod counters;
 #[cfg(feature = "agent")]
 pub mod delivery;
+#[cfg(feature = "agent")]
+pub mod doctor;
+#[cfg(feature = "agent")]
+pub mod doctor_command;
 pub mod durable;
 #[cfg(feature = "agent")]
 pub mod enrolment;
@@ -48,7 +52,6 @@ pub mod status_command;
 #[cfg(feature = "agent")]
 pub mod terminal_progress;
 
-#[cfg(feature = "agent")]
 mod engine;
 mod tool;
 

@@ -93,15 +93,26 @@ impl Outbox {
     /// # Errors
     /// When files cannot be read.
     pub fn depth_of(home: &AgentHome) -> Result<Depth> {
-        let mut waiting = VecDeque::new();
+        Self::inspect(home).map(|(depth, _)| depth)
+    }
+
+    /// How much waits in the outbox of `home`, and what is damaged, without touching it. A record that is being written at this very
+    /// moment looks like a torn one.
+    ///
+    /// # Errors
+    /// When files cannot be read.
+    pub fn inspect(home: &AgentHome) -> Result<(Depth, Vec<String>)> {
+        let (mut waiting, mut found) = (VecDeque::new(), Vec::new());
         let directory = home.file("outbox");
         if directory.is_dir() {
             for (number, path) in numbered(&directory)? {
                 let bytes = std::fs::read(&path).map_err(Error::state("read", &path))?;
-                replay(&bytes, &segment::recover(&bytes), number, &mut waiting);
+                let recovered = segment::recover(&bytes);
+                found.extend(recovered.damage.map(|damage| format!("{}: {damage}", path.display())));
+                replay(&bytes, &recovered, number, &mut waiting);
             }
         }
-        Ok(depth(&waiting))
+        Ok((depth(&waiting), found))
     }
 
     /// How much waits.

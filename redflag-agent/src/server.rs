@@ -10,6 +10,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use redflag_core::{
     ids::AgentId,
     signing::{self, SignatureParameters, SignedRequest},
+    time::Timestamp,
 };
 use reqwest::{
     StatusCode, Url,
@@ -157,6 +158,20 @@ impl Server {
             body.extend_from_slice(&chunk);
         }
         if status.is_success() { Ok(body) } else { Err(self.failure(status, retry_after, &body)) }
+    }
+
+    /// Asks whether the server lives, and what time it has, where it tells.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] or [`Error::Refused`], with the reason.
+    pub(crate) async fn greet(&self) -> Result<Option<Timestamp>> {
+        let request = self.http.get(self.url.endpoint("healthz")).timeout(CONNECT_TIMEOUT);
+        let response = request.send().await.map_err(|error| self.unreachable(with_causes(&error), None))?;
+        let date = response.headers().get(header::DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        match response.status() {
+            status if status.is_success() => Ok(date.map(Timestamp::from_system_time)),
+            status => Err(self.failure(status, None, &[])),
+        }
     }
 
     fn signed(&self, url: &Url, body: &[u8], signature: &Signature<'_>) -> HeaderMap {

@@ -59,11 +59,21 @@ impl Machine {
         Self::of_this_host().settle_in(home)
     }
 
-    fn settle_in(self, home: &AgentHome) -> Result<Self> {
+    /// The machine the state directory is bound to, if it is to any.
+    ///
+    /// # Errors
+    /// [`Error::OtherMachine`] if that is not this one; when the file is damaged or cannot be read.
+    pub(crate) fn compare(&self, home: &AgentHome) -> Result<Option<Self>> {
         let known = Self::known(home)?;
-        if known.digest.is_some() && self.digest.is_some() && known.digest != self.digest {
-            return Err(Error::OtherMachine { path: home.path().to_owned() });
+        let digests = (known.as_ref().and_then(|known| known.digest), self.digest);
+        match digests {
+            (Some(known), Some(this)) if known != this => Err(Error::OtherMachine { path: home.path().to_owned() }),
+            _ => Ok(known),
         }
+    }
+
+    fn settle_in(self, home: &AgentHome) -> Result<Self> {
+        let known = self.compare(home)?.unwrap_or_default();
         let same_run = known.boot_id.is_some() && known.boot_id == self.boot_id;
         let settled = Self {
             // A machine that has lost its id is not told from others; the directory keeps what it knows.
@@ -77,7 +87,7 @@ impl Machine {
         Ok(settled)
     }
 
-    fn known(home: &AgentHome) -> Result<Self> {
+    fn known(home: &AgentHome) -> Result<Option<Self>> {
         let path = home.file(MACHINE);
         let damaged = |error: Error| match error {
             Error::Damaged { message, .. } => {
@@ -85,7 +95,7 @@ impl Machine {
             }
             error => error,
         };
-        Ok(durable::read_json(&path).map_err(damaged)?.unwrap_or_default())
+        durable::read_json(&path).map_err(damaged)
     }
 }
 

@@ -5,6 +5,7 @@
 mod commands;
 mod convergence;
 mod delivery;
+mod doctor;
 mod enrolment;
 mod reports;
 mod support;

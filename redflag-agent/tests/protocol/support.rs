@@ -21,7 +21,7 @@ use redflag_core::{
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -63,6 +63,7 @@ pub(crate) struct TestServer {
     pub(crate) url: String,
     fleet: Arc<Mutex<Fleet>>,
     inner: Arc<Mutex<Inner>>,
+    ahead: Arc<Mutex<Duration>>,
 }
 
 struct Request {
@@ -77,7 +78,8 @@ impl TestServer {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let server = Self { url, fleet: Arc::new(Mutex::new(Fleet::new(MemoryStore::default()))), inner: Arc::default() };
+        let server =
+            Self { url, fleet: Arc::new(Mutex::new(Fleet::new(MemoryStore::default()))), inner: Arc::default(), ahead: Arc::default() };
         let accepting = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -91,6 +93,11 @@ impl TestServer {
     /// Plays these faults on the next reports, one each; then all is well.
     pub(crate) fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.inner.lock().unwrap().faults.extend(faults);
+    }
+
+    /// Sets the server's clock ahead.
+    pub(crate) fn set_clock_ahead(&self, ahead: Duration) {
+        *self.ahead.lock().unwrap() = ahead;
     }
 
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
@@ -134,6 +141,8 @@ impl TestServer {
 
     async fn serve(&self, mut stream: TcpStream) {
         let Some(request) = read_request(&mut stream).await else { return };
+        let time = redflag_agent::clock::now().saturating_add(*self.ahead.lock().unwrap());
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + time.since(Timestamp::EPOCH));
         let (status, body, retry_after) = match request.path.as_str() {
             "/api/v1/enrol" => with_no_header(self.enrol(&request).await),
             "/api/v1/report" => {
@@ -157,11 +166,13 @@ impl TestServer {
                     }
                 }
             }
+            "/healthz" => (200, serde_json::json!("ok"), None),
             _ => with_no_header(problem(404, "not_found")),
         };
         let body = body.to_string();
         let retry_after = retry_after.map_or(String::new(), |seconds| format!("retry-after: {seconds}\r\n"));
-        let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n{retry_after}\r\n", body.len());
+        let head =
+            format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\ndate: {date}\r\n{retry_after}\r\n", body.len());
         // An agent that was stopped in between does not read its answer.
         drop(stream.write_all((head + &body).as_bytes()).await);
     }
@@ -253,7 +264,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<Request> {
     let path = lines.next()?.split(' ').nth(1)?.to_owned();
     let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
     let headers: HashMap<_, _> = lines.filter_map(header).collect();
-    let length: usize = headers.get("content-length")?.parse().ok()?;
+    let length: usize = headers.get("content-length").map_or(Some(0), |length| length.parse().ok())?;
     let mut body = bytes[end + 4..].to_vec();
     while body.len() < length {
         if stream.read_buf(&mut body).await.ok()? == 0 {

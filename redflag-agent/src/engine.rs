@@ -2,7 +2,8 @@
 //!
 //! Docker (API 1.41 and later) and Podman's compatible API speak it. Every request is a connection of its own with a limit on its
 //! time and on the size of its answer. Nothing is decided here: what an answer means is the business of the scanner and the
-//! installer. Requests are made with hyper, which reqwest brings anyway; a client of the whole API would be many times as large.
+//! installer. It is hyper without a client above it: the executor, which is root, does without reqwest, and a client of the whole API
+//! would be many times as large.
 
 mod error;
 mod facts;
@@ -19,7 +20,7 @@ use hyper::{
     header,
 };
 use hyper_util::rt::TokioIo;
-use reqwest::Url;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
@@ -38,6 +39,7 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// Where engines listen.
 pub(crate) const SOCKETS: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
 /// Where engines of a single user listen, below `XDG_RUNTIME_DIR`.
+#[cfg(feature = "agent")]
 const USER_SOCKETS: [&str; 2] = ["docker.sock", "podman/podman.sock"];
 
 /// A version of the API.
@@ -71,6 +73,7 @@ pub(crate) async fn socket_of_root() -> Option<PathBuf> {
 }
 
 /// The socket `DOCKER_HOST` names, or else the first usual one that lets itself be connected to, or is at least listened for.
+#[cfg(feature = "agent")]
 pub(crate) async fn socket_of_host() -> Option<PathBuf> {
     if let Some(host) = std::env::var_os("DOCKER_HOST") {
         return host.to_str()?.strip_prefix("unix://").map(PathBuf::from);
@@ -100,7 +103,7 @@ impl Engine {
     /// When it does not answer, or is older than [`API_VERSION_MIN`].
     pub(crate) async fn open(socket: &Path) -> Result<Self, EngineError> {
         let engine = Self { socket: socket.to_owned(), version: API_VERSION_MIN, podman: false };
-        let facts: VersionFacts = engine.send(Method::GET, engine.plain_url(&["version"]), None).await?;
+        let facts: VersionFacts = engine.send(Method::GET, "/version".into(), None).await?;
         let newest = ApiVersion::parse(&facts.api_version).unwrap_or(ApiVersion(0, 0));
         if newest < API_VERSION_MIN {
             return Err(EngineError::TooOld { version: facts.version, api_version: facts.api_version });
@@ -112,22 +115,20 @@ impl Engine {
 
     /// All containers, running or not.
     pub(crate) async fn containers(&self) -> Result<Vec<ContainerSummary>, EngineError> {
-        let mut url = self.url(&["containers", "json"]);
-        url.query_pairs_mut().append_pair("all", "true");
-        self.send(Method::GET, url, None).await
+        self.send(Method::GET, self.target(&["containers", "json"]) + "?all=true", None).await
     }
 
     /// One container, by name or id.
     pub(crate) async fn container(&self, name: &str) -> Result<ContainerFacts, EngineError> {
-        self.send(Method::GET, self.url(&["containers", name, "json"]), None).await
+        self.send(Method::GET, self.target(&["containers", name, "json"]), None).await
     }
 
     /// One image by id. What Podman has dropped from an image whose tag has moved is looked up.
     pub(crate) async fn image(&self, id: &str) -> Result<ImageFacts, EngineError> {
-        let mut facts: ImageFacts = self.send(Method::GET, self.url(&["images", id, "json"]), None).await?;
+        let mut facts: ImageFacts = self.send(Method::GET, self.target(&["images", id, "json"]), None).await?;
         if self.podman {
             let bare = id.strip_prefix("sha256:").unwrap_or(id);
-            let more: PodmanImageFacts = self.send(Method::GET, self.url(&["libpod", "images", bare, "json"]), None).await?;
+            let more: PodmanImageFacts = self.send(Method::GET, self.target(&["libpod", "images", bare, "json"]), None).await?;
             // Its own digest is that of the tag; the list holds the platform's manifest too and is in no useful order.
             let repositories = more.names_history.iter().filter_map(|name| Some(name.rsplit_once([':', '@'])?.0));
             let repositories = repositories.map(|name| name.strip_suffix("@sha256").unwrap_or(name));
@@ -137,30 +138,31 @@ impl Engine {
         Ok(facts)
     }
 
-    fn plain_url(&self, segments: &[&str]) -> Url {
-        let mut url = Url::parse("http://engine").expect("the address is one");
-        // Everything that could be taken for more than one segment is escaped.
-        url.path_segments_mut().expect("http has a path").extend(segments);
-        url
-    }
-
-    fn url(&self, segments: &[&str]) -> Url {
-        let version = format!("v{}.{}", self.version.0, self.version.1);
-        self.plain_url(&[&[version.as_str()], segments].concat())
+    /// A path below the agreed version of the API. Whatever could end a part of it is escaped.
+    fn target(&self, segments: &[&str]) -> String {
+        let segments = segments.iter().map(|segment| format!("/{}", escaped(segment)));
+        format!("/v{}.{}{}", self.version.0, self.version.1, segments.collect::<String>())
     }
 
     /// A request whose answer is JSON.
-    async fn send<T: DeserializeOwned>(&self, method: Method, url: Url, body: Option<&Value>) -> Result<T, EngineError> {
-        let name = format!("{method} {}", url.path());
-        let bytes = self.bytes(&name, REQUEST_TIME_MAX, method, &url, body).await?;
+    async fn send<T: DeserializeOwned>(&self, method: Method, target: String, body: Option<&Value>) -> Result<T, EngineError> {
+        let name = format!("{method} {}", path(&target));
+        let bytes = self.bytes(&name, REQUEST_TIME_MAX, method, target, body).await?;
         serde_json::from_slice(&bytes).map_err(|source| EngineError::Unreadable { request: name, source })
     }
 
-    async fn bytes(&self, name: &str, time_max: Duration, method: Method, url: &Url, body: Option<&Value>) -> Result<Bytes, EngineError> {
+    async fn bytes(
+        &self,
+        name: &str,
+        time_max: Duration,
+        method: Method,
+        target: String,
+        body: Option<&Value>,
+    ) -> Result<Bytes, EngineError> {
         let request = Request::builder().method(method);
         let request = if body.is_some() { request.header(header::CONTENT_TYPE, "application/json") } else { request };
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        let answer = async { checked(name, self.exchange(name, request, url, body).await?).await?.read(name).await };
+        let answer = async { checked(name, self.exchange(name, request, target, body).await?).await?.read(name).await };
         within(name, time_max, answer).await?
     }
 
@@ -168,14 +170,25 @@ impl Engine {
         &self,
         name: &str,
         request: hyper::http::request::Builder,
-        url: &Url,
+        target: String,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>, EngineError> {
-        let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
         let request = request.uri(target).header(header::HOST, "engine").body(Full::new(Bytes::from(body)));
         let request = request.map_err(|source| EngineError::Request { request: name.to_owned(), source })?;
         send_to(&self.socket, name, request).await
     }
+}
+
+/// What may stand in a part of a path or query as it is: what is unreserved in a URL, and the colon of image names.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+fn escaped(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+/// A target without its query, for messages.
+fn path(target: &str) -> &str {
+    target.split('?').next().unwrap_or(target)
 }
 
 /// Sends one request over a connection of its own.
@@ -228,8 +241,8 @@ mod tests {
     #[test]
     fn names_cannot_leave_their_place_in_the_path() {
         let engine = Engine { socket: "/nonexistent".into(), version: API_VERSION_MIN, podman: false };
-        assert_eq!(engine.url(&["containers", "web", "json"]).path(), "/v1.41/containers/web/json");
-        assert_eq!(engine.url(&["containers", "a/b?c", "json"]).path(), "/v1.41/containers/a%2Fb%3Fc/json");
+        assert_eq!(engine.target(&["containers", "web", "json"]), "/v1.41/containers/web/json");
+        assert_eq!(engine.target(&["containers", "../b?c d", "json"]), "/v1.41/containers/..%2Fb%3Fc%20d/json");
     }
 
     #[test]

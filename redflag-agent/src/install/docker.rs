@@ -14,10 +14,9 @@ use super::{InstallError, Installed, Installer, OUTPUT_BYTES_MAX, items};
 use crate::{
     engine::{self, Engine, EngineError},
     scan::docker::{
-        RegistrySettings,
-        containers::{self, Container},
+        containers::{self, Container, Platform},
+        credentials::{Credentials, Login, SettingsError, credentials},
         reference::{ImageVersion, Reference},
-        registry::{Credentials, Login, Memory, Registries, RegistryError},
         tag,
     },
 };
@@ -33,7 +32,6 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 use switch::{Names, Settled, Undone};
@@ -43,6 +41,8 @@ use watch::Patience;
 const HEALTH_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 /// How long a container without a health check has to stay up, unless told otherwise.
 const STEADY_TIME: Duration = Duration::from_secs(10);
+/// Where `docker login` and `podman login` of the root user leave what they learn.
+const LOGINS: [&str; 3] = ["/root/.docker/config.json", "/run/containers/0/auth.json", "/root/.config/containers/auth.json"];
 /// How long an old container is kept, unless told otherwise.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -50,8 +50,7 @@ const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 #[derive(Clone, Debug)]
 pub struct Docker {
     socket: Option<PathBuf>,
-    registries: RegistrySettings,
-    memory: Arc<Memory>,
+    logins: Vec<PathBuf>,
     patience: Patience,
     kept_for: Duration,
 }
@@ -69,8 +68,7 @@ impl Docker {
     pub fn new() -> Self {
         Self {
             socket: None,
-            registries: RegistrySettings::of_root(),
-            memory: Arc::default(),
+            logins: LOGINS.map(PathBuf::from).into(),
             patience: Patience { health_time_max: HEALTH_TIME_MAX, steady_time: STEADY_TIME },
             kept_for: KEPT_FOR,
         }
@@ -82,10 +80,10 @@ impl Docker {
         Self { socket: Some(socket.into()), ..self }
     }
 
-    /// Other facts about registries than the root user's.
+    /// Other files with logins than the root user's, in the form of docker's `config.json`.
     #[must_use]
-    pub fn with_registries(self, registries: RegistrySettings) -> Self {
-        Self { registries, ..self }
+    pub fn with_logins(self, files: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { logins: files.into_iter().collect(), ..self }
     }
 
     /// Waits this long for a health check to say "healthy"; 5 minutes otherwise.
@@ -171,32 +169,48 @@ impl Docker {
         Ok(targets)
     }
 
-    /// The plan, from the registries' manifests.
-    async fn planned(&self, items: &[Item], targets: &[Target]) -> Result<Plan, InstallError> {
-        let registries = Registries::new(self.registries.clone(), self.memory.clone());
-        let (mut changes, mut seen, mut bytes) = (Vec::new(), BTreeSet::new(), Some(0_u64));
+    /// The plan, if the images are to be had. How much of them is here already only the engine finds out, when it pulls.
+    async fn planned(&self, engine: &Engine, items: &[Item], targets: &[Target]) -> Result<Plan, InstallError> {
+        let (mut changes, mut seen) = (Vec::new(), BTreeSet::new());
         for (item, target) in items.iter().zip(targets) {
-            let repository = &target.container.reference.repository;
-            if seen.insert((repository.clone(), target.to.digest.clone())) {
-                let size = size(&registries, target).await?;
-                bytes = bytes.zip(size).and_then(|(sum, size)| sum.checked_add(size));
+            if seen.insert(target.pinned()) && !engine.is_podman() {
+                self.look_up(engine, target).await?;
             }
             changes.push(Change {
                 package: item.package.clone(),
                 from: Some(item.from.clone()),
                 to: Some(item.to.clone()),
-                origin: Some(Text::lossy(&repository.registry)),
+                origin: Some(Text::lossy(&target.container.reference.repository.registry)),
             });
         }
-        Ok(Plan { download_bytes: bytes, reboot_required: Some(false), ..Plan::of(changes) })
+        Ok(Plan { reboot_required: Some(false), ..Plan::of(changes) })
+    }
+
+    /// Whether the registry still has the image, for this platform.
+    async fn look_up(&self, engine: &Engine, target: &Target) -> Result<(), InstallError> {
+        let (pinned, platform) = (target.pinned(), &target.container.image.platform);
+        let platforms = engine.platforms(&pinned, self.login(target)?.as_deref()).await.map_err(not_had)?;
+        let same = |other: &Platform| (&other.os, &other.architecture) == (&platform.os, &platform.architecture);
+        // A manifest of one platform may not say which.
+        if platforms.len() > 1 && !platforms.iter().any(same) {
+            let reason = format!("{pinned} has no image for {}/{}", platform.os, platform.architecture);
+            return Err(InstallError::Unresolvable { reason });
+        }
+        Ok(())
+    }
+
+    /// The login for a target's registry, as the engine's API takes it.
+    fn login(&self, target: &Target) -> Result<Option<String>, InstallError> {
+        let registry = &target.container.reference.repository.registry;
+        let Credentials::Login(Login { name, password }) = credentials(&self.logins, registry)? else { return Ok(None) };
+        let login = json!({"username": name, "password": password, "serveraddress": &**registry});
+        Ok(Some(BASE64_URL_SAFE.encode(login.to_string())))
     }
 
     /// Pulls the image, makes the new container beside the old one, and compares them.
     async fn prepare(&self, engine: &Engine, target: &Target) -> Result<Prepared, InstallError> {
-        let (container, repository) = (&target.container, &target.container.reference.repository);
-        let pinned = format!("{repository}@{}", target.to.digest);
-        let credentials = self.registries.credentials(&repository.registry).map_err(unknown)?;
-        engine.pull(&pinned, registry_auth(&credentials, &repository.registry).as_deref()).await.map_err(pull_failed)?;
+        let (container, pinned) = (&target.container, target.pinned());
+        engine.pull(&pinned, self.login(target)?.as_deref()).await.map_err(not_had)?;
         let image = engine.image_in_full(&pinned).await?;
         let id = image["Id"].as_str().ok_or_else(|| tool(format!("the engine names no image for {pinned}")))?;
         let names = Names::of(&container.name);
@@ -279,7 +293,7 @@ impl Installer for Docker {
     async fn plan(&self, items: &[Item]) -> Result<Plan, InstallError> {
         let engine = self.engine().await?;
         let targets = self.targets(&engine, items).await?;
-        self.planned(items, &targets).await
+        self.planned(&engine, items, &targets).await
     }
 
     async fn install(&self, items: &[Item]) -> Result<Installed, InstallError> {
@@ -332,6 +346,11 @@ struct Target {
 }
 
 impl Target {
+    /// The approved image, by its digest.
+    fn pinned(&self) -> String {
+        format!("{}@{}", self.container.reference.repository, self.to.digest)
+    }
+
     /// The image as the new container names it: as before, with the new tag where there is one.
     fn reference(&self) -> String {
         let before = self.full.container["Config"]["Image"].as_str().unwrap_or_default();
@@ -425,19 +444,6 @@ async fn obstacle(engine: &Engine, target: &Target, guests: &BTreeMap<String, St
     Ok(some(&more["Dependencies"]).then(|| "other containers are required by it".into()))
 }
 
-/// Bytes of the platform's image; none where the registry does not say.
-async fn size(registries: &Registries, target: &Target) -> Result<Option<u64>, InstallError> {
-    let (repository, platform) = (&target.container.reference.repository, &target.container.image.platform);
-    let manifest = registries.manifest(repository, &target.to.digest).await.map_err(unknown)?;
-    if manifest.manifests.is_empty() {
-        return Ok(manifest.bytes());
-    }
-    let digest = manifest.of_platform(platform).ok_or_else(|| InstallError::Unresolvable {
-        reason: format!("{repository}@{} has no image for {}/{}", target.to.digest, platform.os, platform.architecture),
-    })?;
-    Ok(registries.manifest(repository, &digest).await.map_err(unknown)?.bytes())
-}
-
 /// Which packages are at their version now, and what is wrong with the first that is not.
 async fn verified(engine: &Engine, targets: &[Target]) -> Result<(Vec<String>, Option<String>), InstallError> {
     let now = containers::containers(engine, &mut Vec::new()).await?;
@@ -461,13 +467,6 @@ fn spelled(reference: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// A login as the engine's API takes it.
-fn registry_auth(credentials: &Credentials, registry: &str) -> Option<String> {
-    let Credentials::Login(Login { name, password }) = credentials else { return None };
-    let login = json!({"username": name, "password": password, "serveraddress": registry});
-    Some(BASE64_URL_SAFE.encode(login.to_string()))
-}
-
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
@@ -481,25 +480,20 @@ fn tool(reason: impl Into<String>) -> InstallError {
     InstallError::Tool { reason: reason.into() }
 }
 
-/// What a registry did not say.
-fn unknown(error: RegistryError) -> InstallError {
-    let reason = error.to_string();
-    match error {
-        RegistryError::NotFound { .. } => InstallError::NotOffered { reason },
-        RegistryError::Answer { .. } | RegistryError::HostNotAllowed { .. } => InstallError::Untrusted { reason },
-        RegistryError::Settings { .. } => InstallError::Tool { reason },
-        _ => InstallError::Unreachable { reason },
-    }
-}
-
-/// What an engine could not pull. It tells in words only whether the image is gone or its registry.
-fn pull_failed(error: EngineError) -> InstallError {
+/// What an engine could not get. It tells in words only whether the image is gone or its registry.
+fn not_had(error: EngineError) -> InstallError {
     let reason = error.to_string();
     let gone = ["manifest unknown", "not found"].iter().any(|words| reason.contains(words));
     match error {
         EngineError::Pull { .. } | EngineError::Answer { .. } if gone => InstallError::NotOffered { reason },
         EngineError::Pull { .. } | EngineError::Answer { .. } | EngineError::Time { .. } => InstallError::Unreachable { reason },
         error => error.into(),
+    }
+}
+
+impl From<SettingsError> for InstallError {
+    fn from(error: SettingsError) -> Self {
+        tool(error.to_string())
     }
 }
 

@@ -8,7 +8,6 @@
 
 pub(crate) mod apt;
 pub(crate) mod dnf;
-#[cfg(feature = "agent")]
 pub(crate) mod docker;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;

@@ -167,7 +167,7 @@ impl Lab {
 
     /// An installer for this world's engine, found where engines usually are, that is soon content.
     pub(crate) fn installer(&self) -> install::Docker {
-        install::Docker::new().with_registries(self.registries()).with_steady_time(Duration::from_secs(1))
+        install::Docker::new().with_logins([self.path("config.json")]).with_steady_time(Duration::from_secs(1))
     }
 
     /// A scanner of this world's engine, found where engines usually are.

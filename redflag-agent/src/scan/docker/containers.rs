@@ -2,9 +2,9 @@
 //! recreating them.
 
 use super::reference::{ImageDigest, ImageVersion, Reference};
-use super::registry::Platform;
 use crate::engine::{ContainerFacts, Engine, EngineError, ImageFacts, SYSTEMD_UNIT};
 use redflag_core::names::{DOCKER, PackageKey};
+use serde::Deserialize;
 use std::{collections::HashMap, sync::Arc};
 
 /// Most containers that are looked at.
@@ -32,6 +32,15 @@ pub(crate) struct Image {
     /// The digests it has there; a tag that points to one of them points to this image. Never empty.
     pub digests: Vec<ImageDigest>,
     pub platform: Platform,
+}
+
+/// What an image runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Platform {
+    pub os: String,
+    pub architecture: String,
+    #[serde(default)]
+    pub variant: String,
 }
 
 impl Container {

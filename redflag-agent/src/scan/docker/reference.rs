@@ -3,6 +3,7 @@
 //! The grammar is that of distribution/reference (`reference.go` and `normalize.go`): `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`, where a
 //! name without a host is one of Docker Hub and a single word is in its `library`. Only `sha256` digests are taken.
 
+#[cfg(feature = "agent")]
 use redflag_core::names::Version;
 use std::{
     fmt,
@@ -58,6 +59,7 @@ impl ImageDigest {
         kept.then(|| Self(text.into()))
     }
 
+    #[cfg(feature = "agent")]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -158,6 +160,7 @@ impl ImageVersion {
     }
 
     /// As a version of a package.
+    #[cfg(feature = "agent")]
     pub(crate) fn version(&self) -> Version {
         Version::parse(&self.to_string()).expect("a tag and a digest keep the grammar of versions")
     }
@@ -249,6 +252,7 @@ pub(crate) fn address_allowed(address: IpAddr) -> bool {
 }
 
 /// Whether a registry is on this very host.
+#[cfg(feature = "agent")]
 pub(crate) fn is_loopback(host_and_port: &str) -> bool {
     let host = split_port(host_and_port).0;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);

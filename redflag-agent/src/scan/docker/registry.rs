@@ -9,9 +9,12 @@ mod connection;
 mod settings;
 
 pub use settings::RegistrySettings;
-pub(crate) use settings::{Credentials, Login};
 
-use super::reference::{self, ImageDigest, Repository};
+use super::{
+    containers::Platform,
+    credentials::SettingsError,
+    reference::{self, ImageDigest, Repository},
+};
 use connection::{Answer, Connection, lock};
 use reqwest::{
     Method, StatusCode, Url,
@@ -21,7 +24,6 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -59,8 +61,8 @@ pub(crate) enum RegistryError {
     Answer { registry: Arc<str>, reason: String },
     #[error("{host} is no address of a registry")]
     HostNotAllowed { host: String },
-    #[error("reading {}: {message}", path.display())]
-    Settings { path: PathBuf, message: String },
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
 }
 
 /// A manifest of one platform, or an index of several.
@@ -87,15 +89,6 @@ pub(crate) struct PlatformManifest {
     pub digest: String,
     #[serde(default)]
     pub platform: Option<Platform>,
-}
-
-/// What an image runs on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Platform {
-    pub os: String,
-    pub architecture: String,
-    #[serde(default)]
-    pub variant: String,
 }
 
 impl Manifest {

@@ -38,6 +38,7 @@ pub(crate) fn newer<'a>(current: &str, tags: impl IntoIterator<Item = &'a str>) 
 }
 
 /// Whether a tag is a version at all.
+#[cfg(feature = "agent")]
 pub(crate) fn is_version(tag: &str) -> bool {
     TagVersion::parse(tag).is_some()
 }

@@ -1,10 +1,13 @@
 //! One registry over HTTP: where it is, how it wants to be authenticated with, and limits on everything it says.
 
 use super::{
-    super::reference::{DOCKER_HUB, Repository, address_allowed, host_allowed},
+    super::{
+        credentials::{self, Credentials},
+        reference::{DOCKER_HUB, Repository, address_allowed, host_allowed},
+    },
     Memory, RegistryError,
     challenge::{Challenge, realm_allowed},
-    settings::{Credentials, RegistrySettings},
+    settings::RegistrySettings,
 };
 use crate::{
     error::with_causes,
@@ -78,7 +81,7 @@ impl Connection {
         Ok(Self {
             registry: registry.clone(),
             http,
-            credentials: settings.credentials(registry)?,
+            credentials: credentials::credentials(&settings.credentials, registry)?,
             insecure: settings.insecure(registry)?,
             base: OnceCell::new(),
             authorizations: Mutex::default(),

@@ -7,6 +7,7 @@
 
 mod error;
 mod facts;
+pub mod view;
 mod write;
 
 pub(crate) use error::EngineError;
@@ -36,7 +37,7 @@ const API_VERSION_MIN: ApiVersion = ApiVersion(1, 41);
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest time an ordinary request may take.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
-/// Where engines listen.
+/// Where engines listen that belong to the whole host.
 pub(crate) const SOCKETS: [&str; 2] = ["/run/docker.sock", "/run/podman/podman.sock"];
 /// Where engines of a single user listen, below `XDG_RUNTIME_DIR`.
 #[cfg(feature = "agent")]
@@ -72,7 +73,7 @@ pub(crate) async fn socket_of_root() -> Option<PathBuf> {
     None
 }
 
-/// The socket `DOCKER_HOST` names, or else the first usual one that lets itself be connected to, or is at least listened for.
+/// The socket `DOCKER_HOST` names, or else the first usual one that this user may use: the executor's view, the host's, the user's own.
 #[cfg(feature = "agent")]
 pub(crate) async fn socket_of_host() -> Option<PathBuf> {
     if let Some(host) = std::env::var_os("DOCKER_HOST") {
@@ -80,7 +81,8 @@ pub(crate) async fn socket_of_host() -> Option<PathBuf> {
     }
     let user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let user = user.iter().flat_map(|directory| USER_SOCKETS.map(|socket| directory.join(socket)));
-    for socket in SOCKETS.map(PathBuf::from).into_iter().chain(user) {
+    let host = [view::SOCKET, SOCKETS[0], SOCKETS[1]].map(PathBuf::from);
+    for socket in host.into_iter().chain(user) {
         if usable(&socket).await {
             return Some(socket);
         }
@@ -102,15 +104,20 @@ impl Engine {
     /// # Errors
     /// When it does not answer, or is older than [`API_VERSION_MIN`].
     pub(crate) async fn open(socket: &Path) -> Result<Self, EngineError> {
-        let engine = Self { socket: socket.to_owned(), version: API_VERSION_MIN, podman: false };
-        let facts: VersionFacts = engine.send(Method::GET, "/version".into(), None).await?;
+        let facts = Self::version(socket).await?;
         let newest = ApiVersion::parse(&facts.api_version).unwrap_or(ApiVersion(0, 0));
         if newest < API_VERSION_MIN {
             return Err(EngineError::TooOld { version: facts.version, api_version: facts.api_version });
         }
         let oldest = facts.api_version_min.as_deref().and_then(ApiVersion::parse).unwrap_or(API_VERSION_MIN);
         let podman = facts.components.iter().any(|component| component.name.starts_with("Podman"));
-        Ok(Self { version: API_VERSION_MIN.max(oldest), podman, ..engine })
+        Ok(Self { socket: socket.to_owned(), version: API_VERSION_MIN.max(oldest), podman })
+    }
+
+    /// What the engine at `socket` says of itself.
+    async fn version(socket: &Path) -> Result<VersionFacts, EngineError> {
+        let engine = Self { socket: socket.to_owned(), version: API_VERSION_MIN, podman: false };
+        engine.send(Method::GET, "/version".into(), None).await
     }
 
     /// All containers, running or not.
@@ -125,10 +132,9 @@ impl Engine {
 
     /// One image by id. What Podman has dropped from an image whose tag has moved is looked up.
     pub(crate) async fn image(&self, id: &str) -> Result<ImageFacts, EngineError> {
-        let mut facts: ImageFacts = self.send(Method::GET, self.target(&["images", id, "json"]), None).await?;
+        let mut facts = self.image_facts(id).await?;
         if self.podman {
-            let bare = id.strip_prefix("sha256:").unwrap_or(id);
-            let more: PodmanImageFacts = self.send(Method::GET, self.target(&["libpod", "images", bare, "json"]), None).await?;
+            let more = self.podman_image_facts(id).await?;
             // Its own digest is that of the tag; the list holds the platform's manifest too and is in no useful order.
             let repositories = more.names_history.iter().filter_map(|name| Some(name.rsplit_once([':', '@'])?.0));
             let repositories = repositories.map(|name| name.strip_suffix("@sha256").unwrap_or(name));
@@ -136,6 +142,15 @@ impl Engine {
             facts.repo_digests.splice(0..0, first);
         }
         Ok(facts)
+    }
+
+    async fn image_facts(&self, id: &str) -> Result<ImageFacts, EngineError> {
+        self.send(Method::GET, self.target(&["images", id, "json"]), None).await
+    }
+
+    async fn podman_image_facts(&self, id: &str) -> Result<PodmanImageFacts, EngineError> {
+        let bare = id.strip_prefix("sha256:").unwrap_or(id);
+        self.send(Method::GET, self.target(&["libpod", "images", bare, "json"]), None).await
     }
 
     /// A path below the agreed version of the API. Whatever could end a part of it is escaped.

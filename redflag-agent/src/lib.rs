@@ -15,6 +15,7 @@ pub mod doctor;
 #[cfg(feature = "agent")]
 pub mod doctor_command;
 pub mod durable;
+pub mod engine;
 #[cfg(feature = "agent")]
 pub mod enrolment;
 pub mod error;
@@ -52,7 +53,6 @@ pub mod status_command;
 #[cfg(feature = "agent")]
 pub mod terminal_progress;
 
-mod engine;
 mod tool;
 
 #[cfg(feature = "agent")]

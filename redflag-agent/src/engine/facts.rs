@@ -1,7 +1,7 @@
 //! What a scan reads of a container engine, and nothing else.
 //!
 //! Environment, commands, mounts and foreign labels may hold secrets: they have no field here. The engine's answers are read into
-//! these types and the rest is dropped.
+//! these types, and [`super::view`] writes them out again: what an unprivileged reader can see is exactly what it needs.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;

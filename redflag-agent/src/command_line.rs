@@ -5,6 +5,7 @@ use crate::{
     doctor_command::{self, DoctorArguments},
     enrolment::{EnrolOptions, enrol},
     error::Error,
+    execute_command::{self, ExecuteArguments},
     home::{AgentHome, DEFAULT_STATE_DIR},
     host,
     identity::Identity,
@@ -37,8 +38,8 @@ Exit codes:
   0   done
   1   failed; the message says why and what to do
   2   the command line is not understood
-  3   a scan failed (`scan`)
-  4   a scan is partial (`scan`)
+  3   a scan failed (`scan`); a command was refused (`execute`)
+  4   a scan is partial (`scan`); the end of a command was not seen (`execute`)
   75  the report is kept, the server does not answer (`report`)
   77  the server does not accept this agent or token
   78  the state directory was enrolled on another machine
@@ -97,6 +98,8 @@ Examples:
     Doctor(DoctorArguments),
     /// Show what the scanners find, without reporting it
     Scan(ScanArguments),
+    /// Hand a signed command to the executor of this host
+    Execute(ExecuteArguments),
     /// Enrol and report a fleet of invented hosts
     #[command(after_help = "\
 Examples:
@@ -197,6 +200,7 @@ pub async fn run(line: &CommandLine) -> Result<ExitCode> {
         Command::Status(arguments) => status_command::run(&line.state_dir, arguments),
         Command::Doctor(arguments) => doctor_command::run(&line.state_dir, arguments).await,
         Command::Scan(arguments) => scan_command::run(arguments).await,
+        Command::Execute(arguments) => execute_command::run(arguments).await,
         Command::Simulate(arguments) => simulate_command(arguments).await,
     }
 }

@@ -19,6 +19,8 @@ pub mod engine;
 #[cfg(feature = "agent")]
 pub mod enrolment;
 pub mod error;
+#[cfg(feature = "agent")]
+pub mod execute_command;
 pub mod executor;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -11,7 +11,12 @@ use crate::{
 };
 use anyhow::Result;
 use clap::Args;
-use redflag_core::{ids::AgentId, names::Text, time::Timestamp};
+use redflag_core::{
+    ids::{AgentId, Digest},
+    names::Text,
+    signing,
+    time::Timestamp,
+};
 use serde::Serialize;
 use std::{path::Path, process::ExitCode};
 
@@ -29,6 +34,8 @@ struct Shown {
     name: Text,
     server: String,
     key_fingerprint: String,
+    /// The key's full name, by which commands and the executor's policy mean it.
+    key_id: Digest,
     enrolled_at: Option<Timestamp>,
     outbox: Depth,
     quarantined: Vec<String>,
@@ -48,6 +55,7 @@ pub fn run(state_dir: &Path, arguments: &StatusArguments) -> Result<ExitCode> {
         name: identity.name.clone(),
         server: identity.server.to_string(),
         key_fingerprint: identity.fingerprint(),
+        key_id: signing::key_id(&identity.public_key()),
         enrolled_at: identity.enrolled_at,
         outbox: Outbox::depth_of(&home)?,
         quarantined: quarantine::quarantined(&home)?,

@@ -113,7 +113,7 @@ async fn carry_out(request: Request, options: ExecutorOptions) -> io::Result<u8>
         Request::Run(envelope) => {
             // Whoever asks this process to end gets the end of the command first: a package manager is not left halfway.
             let _uninterrupted = signals()?;
-            let envelope = read(&envelope)?;
+            let envelope = read_envelope(&envelope)?;
             let answer = match Executor::open(options, installers()).await {
                 Ok(mut executor) => executor.run(&envelope).await,
                 Err(error) => Answer::not_ready(&error),
@@ -121,7 +121,7 @@ async fn carry_out(request: Request, options: ExecutorOptions) -> io::Result<u8>
             tell(&answer)
         }
         Request::Check(envelope) => {
-            let envelope = read(&envelope)?;
+            let envelope = read_envelope(&envelope)?;
             let answer = match Executor::open(options, installers()).await {
                 Ok(mut executor) => executor.check(&envelope).await,
                 Err(error) => Answer::not_ready(&error),
@@ -141,8 +141,8 @@ fn signals() -> io::Result<[Signal; 2]> {
     Ok([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?])
 }
 
-/// The envelope, or one byte more than any may have.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads an envelope from a file, or from standard input if that is `-`: all of it, or one byte more than any may have.
+pub(crate) fn read_envelope(path: &Path) -> io::Result<Vec<u8>> {
     let in_words = |error: io::Error| io::Error::other(format!("could not read {}: {error}", path.display()));
     let source: Box<dyn Read> = if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(in_words)?) };
     let mut envelope = Vec::new();
@@ -170,6 +170,7 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
     let in_words = |error: io::Error| io::Error::other(format!("could not listen at {}: {error}", path.display()));
     let listener = UnixListener::bind(path).map_err(in_words)?;
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o666)).map_err(in_words)?;
+    note(&format!("listening at {}", path.display()));
     Ok(listener)
 }
 

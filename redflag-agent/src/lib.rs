@@ -73,3 +73,8 @@ pub use progress::{Progress, Silent, Stage};
 pub use server::{PlainHttp, ServerUrl};
 #[cfg(feature = "agent")]
 pub use simulation::{Simulation, SimulationOptions, SimulationSummary};
+
+/// The guide's own code must compile and hold, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-a-scanner.md")]
+struct Guide;

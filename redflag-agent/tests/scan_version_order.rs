@@ -1,7 +1,11 @@
-//! Core's version order against the package managers' own, over generated pairs.
+//! Core's version order against the package managers' own, and against the rules written down once more.
 //!
-//! The pairs are the same on every run, so that a failure is replayed by running the test again; `REDFLAG_VERSION_PAIRS` asks for
-//! more of them.
+//! A million pairs are compared in process with a plain reading of the manuals; thousands with the real tools, which shows that the
+//! manuals were read rightly. The pairs are the same on every run, so that a failure is replayed by running the test again;
+//! `REDFLAG_VERSION_PAIRS` asks the real tools about more of them.
+
+#[path = "scan_version_order/manual.rs"]
+mod manual;
 
 #[expect(dead_code, reason = "the worlds are shared; this test needs only some of their tools")]
 mod scan_lab;
@@ -12,7 +16,7 @@ use proptest::{
 };
 use redflag_core::{names::Version, version_order, words::VersionOrder};
 use scan_lab::{require, stdout};
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 type Pair = (String, String);
 
@@ -27,6 +31,10 @@ fn pairs(pattern: &str, tail: &str, default: usize) -> Vec<Pair> {
         },
     );
     (0..count).map(|_| strategy.new_tree(&mut runner).expect("the pattern generates").current()).collect()
+}
+
+fn dpkg_pairs(default: usize) -> Vec<Pair> {
+    pairs("([01]:)?[019][0-9a-cA-Z.+~]{0,5}", "[0-9ab.+~]{0,2}(-[01a+.~]{1,3})?", default)
 }
 
 fn check(order: VersionOrder, pairs: &[Pair], truth: &[Ordering]) {
@@ -54,14 +62,29 @@ fn ordering(word: &str) -> Ordering {
 #[test]
 fn dpkg_agrees() {
     require(&[("dpkg", "dpkg")]);
-    let pairs = pairs("([01]:)?[019][0-9a-cA-Z.+~]{0,5}", "[0-9ab.+~]{0,2}(-[01a+.~]{1,3})?", 300);
     const SCRIPT: &str = r#"while [ $# -gt 0 ]; do
         if dpkg --compare-versions "$1" lt "$2"; then echo -1; elif dpkg --compare-versions "$1" eq "$2"; then echo 0; else echo 1; fi
         shift 2
     done"#;
+    let pairs = dpkg_pairs(300);
     let mut arguments = vec!["-c", SCRIPT, "sh"];
     arguments.extend(pairs.iter().flat_map(|(a, b)| [a.as_str(), b.as_str()]));
     let truth: Vec<_> = stdout("sh", &arguments, &[]).lines().map(ordering).collect();
+    check(VersionOrder::Dpkg, &pairs, &truth);
+}
+
+/// dpkg's own library, which compares thousands in one process.
+#[test]
+fn libdpkg_agrees() {
+    require(&[("perl", "perl"), ("dpkg-parsechangelog", "dpkg-dev")]);
+    const SCRIPT: &str = r#"open(my $pairs, "<", $ARGV[0]) or die $!;
+        while (<$pairs>) { chomp; my ($a, $b) = split /\t/; print version_compare($a, $b), "\n" }"#;
+    let pairs = dpkg_pairs(10_000);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let lines: String = pairs.iter().map(|(a, b)| format!("{a}\t{b}\n")).collect();
+    std::fs::write(file.path(), lines).unwrap();
+    let path = file.path().to_str().unwrap();
+    let truth: Vec<_> = stdout("perl", &["-MDpkg::Version", "-e", SCRIPT, path], &[]).lines().map(ordering).collect();
     check(VersionOrder::Dpkg, &pairs, &truth);
 }
 
@@ -69,11 +92,57 @@ fn dpkg_agrees() {
 fn rpm_agrees() {
     const PAIRS_PER_PROCESS: usize = 500;
     require(&[("rpm", "rpm")]);
-    let pairs = pairs("([01]:)?[0-9a-c][0-9a-cA-Z._+~^]{0,5}", "[0-9ab._+~^]{0,2}-[0-9a.~^]{1,3}", 5_000);
+    let pairs = pairs("([01]:)?[0-9a-c][0-9a-cA-Z._+~^]{0,5}", "[0-9ab._+~^]{0,2}-[0-9a.~^]{1,3}", 10_000);
     let mut truth = Vec::new();
     for pairs in pairs.chunks(PAIRS_PER_PROCESS) {
         let comparisons: String = pairs.iter().map(|(a, b)| format!("print(rpm.vercmp(\"{a}\",\"{b}\")..\"\\n\") ")).collect();
         truth.extend(stdout("rpm", &["--eval", &format!("%{{lua: {comparisons}}}")], &[]).split_whitespace().map(ordering));
     }
     check(VersionOrder::Rpm, &pairs, &truth);
+}
+
+/// Compares a million pairs made of `characters` with `plain`, and counts the answers: all three must occur often.
+fn check_a_million(order: VersionOrder, characters: &str, release: &str, plain: fn(&str, &str) -> Ordering) {
+    let characters: Vec<char> = characters.chars().collect();
+    let mut random = 20_261_125_u64;
+    let mut below = |limit: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % limit as u64).expect("below a usize")
+    };
+    let mut counts = BTreeMap::<Ordering, u32>::new();
+    for _ in 0..1_000_000 {
+        let mut a: Vec<char> = (0..=below(8)).map(|_| characters[below(characters.len())]).collect();
+        let mut b = a.clone();
+        for _ in 0..=below(3) {
+            let at = below(b.len() + 1);
+            match (below(3), at < b.len()) {
+                (0, true) => drop(b.remove(at)),
+                (1, true) => b[at] = characters[below(characters.len())],
+                _ => b.insert(at, characters[below(characters.len())]),
+            }
+        }
+        if below(2) == 0 {
+            std::mem::swap(&mut a, &mut b);
+        }
+        let text = |prefix: &str, middle: &[char]| format!("{prefix}1{}{release}", middle.iter().collect::<String>());
+        let prefixes = ["", "", "", "", "0:", "1:"];
+        let (a, b) = (text(prefixes[below(6)], &a), text(prefixes[below(6)], &b));
+        let [parsed_a, parsed_b] = [&a, &b].map(|text| Version::parse(text).expect("a version"));
+        let expected = plain(&a, &b);
+        assert_eq!(version_order::compare(order, &parsed_a, &parsed_b), Some(expected), "{order}: {a:?} against {b:?}");
+        *counts.entry(expected).or_default() += 1;
+    }
+    assert!(counts.len() == 3 && counts.values().all(|count| *count > 10_000), "{counts:?}");
+}
+
+#[test]
+fn a_million_pairs_agree_with_debians_manual() {
+    check_a_million(VersionOrder::Dpkg, "00112589abzAZ.+~--", "", manual::dpkg);
+}
+
+#[test]
+fn a_million_pairs_agree_with_rpms_manual() {
+    check_a_million(VersionOrder::Rpm, "00112589abzAZ._+~^", "-1", manual::rpm);
 }

@@ -83,10 +83,11 @@ const CHARACTERS: &[&str] = &[
 fn word(random: &mut Random) -> String {
     let mut word = match random.below(8) {
         0 => String::new(),
-        1..=4 => random.one_of(&["bash", "lib1.2+b3", "1.0-1", "2:3.4~rc1-5"]).to_owned(),
+        1..=4 => format!("{}{}", random.one_of(&["bash", "lib1.2+b3-", "1.0-1", "2:3.4~rc1-5"]), random.below(1_000)),
         _ => random.one_of(WORDS).to_owned(),
     };
-    for _ in 0..random.below(3) {
+    // A word is left as it is in every second case.
+    for _ in 0..random.below(6).saturating_sub(2) {
         spoil(random, &mut word);
     }
     word
@@ -149,4 +150,11 @@ pub(crate) fn check(
     }
     println!("{manager}: {built} arguments built, {refused} refused");
     assert!(built > 1_000 && refused > 1_000);
+}
+
+/// `count` items of generated names and versions, as core lets them be.
+pub(crate) fn items(manager: &str, arch: &str, count: usize) -> Vec<Item> {
+    let mut random = Random::strand(20_261_126, &[]);
+    let from = "0-0";
+    std::iter::repeat_with(|| item(manager, &word(&mut random), arch, from, &word(&mut random))).flatten().take(count).collect()
 }

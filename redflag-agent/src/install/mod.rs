@@ -11,6 +11,8 @@ mod docker;
 #[cfg(test)]
 mod hostile;
 mod items;
+#[cfg(test)]
+mod stand_ins;
 
 pub use apt::Apt;
 pub use dnf::Dnf;

@@ -101,7 +101,7 @@ fn arch_kept(arch: &str) -> bool {
 /// deb-version(7), as dpkg reads it: the first character may be a letter. A revision is not empty, so no version ends with `-`.
 fn version_kept(version: &str) -> bool {
     let rest = match version.split_once(':') {
-        Some((epoch, rest)) if !epoch.is_empty() && epoch.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        Some((epoch, rest)) if epoch.bytes().all(|byte| byte.is_ascii_digit()) && epoch.parse::<i32>().is_ok() => rest,
         Some(_) => return false,
         None => version,
     };
@@ -129,6 +129,7 @@ mod tests {
             && all(&version[..1], &format!("{LOWER}ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
             && all(version, &format!("{LOWER}ABCDEFGHIJKLMNOPQRSTUVWXYZ.+~:-"))
             && [name, arch, version].iter().all(|part| !part.ends_with('-'))
+            && version.split_once(':').is_none_or(|(epoch, _)| epoch.parse::<u64>().is_ok_and(|epoch| epoch < 1 << 31))
     }
 
     #[test]

@@ -82,13 +82,18 @@ CREATE TABLE update_batches (
 CREATE INDEX update_batches_by_time ON update_batches (received_at);
 CREATE INDEX update_batches_rejected ON update_batches (received_at) WHERE rejected > 0;
 
+-- Events and states are rows under one number, which is what SQLite appends to and finds fastest: the agent's ref times 10^10 plus
+-- the event's sequence or the package's ref. The two columns that it is made of can be read by name.
+--
 -- Ids of events that come from reports and decisions are computed from their batch (clause B14): only ids that callers chose
 -- are kept. Rows have no foreign keys, which would cost a look-up each: the same transaction writes what they refer to.
 CREATE TABLE update_events (
-    agent_ref     INTEGER NOT NULL,
-    sequence      INTEGER NOT NULL CHECK (sequence >= 1),
+    event_key     INTEGER PRIMARY KEY,
+    agent_ref     INTEGER AS (event_key / 10000000000) VIRTUAL,
+    sequence      INTEGER AS (event_key % 10000000000) VIRTUAL,
     package_ref   INTEGER NOT NULL,
     revision      INTEGER NOT NULL,
+    previous      INTEGER, -- sequence of the event before it of the same package, so that no index is needed; none for the first
     batch_number  INTEGER NOT NULL,
     batch_index   INTEGER NOT NULL,
     kind          INTEGER CHECK (kind BETWEEN 0 AND 14), -- none: a kind of a newer version, wholly in detail
@@ -99,12 +104,9 @@ CREATE TABLE update_events (
     observed_at   INTEGER,
     detail        TEXT, -- JSON object of kinds that bring no offer
     event_id      BLOB CHECK (length(event_id) = 16),
-    PRIMARY KEY (agent_ref, sequence),
     CHECK ((candidate_ref IS NULL) = (availability IS NULL)),
     CHECK ((candidate_ref IS NULL) = (detail IS NOT NULL))
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX update_events_of_package ON update_events (agent_ref, package_ref);
+) STRICT;
 
 -- Ids of events that callers chose (clause B7).
 CREATE TABLE chosen_event_ids (
@@ -147,8 +149,9 @@ CREATE INDEX reports_of_agent ON reports (agent_ref, report_ref);
 -- ---------------------------------------------------------------- what follows from the log
 
 CREATE TABLE current_package_state (
-    agent_ref     INTEGER NOT NULL,
-    package_ref   INTEGER NOT NULL,
+    state_key     INTEGER PRIMARY KEY,
+    agent_ref     INTEGER AS (state_key / 10000000000) VIRTUAL,
+    package_ref   INTEGER AS (state_key % 10000000000) VIRTUAL,
     status        INTEGER NOT NULL CHECK (status BETWEEN 0 AND 9),
     severity      INTEGER NOT NULL CHECK (severity BETWEEN 0 AND 4), -- the candidate's, for lists
     security      INTEGER NOT NULL CHECK (security IN (0, 1)),       -- likewise
@@ -157,14 +160,15 @@ CREATE TABLE current_package_state (
     installed_ref INTEGER,
     reason_ref    INTEGER,
     revision      INTEGER NOT NULL CHECK (revision >= 1),
+    sequence      INTEGER, -- of its newest event, which retention may have taken; none where only a base is known
     discovered_at INTEGER NOT NULL,
-    changed_at    INTEGER NOT NULL,
-    detail        TEXT, -- JSON object; none for a plain pending update
-    PRIMARY KEY (agent_ref, package_ref)
-) STRICT, WITHOUT ROWID;
+    changed_after INTEGER NOT NULL, -- microseconds since then, mostly none
+    changed_at    INTEGER AS (discovered_at + changed_after) VIRTUAL,
+    detail        TEXT -- JSON object; none for a plain pending update
+) STRICT;
 
--- There is no index by package: a report would touch a page of it for every one of its packages. The states of a package are found
--- by what is kept in memory of them (tally.rs).
+-- There is no index by package or time: a report would touch a page of it for every one of its packages. Lists are found by what is
+-- kept in memory of all states (index.rs).
 
 -- Grows with every commit that changes a state: what was counted of an earlier generation counts no more.
 CREATE TABLE generation (

@@ -5,6 +5,7 @@ use crate::{
     lists,
     log::{self, all},
     rows::{self, select_updates},
+    sql::keys,
     stored::get,
     trend,
 };
@@ -14,9 +15,9 @@ use rusqlite::Connection;
 /// What is kept of an agent, of the moment that the connection sees; none when it is unknown.
 pub(crate) fn of_agent(connection: &Connection, agent: AgentId) -> Result<Option<Derived>, Failure> {
     let Some((agent_ref, head)) = rows::head(connection, agent)? else { return Ok(None) };
-    let mut states = all(connection, STATES, [agent_ref], |row| Ok(rows::update_of(row)?.state))?;
+    let mut states = all(connection, STATES, keys(agent_ref)?, |row| Ok(rows::update_of(row)?.state))?;
     states.sort_unstable_by(|a, b| a.package.cmp(&b.package));
-    let mut counters = all(connection, COUNTERS, [agent_ref], |row| Ok((lists::counter_key(row)?, get(row, 5)?)))?;
+    let mut counters = all(connection, lists::COUNTERS, [agent_ref], |row| Ok((lists::counter_key(row)?, get(row, 5)?)))?;
     counters.sort_unstable();
     Ok(Some(Derived {
         sequence: head.events,
@@ -28,9 +29,6 @@ pub(crate) fn of_agent(connection: &Connection, agent: AgentId) -> Result<Option
     }))
 }
 
-pub(crate) const COUNTERS: &str =
-    "SELECT manager, status, severity, security, availability, count FROM update_counters WHERE agent_ref = ?1 AND count <> 0";
-
-pub(crate) const STATES: &str = select_updates!("WHERE s.agent_ref = ?1");
+pub(crate) const STATES: &str = select_updates!("WHERE s.state_key BETWEEN ?1 AND ?2");
 
 pub(crate) const HISTORY: &str = log::select_history!("WHERE h.agent_ref = ?1 ORDER BY h.sequence");

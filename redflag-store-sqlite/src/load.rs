@@ -1,15 +1,15 @@
 //! Loading: what a unit of work must see, read inside its write transaction.
 
 use crate::{
-    catalog::{Catalog, OfferRefs},
+    catalog::{Catalog, OfferRefs, Package},
     error::Failure,
     removed,
     rows::{self, report_columns},
+    sql,
     stored::get,
 };
 use redflag_core::{
     ids::{EventId, ReportId},
-    names::PackageKey,
     report::StoredReport,
     state::{PackageState, States},
     work::{ChosenEventId, Loaded, Needs, StateNeeds},
@@ -53,20 +53,20 @@ impl Reader<'_> {
             StateNeeds::None => {}
             StateNeeds::Packages(packages) => {
                 let mut select = self.connection.prepare_cached(STATE)?;
-                for package in packages {
-                    let Some(package_ref) = self.catalog.find_package(self.connection, package)? else { continue };
-                    let mut found = select.query([self.agent_ref, package_ref])?;
+                for key in packages {
+                    let Some(package) = self.catalog.find(self.connection, key)? else { continue };
+                    let mut found = select.query([sql::key(self.agent_ref, self.catalog.reference(package))?])?;
                     if let Some(row) = found.next()? {
-                        states.insert(self.state(row, package.clone())?);
+                        states.insert(self.state(row, package)?);
                     }
                 }
             }
             StateNeeds::Managers(managers) => {
                 let mut select = self.connection.prepare_cached(STATES)?;
-                let mut found = select.query([self.agent_ref])?;
+                let mut found = select.query(sql::keys(self.agent_ref)?)?;
                 while let Some(row) = found.next()? {
-                    let package = self.catalog.package(self.connection, get(row, 0)?)?;
-                    if managers.contains(&package.manager) {
+                    let package = self.catalog.package_of(self.connection, get(row, 0)?)?;
+                    if managers.contains(&self.catalog.key(package).manager) {
                         states.insert(self.state(row, package)?);
                     }
                 }
@@ -75,13 +75,14 @@ impl Reader<'_> {
         Ok(states)
     }
 
-    fn state(&mut self, row: &Row<'_>, package: PackageKey) -> Result<PackageState, Failure> {
+    fn state(&mut self, row: &Row<'_>, package: Package) -> Result<PackageState, Failure> {
         let refs = OfferRefs { candidate: get(row, 1)?, installed: get(row, 2)?, availability: get(row, 3)?, reason: get(row, 4)? };
-        let (standing, package_ignore) = PackageState::read_detail_json(get::<Option<String>>(row, 8)?.as_deref())
-            .map_err(|error| Failure::corrupt(format!("the detail of the state of {package}: {error}")))?;
+        let detail = row.get_ref(8)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+        let (standing, package_ignore) = PackageState::read_detail_json(detail)
+            .map_err(|error| Failure::corrupt(format!("the detail of the state of {}: {error}", self.catalog.key(package))))?;
         Ok(PackageState {
-            package,
-            offer: self.catalog.offer(self.connection, refs)?,
+            offer: self.catalog.offer(self.connection, package, refs)?,
+            package: self.catalog.key(package).clone(),
             standing,
             package_ignore,
             revision: get(row, 5)?,
@@ -94,13 +95,13 @@ impl Reader<'_> {
         let mut select = self.connection.prepare_cached(
             "SELECT k.sequence, k.digest, b.batch_id, e.batch_index
              FROM chosen_event_ids AS k
-             JOIN update_events AS e ON e.agent_ref = k.agent_ref AND e.sequence = k.sequence
+             JOIN update_events AS e ON e.event_key = ?3 + k.sequence
              JOIN update_batches AS b ON b.agent_ref = e.agent_ref AND b.number = e.batch_number
              WHERE k.agent_ref = ?1 AND k.event_id = ?2",
         )?;
         let mut chosen = HashMap::new();
         for event in events {
-            let mut found = select.query(params![self.agent_ref, event.as_uuid().as_bytes()])?;
+            let mut found = select.query(params![self.agent_ref, event.as_uuid().as_bytes(), sql::key(self.agent_ref, 0)?])?;
             if let Some(row) = found.next()? {
                 let known =
                     ChosenEventId { event: *event, sequence: get(row, 0)?, digest: get(row, 1)?, batch: get(row, 2)?, index: get(row, 3)? };
@@ -115,11 +116,11 @@ macro_rules! select_states {
     ($rest:literal) => {
         concat!(
             "SELECT package_ref, candidate_ref, installed_ref, availability, reason_ref, revision, discovered_at, changed_at, detail
-             FROM current_package_state WHERE agent_ref = ?1 ",
+             FROM current_package_state WHERE ",
             $rest
         )
     };
 }
 
-const STATE: &str = select_states!("AND package_ref = ?2");
-const STATES: &str = select_states!("ORDER BY package_ref");
+pub(crate) const STATE: &str = select_states!("state_key = ?1");
+pub(crate) const STATES: &str = select_states!("state_key BETWEEN ?1 AND ?2 ORDER BY state_key");

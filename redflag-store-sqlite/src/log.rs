@@ -3,7 +3,7 @@
 use crate::{
     error::Failure,
     rows::{self, batch_columns, report_columns, select_events},
-    sql::Statement,
+    sql::{Statement, key, keys},
     stored::{Json, get, package_key},
 };
 use redflag_core::{
@@ -38,19 +38,31 @@ pub(crate) fn refs(connection: &Connection, id: &UpdateId) -> Result<Option<(i64
     Ok(rows::agent_ref(connection, id.agent)?.zip(rows::package_ref(connection, &id.package)?))
 }
 
-pub(crate) const EVENTS: &str = select_events!("WHERE e.agent_ref = ?1 AND e.package_ref = ?2 ORDER BY e.sequence");
-pub(crate) const REPLAY: &str = select_events!("WHERE e.agent_ref = ?1 AND e.sequence > ?2 ORDER BY e.sequence LIMIT ?3");
+/// From the state of a package to its newest event, and from each event to the one before it.
+pub(crate) const EVENTS: &str = concat!(
+    "WITH RECURSIVE of_package (event_key) AS (
+         SELECT ?1 + s.sequence FROM current_package_state AS s WHERE s.state_key = ?2
+         UNION ALL
+         SELECT ?1 + e.previous
+         FROM of_package AS o
+         CROSS JOIN update_events AS e ON e.event_key = o.event_key
+         WHERE e.previous IS NOT NULL
+     ) ",
+    select_events!("WHERE e.event_key IN of_package ORDER BY e.event_key")
+);
+pub(crate) const REPLAY: &str = select_events!("WHERE e.event_key > ?1 AND e.event_key <= ?2 ORDER BY e.event_key LIMIT ?3");
 
 pub(crate) fn events(connection: &Connection, id: &UpdateId) -> Result<Vec<RecordedEvent>, Failure> {
     let Some((agent_ref, package_ref)) = refs(connection, id)? else { return Ok(Vec::new()) };
-    all(connection, EVENTS, [agent_ref, package_ref], |row| rows::event(row, id.agent))
+    all(connection, EVENTS, [key(agent_ref, 0)?, key(agent_ref, package_ref)?], |row| rows::event(row, id.agent))
 }
 
 pub(crate) fn replay(connection: &Connection, agent: AgentId, after: u64, limit: u32) -> Result<Vec<RecordedEvent>, Failure> {
     let Some(agent_ref) = rows::agent_ref(connection, agent)? else { return Ok(Vec::new()) };
-    // No sequence is beyond 63 bits.
-    let after = i64::try_from(after).unwrap_or(i64::MAX);
-    all(connection, REPLAY, params![agent_ref, after, limit], |row| rows::event(row, agent))
+    let [first, last] = keys(agent_ref)?;
+    // No sequence is beyond the last key.
+    let after = i64::try_from(after).ok().and_then(|after| first.checked_add(after)).unwrap_or(last);
+    all(connection, REPLAY, params![after, last, limit], |row| rows::event(row, agent))
 }
 
 /// What [`version_change`] reads, to be followed by a `WHERE` and an `ORDER BY`.
@@ -137,29 +149,32 @@ pub(crate) fn bases(connection: &Connection, agent: AgentId) -> Result<Vec<Packa
 
 /// A page of batches, newest first.
 pub(crate) fn batches(connection: &Connection, query: &BatchQuery) -> Result<BatchPage, Failure> {
-    let mut count = Statement::new("SELECT COUNT(*) FROM update_batches AS b WHERE TRUE");
-    narrow(&mut count, query);
-    let total = connection.prepare_cached(count.sql())?.query_one(count.parameters(), |row| Ok(get(row, 0)))??;
+    let agent = query.agent.map(|agent| agent.as_uuid().as_bytes().to_vec());
+    let mut count = Statement::new(if query.with_rejections {
+        "SELECT COUNT(*) FROM update_batches AS b WHERE b.rejected > 0"
+    } else {
+        // Batches of an agent are numbered without gap, so that none has to be looked at.
+        "SELECT COALESCE(SUM(a.batches - a.pruned_batches), 0) FROM agents AS a WHERE TRUE"
+    });
     let mut page = Statement::new(concat!(
         "SELECT a.agent_id, a.name, ",
         batch_columns!(),
         " FROM update_batches AS b CROSS JOIN agents AS a ON a.agent_ref = b.agent_ref WHERE TRUE"
     ));
-    narrow(&mut page, query);
+    if query.with_rejections {
+        page.push(" AND b.rejected > 0");
+    }
+    if let Some(agent) = agent {
+        let of_agent = "(SELECT agent_ref FROM agents WHERE agent_id = ";
+        count.push(if query.with_rejections { " AND b.agent_ref = " } else { " AND a.agent_ref = " }).push(of_agent);
+        count.bind(agent.clone()).push(")");
+        page.push(" AND b.agent_ref = ").push(of_agent).bind(agent).push(")");
+    }
     page.push(" ORDER BY b.received_at DESC, a.agent_id DESC, b.number DESC");
     page.push(" LIMIT ").bind(query.size.get()).push(" OFFSET ").bind(query.page.offset(query.size));
+    let total = connection.prepare_cached(count.sql())?.query_one(count.parameters(), |row| Ok(get(row, 0)))??;
     let items = all(connection, page.sql(), page.parameters(), |row| {
         Ok(BatchRow { agent_name: get(row, 1)?, record: rows::batch(row, 2, get(row, 0)?)? })
     })?;
     Ok(BatchPage { items, total })
-}
-
-fn narrow(statement: &mut Statement, query: &BatchQuery) {
-    if let Some(agent) = query.agent {
-        let agent = agent.as_uuid().as_bytes().to_vec();
-        statement.push(" AND b.agent_ref = (SELECT agent_ref FROM agents WHERE agent_id = ").bind(agent).push(")");
-    }
-    if query.with_rejections {
-        statement.push(" AND b.rejected > 0");
-    }
 }

@@ -5,46 +5,70 @@
 use crate::{
     catalog::{Catalog, OfferRefs},
     error::Failure,
-    feed, maintenance, removed,
+    feed,
+    index::{Change, StateNow, Traits},
+    maintenance, removed,
     rows::source_columns,
+    sql::{Insert, integer, key, keys},
     stored::{get, json},
     trend,
 };
+use hashbrown::HashMap;
 use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
     counters::CounterKey,
     event::{EventKind, RecordedEvent, Source},
-    ids::{BatchId, CommandId},
+    ids::{AgentId, BatchId, CommandId},
     names::{PackageKey, Text, Version},
-    offer::Offer,
     rebuild::Derived,
     report::StoredReport,
     state::{PackageState, VersionChange},
     work::{Changes, ChosenEventId, Pruning},
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// What was written that others must hear of.
 #[derive(Debug)]
-pub(crate) struct Written<'a> {
-    pub(crate) agent_ref: i64,
-    /// New and changed states, each with its package's ref.
-    pub(crate) states: Vec<(i64, &'a PackageState)>,
+pub(crate) struct Written {
+    agent_ref: i64,
+    /// The agent as lists name it; none when it is gone.
+    agent: Option<(AgentId, Text)>,
+    /// Whether lists name it in another way than before.
+    renamed: bool,
+    /// New and changed states by ascending ref of their packages, each with its place in the changes.
+    states: Vec<(i64, usize)>,
     /// Whether they are all that the agent has now.
-    pub(crate) replaced: bool,
+    replaced: bool,
     /// Whether the feed goes on.
     pub(crate) feed_grew: bool,
 }
 
+impl Written {
+    pub(crate) const fn concerns_lists(&self) -> bool {
+        self.renamed || self.replaced || !self.states.is_empty()
+    }
+
+    /// The same for the index, out of the changes that were written.
+    pub(crate) fn change<'a>(&self, changes: &'a Changes) -> Change<&'a PackageKey> {
+        let all = changes.derived.as_ref().map_or(&changes.states, |derived| &derived.states);
+        let state = |(package_ref, place): &(i64, usize)| {
+            let state: &PackageState = &all[*place];
+            (StateNow { package_ref: *package_ref, traits: Traits::of(state), changed_at: state.changed_at }, &state.package)
+        };
+        let Self { agent_ref, agent, replaced, .. } = self;
+        Change { agent_ref: *agent_ref, agent: agent.clone(), replaced: *replaced, states: self.states.iter().map(state).collect() }
+    }
+}
+
 /// Writes `changes` of the agent of this ref and head, as far as it has them; none when there is nothing to write.
-pub(crate) fn persist<'a>(
+pub(crate) fn persist(
     connection: &Connection,
     catalog: &mut Catalog,
     agent_ref: Option<i64>,
     before: Option<&AgentHead>,
-    changes: &'a Changes,
-) -> Result<Option<Written<'a>>, Failure> {
+    changes: &Changes,
+) -> Result<Option<Written>, Failure> {
     let Changes {
         head,
         batches,
@@ -80,13 +104,13 @@ pub(crate) fn persist<'a>(
     if let Some(removed) = removed {
         removed::insert(connection, agent_ref, removed)?;
         maintenance::pass(connection, agent_ref, || maintenance::remove(connection, agent_ref))?;
-        return Ok(Some(Written { agent_ref, states: Vec::new(), replaced: true, feed_grew }));
+        return Ok(Some(Written { agent_ref, agent: None, renamed: false, states: Vec::new(), replaced: true, feed_grew }));
     }
-    let mut writer = Writer { connection, catalog, agent_ref };
+    let mut writer = Writer { connection, catalog, agent_ref, newest: HashMap::with_capacity(events.len()) };
     writer.batches(batches)?;
     writer.events(events, batches)?;
     writer.chosen_ids(chosen_ids)?;
-    let mut package_refs = writer.states(states)?;
+    let mut written = writer.states(states, events)?;
     writer.history(history)?;
     writer.rejections(rejections, batches)?;
     writer.counters(counters.iter())?;
@@ -99,15 +123,17 @@ pub(crate) fn persist<'a>(
             maintenance::prune(connection, agent_ref, pruned, *reports_before)
         })?;
     }
-    let states = derived.as_ref().map_or(states, |derived| &derived.states);
     if let Some(Derived { sequence: _, pruned: _, states, history, counters, open_changes }) = derived {
         maintenance::pass(connection, agent_ref, || maintenance::clear_derived(connection, agent_ref))?;
-        package_refs = writer.states(states)?;
+        writer.find_newest()?;
+        written = writer.states(states, events)?;
         writer.history(history)?;
         writer.counters(counters.iter().map(|(key, count)| (key, *count)))?;
         trend::add(connection, agent_ref, open_changes)?;
     }
-    Ok(Some(Written { agent_ref, states: package_refs.into_iter().zip(states).collect(), replaced: derived.is_some(), feed_grew }))
+    let named = head.as_ref().or(before).map(|head| (head.agent, head.name.clone()));
+    let renamed = before.zip(head.as_ref()).is_some_and(|(before, after)| before.name != after.name);
+    Ok(Some(Written { agent_ref, agent: named, renamed, states: written, replaced: derived.is_some(), feed_grew }))
 }
 
 /// A ref that no agent has or had.
@@ -176,15 +202,22 @@ struct Writer<'a> {
     connection: &'a Connection,
     catalog: &'a mut Catalog,
     agent_ref: i64,
+    /// The newest events by package, as far as they are new or were looked up.
+    newest: HashMap<i64, Newest>,
+}
+
+/// The newest event of a package.
+#[derive(Clone, Copy)]
+struct Newest {
+    sequence: i64,
+    /// Its place among the new events, with what its offer is in refs.
+    written: Option<(usize, OfferRefs)>,
 }
 
 impl Writer<'_> {
-    fn offer(&mut self, package_ref: i64, offer: &Offer) -> Result<OfferRefs, Failure> {
-        self.catalog.offer_refs(self.connection, package_ref, offer)
-    }
-
-    fn package(&mut self, package: &PackageKey) -> Result<i64, Failure> {
-        self.catalog.package_ref(self.connection, package)
+    fn package_ref(&mut self, package: &PackageKey) -> Result<i64, Failure> {
+        let package = self.catalog.package(self.connection, package)?;
+        Ok(self.catalog.reference(package))
     }
 
     fn batches(&self, batches: &[BatchRecord]) -> Result<(), Failure> {
@@ -218,32 +251,50 @@ impl Writer<'_> {
     }
 
     fn events(&mut self, events: &[RecordedEvent], batches: &[BatchRecord]) -> Result<(), Failure> {
-        let mut insert = self.connection.prepare_cached(
-            "INSERT INTO update_events
-             (agent_ref, sequence, package_ref, revision, batch_number, batch_index, kind,
-              candidate_ref, installed_ref, availability, reason_ref, observed_at, detail, event_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-        )?;
+        let mut insert = Insert::new(self.connection, INSERT_EVENT)?;
         let mut numbers = BatchNumbers::new(batches);
-        for RecordedEvent { event, sequence, revision, batch, index, source, .. } in events {
-            let package_ref = self.package(&event.package)?;
-            let offer = event.kind.offer().map(|offer| self.offer(package_ref, offer)).transpose()?;
-            insert.execute(params![
-                self.agent_ref,
-                sequence,
-                package_ref,
-                revision,
-                numbers.of(*batch)?,
-                index,
-                event.kind.word().map(|word| word.code()),
+        for (place, RecordedEvent { event, sequence, revision, batch, index, source, .. }) in events.iter().enumerate() {
+            let package = self.catalog.package(self.connection, &event.package)?;
+            let (package_ref, sequence) = (self.catalog.reference(package), integer(*sequence)?);
+            let offer = event.kind.offer().map(|offer| self.catalog.offer_refs(self.connection, package, offer)).transpose()?;
+            let integers = [
+                Some(key(self.agent_ref, sequence)?),
+                Some(package_ref),
+                Some(integer(*revision)?),
+                if *revision > 1 { self.newest_event(package_ref)? } else { None },
+                Some(integer(numbers.of(*batch)?)?),
+                Some(i64::from(*index)),
+                event.kind.word().map(|word| i64::from(word.code())),
                 offer.map(|refs| refs.candidate),
                 offer.and_then(|refs| refs.installed),
-                offer.map(|refs| refs.availability),
+                offer.map(|refs| i64::from(refs.availability)),
                 offer.and_then(|refs| refs.reason),
                 event.observed_at.map(|at| at.as_micros()),
-                offer.is_none().then(|| EventKind::to_json(&event.kind)),
-                (*source == Source::Submitted).then(|| event.id.as_uuid().into_bytes()),
-            ])?;
+            ];
+            let detail = offer.is_none().then(|| EventKind::to_json(&event.kind));
+            let chosen = (*source == Source::Submitted).then(|| event.id.as_uuid().into_bytes());
+            insert.row(integers, &[&detail, &chosen])?;
+            self.newest.insert(package_ref, Newest { sequence, written: offer.map(|refs| (place, refs)) });
+        }
+        Ok(())
+    }
+
+    /// The sequence of the newest event of a package so far.
+    fn newest_event(&self, package_ref: i64) -> Result<Option<i64>, Failure> {
+        if let Some(newest) = self.newest.get(&package_ref) {
+            return Ok(Some(newest.sequence));
+        }
+        let mut select = self.connection.prepare_cached(NEWEST_EVENT)?;
+        let found = select.query_row([key(self.agent_ref, package_ref)?], |row| Ok(get(row, 0))).optional()?.transpose()?;
+        Ok(found.flatten())
+    }
+
+    /// Looks up the newest events of all packages in the log.
+    fn find_newest(&mut self) -> Result<(), Failure> {
+        let mut select = self.connection.prepare_cached(NEWEST_EVENTS)?;
+        let mut found = select.query(keys(self.agent_ref)?)?;
+        while let Some(row) = found.next()? {
+            self.newest.insert(get(row, 0)?, Newest { sequence: get(row, 1)?, written: None });
         }
         Ok(())
     }
@@ -258,42 +309,41 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn states(&mut self, states: &[PackageState]) -> Result<Vec<i64>, Failure> {
-        let mut upsert = self.connection.prepare_cached(
-            "INSERT INTO current_package_state
-             (agent_ref, package_ref, status, severity, security, availability, candidate_ref, installed_ref, reason_ref,
-              revision, discovered_at, changed_at, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
-             ON CONFLICT (agent_ref, package_ref) DO UPDATE SET
-                 status = excluded.status, severity = excluded.severity, security = excluded.security,
-                 availability = excluded.availability, candidate_ref = excluded.candidate_ref, installed_ref = excluded.installed_ref, reason_ref = excluded.reason_ref,
-                 revision = excluded.revision, discovered_at = excluded.discovered_at, changed_at = excluded.changed_at,
-                 detail = excluded.detail",
-        )?;
-        let package_refs = states.iter().map(|state| self.package(&state.package)).collect::<Result<Vec<_>, _>>()?;
+    /// Writes states in the order of their table; answers the refs of their packages and their own places, in that order.
+    fn states(&mut self, states: &[PackageState], events: &[RecordedEvent]) -> Result<Vec<(i64, usize)>, Failure> {
         let mut rows = Vec::with_capacity(states.len());
-        for (state, package_ref) in states.iter().zip(&package_refs) {
-            rows.push((*package_ref, self.offer(*package_ref, &state.offer)?, state));
+        for (place, state) in states.iter().enumerate() {
+            let package = self.catalog.package(self.connection, &state.package)?;
+            rows.push((self.catalog.reference(package), place, package));
         }
-        rows.sort_unstable_by_key(|(package_ref, ..)| *package_ref);
-        for (package_ref, offer, state) in rows {
-            upsert.execute(params![
-                self.agent_ref,
-                package_ref,
-                state.status().code(),
-                state.offer.candidate.severity.code(),
-                state.offer.candidate.security,
-                offer.availability,
-                offer.candidate,
+        rows.sort_by_key(|(package_ref, ..)| *package_ref);
+        let mut upsert = Insert::new(self.connection, UPSERT_STATE)?;
+        for (package_ref, place, package) in &rows {
+            let state = &states[*place];
+            let newest = self.newest.get(package_ref).copied();
+            let offer = match newest.and_then(|newest| newest.written) {
+                // Comparing with the event that brought it is comparing pointers.
+                Some((event, refs)) if events[event].event.kind.offer() == Some(&state.offer) => refs,
+                _ => self.catalog.offer_refs(self.connection, *package, &state.offer)?,
+            };
+            let candidate = &state.offer.candidate;
+            let integers = [
+                Some(key(self.agent_ref, *package_ref)?),
+                Some(i64::from(state.status().code())),
+                Some(i64::from(candidate.severity.code())),
+                Some(i64::from(candidate.security)),
+                Some(i64::from(offer.availability)),
+                Some(offer.candidate),
                 offer.installed,
                 offer.reason,
-                state.revision,
-                state.discovered_at.as_micros(),
-                state.changed_at.as_micros(),
-                state.detail_json(),
-            ])?;
+                Some(integer(state.revision)?),
+                newest.map(|newest| newest.sequence),
+                Some(state.discovered_at.as_micros()),
+                Some(state.changed_at.as_micros() - state.discovered_at.as_micros()),
+            ];
+            upsert.row(integers, &[&state.detail_json()])?;
         }
-        Ok(package_refs)
+        Ok(rows.into_iter().map(|(package_ref, place, _)| (package_ref, place)).collect())
     }
 
     fn history(&mut self, history: &[VersionChange]) -> Result<(), Failure> {
@@ -303,7 +353,7 @@ impl Writer<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
         for change in history {
-            let package_ref = self.package(&change.package)?;
+            let package_ref = self.package_ref(&change.package)?;
             insert.execute(params![
                 self.agent_ref,
                 package_ref,
@@ -374,7 +424,7 @@ impl Writer<'_> {
              ON CONFLICT (agent_ref, package_ref) DO UPDATE SET state = excluded.state",
         )?;
         for state in bases {
-            let package_ref = self.package(&state.package)?;
+            let package_ref = self.package_ref(&state.package)?;
             upsert.execute(params![self.agent_ref, package_ref, json(state)])?;
         }
         Ok(())
@@ -395,6 +445,31 @@ impl Writer<'_> {
         Ok(())
     }
 }
+
+const INSERT_EVENT: &str = "
+    INSERT INTO update_events
+        (event_key, package_ref, revision, previous, batch_number, batch_index, kind,
+         candidate_ref, installed_ref, availability, reason_ref, observed_at, detail, event_id)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+
+pub(crate) const NEWEST_EVENT: &str = "SELECT sequence FROM current_package_state WHERE state_key = ?1";
+
+pub(crate) const NEWEST_EVENTS: &str = "
+    SELECT package_ref, MAX(sequence)
+    FROM update_events
+    WHERE event_key BETWEEN ?1 AND ?2
+    GROUP BY package_ref";
+
+const UPSERT_STATE: &str = "
+    INSERT INTO current_package_state
+        (state_key, status, severity, security, availability, candidate_ref, installed_ref, reason_ref,
+         revision, sequence, discovered_at, changed_after, detail)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+    ON CONFLICT (state_key) DO UPDATE SET
+        status = excluded.status, severity = excluded.severity, security = excluded.security, availability = excluded.availability,
+        candidate_ref = excluded.candidate_ref, installed_ref = excluded.installed_ref, reason_ref = excluded.reason_ref,
+        revision = excluded.revision, sequence = COALESCE(excluded.sequence, sequence), discovered_at = excluded.discovered_at,
+        changed_after = excluded.changed_after, detail = excluded.detail";
 
 /// Numbers of new batches by id; rows come batch by batch, so the last one found is nearly always the one asked for.
 struct BatchNumbers<'a> {

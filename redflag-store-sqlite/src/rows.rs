@@ -2,6 +2,7 @@
 
 use crate::{
     error::Failure,
+    sql::key,
     stored::{Json, get, package_key},
 };
 use redflag_core::{
@@ -121,7 +122,7 @@ fn offer(row: &Row<'_>, at: usize) -> Result<Offer, Failure> {
 /// One update by refs, with what it refers to.
 pub(crate) fn update(connection: &Connection, agent_ref: i64, package_ref: i64) -> Result<Option<UpdateRow>, Failure> {
     let mut select = connection.prepare_cached(UPDATE)?;
-    select.query_row([agent_ref, package_ref], |row| Ok(update_of(row))).optional()?.transpose()
+    select.query_row([key(agent_ref, package_ref)?], |row| Ok(update_of(row))).optional()?.transpose()
 }
 
 /// What [`update_of`] reads, to be followed by a `WHERE`.
@@ -143,7 +144,7 @@ macro_rules! select_updates {
 }
 pub(crate) use select_updates;
 
-pub(crate) const UPDATE: &str = select_updates!("WHERE s.agent_ref = ?1 AND s.package_ref = ?2");
+pub(crate) const UPDATE: &str = select_updates!("WHERE s.state_key = ?1");
 
 /// The columns of `select_updates!`.
 pub(crate) fn update_of(row: &Row<'_>) -> Result<UpdateRow, Failure> {

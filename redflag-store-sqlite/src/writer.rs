@@ -6,14 +6,14 @@
 use crate::{
     catalog::Catalog,
     error::Failure,
+    index::{self, SharedIndex},
     load::load,
     persist::{Written, persist},
-    tally::{self, Tallies, Tally},
     transaction,
 };
 use redflag_core::{
     store::{Mode, StoreError, StoreErrorKind},
-    work::{Answer, UnitOfWork},
+    work::{Answer, Decided, UnitOfWork},
 };
 use rusqlite::Connection;
 use std::{
@@ -33,7 +33,7 @@ type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 pub(crate) struct Writer {
     pub(crate) connection: Connection,
     catalog: Catalog,
-    tallies: Arc<Tallies>,
+    index: Arc<SharedIndex>,
     /// Wakes those who wait for the feed, after the commit.
     feed_grew: watch::Sender<()>,
 }
@@ -41,50 +41,31 @@ pub(crate) struct Writer {
 impl Writer {
     /// One unit of work in one transaction.
     pub(crate) fn run(&mut self, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
-        let Self { connection, catalog, tallies, feed_grew } = self;
-        let (mut published, mut rings) = (None, false);
+        let Self { connection, catalog, index, feed_grew } = self;
+        let mut commit = None;
         let result = transaction::write(connection, mode, |connection| {
             let needs = work.needs();
             let (agent_ref, loaded) = load(connection, catalog, &needs)?;
             let decided = work.decide(&loaded).map_err(StoreError::from)?;
             let written = persist(connection, catalog, agent_ref, loaded.head.as_ref(), &decided.changes)?;
-            let Some(Written { agent_ref, states, replaced, feed_grew }) = written.filter(|_| mode == Mode::Commit) else {
-                return Ok(decided.answer);
-            };
-            rings = feed_grew;
-            if replaced || !states.is_empty() {
-                let generation = tally::advance(connection)?;
-                if let Some(mut tally) = tallies.of(generation - 1) {
-                    if replaced {
-                        tally = Arc::new(tally.without(needs.agent));
-                    }
-                    tallies.publish(tally.after(generation, (agent_ref, needs.agent), states.into_iter())?);
-                    published = Some(generation);
-                }
+            if mode == Mode::Commit && written.as_ref().is_some_and(Written::concerns_lists) {
+                commit = Some(index.commit(index::advance(connection)?));
             }
-            Ok(decided.answer)
+            Ok((decided, written))
         });
-        if mode == Mode::Commit && result.is_ok() {
-            catalog.committed();
-            if rings {
-                feed_grew.send_replace(());
-            }
-        } else {
+        if mode == Mode::Rehearse || result.is_err() {
             catalog.rolled_back();
-            // That generation may yet come about with other content.
-            published.into_iter().for_each(|generation| tallies.withdraw(generation));
+            return result.map(|(decided, _)| decided.answer);
         }
-        result
-    }
-
-    /// Counts the states, so that the readers need not; from then on the counts are kept up to date.
-    pub(crate) fn tally(&mut self) -> Result<(), StoreError> {
-        let tally = transaction::read(&mut self.connection, |connection| {
-            let known = self.tallies.of(tally::generation(connection)?);
-            if known.is_some() { Ok(None) } else { Tally::count(connection).map(Some) }
-        })?;
-        tally.into_iter().for_each(|tally| self.tallies.publish(tally));
-        Ok(())
+        catalog.committed();
+        let (Decided { changes, answer }, written) = result?;
+        if let (Some(commit), Some(written)) = (commit, &written) {
+            commit.done(written.change(&changes));
+        }
+        if written.is_some_and(|written| written.feed_grew) {
+            feed_grew.send_replace(());
+        }
+        Ok(answer)
     }
 
     /// Small changes that touch no catalog.
@@ -101,9 +82,9 @@ pub(crate) struct WriterThread {
 }
 
 impl WriterThread {
-    pub(crate) fn start(connection: Connection, tallies: Arc<Tallies>, feed_grew: watch::Sender<()>) -> Result<Self, StoreError> {
+    pub(crate) fn start(connection: Connection, index: Arc<SharedIndex>, feed_grew: watch::Sender<()>) -> Result<Self, StoreError> {
         let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE_JOBS);
-        let mut writer = Writer { connection, catalog: Catalog::new(), tallies, feed_grew };
+        let mut writer = Writer { connection, catalog: Catalog::default(), index, feed_grew };
         let work = move || {
             while let Some(job) = jobs.blocking_recv() {
                 // A panic is a defect, but one that must not take the fleet's only writer with it: the transaction was rolled back
@@ -111,7 +92,7 @@ impl WriterThread {
                 if catch_unwind(AssertUnwindSafe(|| job(&mut writer))).is_err() {
                     tracing::error!("a unit of work panicked; it was rolled back");
                     writer.catalog.rolled_back();
-                    writer.tallies.forget();
+                    writer.index.forget();
                 }
             }
         };

@@ -119,7 +119,7 @@ fn the_schema_knows_exactly_the_words_of_core() {
             assert_eq!(taken, (0..i64::try_from(words).unwrap()).contains(&code), "code {code} in: {insert}");
         }
     };
-    let state = |columns: &str| format!("INSERT INTO current_package_state SELECT 1, ?1, {columns}, 1, NULL, NULL, 1, 0, 0, NULL");
+    let state = |columns: &str| format!("INSERT INTO current_package_state SELECT ?1 + 10, {columns}, 1, NULL, NULL, 1, NULL, 0, 0, NULL");
     check(Status::ALL.len(), &state("?1, 0, 0, 0"));
     connection.execute("DELETE FROM current_package_state", []).unwrap();
     check(Severity::ALL.len(), &state("0, ?1, 0, 0"));
@@ -130,8 +130,11 @@ fn the_schema_knows_exactly_the_words_of_core() {
     check(Severity::ALL.len(), &counter("9, ?1, 0, 0"));
     check(AvailabilityKind::ALL.len(), &counter("8, 0, 0, ?1"));
     check(Severity::ALL.len(), "INSERT INTO open_changes SELECT 1, 1, ?1, 1");
-    check(EventWord::ALL.len(), "INSERT INTO update_events SELECT 1, ?1 + 10, 1, 1, 1, 1, ?1, NULL, NULL, NULL, NULL, NULL, '{}', NULL");
-    check(AvailabilityKind::ALL.len(), "INSERT INTO update_events SELECT 2, ?1 + 10, 1, 1, 1, 1, 0, 1, NULL, ?1, NULL, NULL, NULL, NULL");
+    check(EventWord::ALL.len(), "INSERT INTO update_events SELECT ?1 + 10, 1, 1, NULL, 1, 1, ?1, NULL, NULL, NULL, NULL, NULL, '{}', NULL");
+    check(
+        AvailabilityKind::ALL.len(),
+        "INSERT INTO update_events SELECT ?1 + 100, 1, 1, NULL, 1, 1, 0, 1, NULL, ?1, NULL, NULL, NULL, NULL",
+    );
     check(VersionOutcome::ALL.len(), "INSERT INTO update_version_history SELECT 1, 1, ?1 + 10, NULL, '1', ?1, NULL, NULL, 0");
     check(
         Severity::ALL.len(),
@@ -226,6 +229,13 @@ async fn every_ref_refers_to_a_row_and_every_counter_counts() {
     assert_eq!(without("agent_ref, sequence FROM chosen_event_ids", "agent_ref, sequence FROM update_events"), 0);
     assert_eq!(without("agent_ref, sequence FROM update_version_history", "agent_ref, sequence FROM update_events"), 0);
     assert_eq!(without("agent_ref, package_ref FROM update_events", "agent_ref, package_ref FROM current_package_state"), 0);
+    let newest = "SELECT MAX(b.sequence) FROM update_events AS b WHERE b.agent_ref = a.agent_ref AND b.package_ref = a.package_ref";
+    assert_eq!(
+        count(&format!("SELECT COUNT(*) FROM update_events AS a WHERE a.previous IS NOT ({newest} AND b.sequence < a.sequence)")),
+        0
+    );
+    assert_eq!(count(&format!("SELECT COUNT(*) FROM current_package_state AS a WHERE a.sequence IS NOT ({newest})")), 0);
+    assert!(count("SELECT COUNT(*) FROM update_events WHERE previous IS NOT NULL") > 20, "packages have more than one event");
     let counted = "agent_ref, manager, status, severity, security, availability, count FROM update_counters WHERE count > 0";
     let recounted = "s.agent_ref, p.manager, s.status, c.severity, c.security, s.availability, COUNT(*)
          FROM current_package_state AS s JOIN packages AS p USING (package_ref) JOIN candidates AS c USING (candidate_ref)

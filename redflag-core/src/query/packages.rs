@@ -54,7 +54,7 @@ pub struct PackagePage {
 impl PackageQuery {
     /// The page of these rows, which are all that pass, in any order.
     #[must_use]
-    pub fn cut(&self, mut rows: Vec<PackageRow>) -> PackagePage {
+    fn cut(&self, mut rows: Vec<PackageRow>) -> PackagePage {
         rows.sort_unstable_by(|a, b| {
             let order = match self.sort {
                 PackageSortKey::Hosts => Reverse(a.hosts).cmp(&Reverse(b.hosts)),

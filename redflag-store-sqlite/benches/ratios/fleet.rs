@@ -36,8 +36,8 @@ pub(crate) async fn fill(path: &Path, hosts: u32) {
 
 const BATCHES: &str = "
     INSERT INTO update_batches
-    SELECT ?1, number, batch_id, actor, source, report_id, digest, received_at, first_sequence, first_ordinal, submitted, accepted, duplicate,
-        rejected, exceptions
+    SELECT ?1, number, batch_id, actor, source, report_id, digest, received_at, first_sequence, first_ordinal, submitted, accepted,
+        duplicate, rejected, exceptions
     FROM update_batches
     WHERE agent_ref = ?2
     ORDER BY number";
@@ -50,26 +50,28 @@ const FEED: &str = "
 
 const EVENTS: &str = "
     INSERT INTO update_events
-    SELECT ?1, sequence, package_ref, revision, batch_number, batch_index, kind, candidate_ref, installed_ref, availability, reason_ref,
-        observed_at, detail, event_id
+        (event_key, package_ref, revision, previous, batch_number, batch_index, kind, candidate_ref, installed_ref, availability,
+         reason_ref, observed_at, detail, event_id)
+    SELECT event_key + (?1 - ?2) * 10000000000, package_ref, revision, previous, batch_number, batch_index, kind, candidate_ref,
+        installed_ref, availability, reason_ref, observed_at, detail, event_id
     FROM update_events
-    WHERE agent_ref = ?2
-    ORDER BY sequence";
+    WHERE event_key BETWEEN ?2 * 10000000000 AND (?2 + 1) * 10000000000
+    ORDER BY event_key";
 
 const STATES: &str = r#"
     INSERT INTO current_package_state
-        (agent_ref, package_ref, status, severity, security, availability, candidate_ref, installed_ref, reason_ref, revision,
-         discovered_at, changed_at, detail)
-    SELECT ?1, package_ref, CASE (package_ref * 7 + ?1 * 13) % 20 WHEN 0 THEN 6 WHEN 1 THEN 9 ELSE 0 END, severity, security, availability,
-        candidate_ref, installed_ref, reason_ref, 1, discovered_at,
-        changed_at + ?1 * 1000000 + (package_ref * 11 + ?1) % 30 * 86400000000,
+        (state_key, status, severity, security, availability, candidate_ref, installed_ref, reason_ref, revision, sequence,
+         discovered_at, changed_after, detail)
+    SELECT state_key + (?1 - ?2) * 10000000000, CASE (package_ref * 7 + ?1 * 13) % 20 WHEN 0 THEN 6 WHEN 1 THEN 9 ELSE 0 END,
+        severity, security, availability, candidate_ref, installed_ref, reason_ref, 1, sequence, discovered_at,
+        ?1 * 1000000 + (package_ref * 11 + ?1) % 30 * 86400000000,
         CASE (package_ref * 7 + ?1 * 13) % 20
             WHEN 0 THEN '{"standing":{"status":"installed","version":"1"}}'
             WHEN 1 THEN '{"standing":{"status":"withdrawn","reason":"no-longer-offered"}}'
         END
     FROM current_package_state
-    WHERE agent_ref = ?2
-    ORDER BY package_ref"#;
+    WHERE state_key BETWEEN ?2 * 10000000000 AND (?2 + 1) * 10000000000
+    ORDER BY state_key"#;
 
 const HEAD: &str = "
     UPDATE agents

@@ -49,10 +49,11 @@ impl Hosts {
     }
 }
 
-/// What a first report costs a new host, everything of it being new to nobody but its host.
+/// What a first report costs a new host, everything of it being new to nobody but its host. Making the offers, and giving their
+/// memory back, is not part of it: the rivals get theirs ready made too.
 pub(crate) async fn first_report(hosts: &mut Hosts, distribution: u32) -> (u32, Cost) {
-    let report = full_report(&offers(distribution), 1);
-    let (host, cost, answer) = hosts.first(report).await;
+    let offers = offers(distribution);
+    let (host, cost, answer) = hosts.first(full_report(&offers, 1)).await;
     assert_eq!((answer.events as usize, answer.outcomes.counts().0 as usize), (EVENTS, EVENTS));
     (host, cost)
 }
@@ -168,8 +169,8 @@ async fn changed_row(hosts: &mut Hosts, rounds: usize) -> Row {
     let mut events = 0;
     for _ in 0..rounds {
         let (host, _) = first_report(hosts, 0).await;
-        let report = full_report(&changed(offers(0)), 2);
-        let (cost, answer) = hosts.report(host, report).await;
+        let offers = changed(offers(0));
+        let (cost, answer) = hosts.report(host, full_report(&offers, 2)).await;
         let (recorded, unchanged, rejected) = answer.outcomes.counts();
         assert_eq!((recorded + unchanged, rejected), (expected as u64, 0));
         assert_eq!(u64::from(answer.events), recorded + gone as u64, "one event a change, none for anything else");
@@ -197,8 +198,8 @@ async fn isolation_rows(hosts: &mut Hosts, rounds: usize) -> Vec<Row> {
     for _ in 0..rounds {
         none.push(first_report(hosts, 0).await.1);
         for ((_, bad, _), costs) in cases.iter().zip(&mut costs) {
-            let report = report_with_invalid(&offers(0), *bad);
-            let (_, cost, answer) = hosts.first(report).await;
+            let offers = offers(0);
+            let (_, cost, answer) = hosts.first(report_with_invalid(&offers, *bad)).await;
             assert_eq!(answer.outcomes.counts(), ((EVENTS - bad) as u64, 0, *bad as u64));
             costs.push(cost);
             assert_eq!(kept(hosts, hosts.next - 1, &answer).await, *bad, "every bad fact is kept with its reason");

@@ -4,7 +4,7 @@ use crate::lab::*;
 use redflag_agent::executor::answer::{Answer, Found, Outcome};
 use redflag_core::command::refusal::RefusalCode;
 use redflag_faults::Tmpfs;
-use std::{fs, os::unix::fs::DirBuilderExt as _, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 /// A host that has carried out two commands, their envelopes, and the journal's file.
 async fn lived() -> (Lab, [Vec<u8>; 2], PathBuf) {
@@ -123,9 +123,7 @@ async fn the_journal_stays_small_and_the_counter_outlives_what_it_forgets() {
 async fn on_a_full_or_read_only_disk_nothing_is_begun_and_later_all_goes_on() {
     let lab = Lab::new();
     let disk = Tmpfs::new(256);
-    let state = disk.path().join("state");
-    fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
-    std::os::unix::fs::symlink(&state, lab.options().state_dir).unwrap();
+    lab.keep_state_on(disk.path());
     let envelope = signed(&install(1, &["app"]));
     let mut executor = lab.open().await.unwrap();
     let ballast = disk.path().join("ballast");

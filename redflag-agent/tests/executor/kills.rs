@@ -10,6 +10,7 @@ use redflag_agent::executor::{
     answer::{Found, Outcome},
 };
 use redflag_core::command::refusal::RefusalCode;
+use redflag_faults::Disk;
 use std::{
     collections::BTreeMap,
     fs,
@@ -113,6 +114,23 @@ async fn killed_between_two_items_each_is_found_as_it_is() {
     let Some(Outcome::Interrupted { found: Found::Unknown, items, .. }) = earlier else { panic!("{answer:?}") };
     assert_eq!(items.iter().map(|item| item.found).collect::<Vec<_>>(), [Found::Done, Found::NotDone]);
     assert_eq!(lab.host().ledger(), ["app 2.0-1"]);
+}
+
+/// The power fails in the moment of the kill: what had not been synced is lost, and intent and counter had been.
+#[tokio::test]
+async fn after_a_power_cut_a_command_that_was_begun_is_known() {
+    for (trouble, story) in [(Trouble::KilledBefore, "found as not done"), (Trouble::KilledAfter, "found as done")] {
+        let (lab, envelope) = (Lab::new(), signed(&install(1, &["app"])));
+        fs::write(lab.path().join("envelope.json"), &envelope).unwrap();
+        lab.host().trouble(trouble);
+        let disk = Disk::new(16);
+        lab.keep_state_on(disk.path());
+        assert!(was_killed(execute(&lab, &["env"])));
+        let disk = disk.cut().restored();
+        lab.keep_state_on(disk.path());
+        fs::remove_file(lab.path().join("trouble")).unwrap();
+        assert_eq!(exactly_once(&lab, &envelope).await, story);
+    }
 }
 
 /// The package manager outlives the executor that started it: as long as it works, no other command is begun.

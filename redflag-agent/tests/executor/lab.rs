@@ -27,6 +27,7 @@ use std::{
     collections::BTreeSet,
     fs,
     io::Write as _,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -164,6 +165,16 @@ side_effects = []
 
     pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.options().state_dir.join(name)
+    }
+
+    /// Lets the executor keep its state on a disk that can be broken.
+    pub(crate) fn keep_state_on(&self, disk: &Path) {
+        let (link, state) = (self.options().state_dir, disk.join("state"));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&state).unwrap();
+        if link.is_symlink() {
+            fs::remove_file(&link).unwrap();
+        }
+        std::os::unix::fs::symlink(state, link).unwrap();
     }
 
     pub(crate) fn host(&self) -> Host {

@@ -38,7 +38,7 @@ use redflag_core::{
         verify::{Authentic, Verified},
     },
     ids::CommandId,
-    names::Text,
+    names::{Manager, Text},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -118,7 +118,7 @@ impl Executor {
         let mut answer = match self.verify(envelope) {
             Ok((policy, verified)) => {
                 let prepared = self.prepare(&policy, &verified.command().action).await;
-                let outcome = prepared.map_or_else(Outcome::Refused, |(_, plan)| Outcome::WouldRun { plan });
+                let outcome = prepared.map_or_else(Outcome::Refused, |task| Outcome::WouldRun { plan: task.into_plan() });
                 Answer::about(verified.command(), outcome)
             }
             Err(answer) => *answer,
@@ -173,40 +173,36 @@ impl Executor {
     }
 
     /// What is to be done, after the dry run of what changes packages, which must stay within what was approved.
-    async fn prepare(&self, policy: &Policy, action: &Action) -> Result<(Task, Option<Plan>), Box<Refused>> {
-        let task = self.task(action).map_err(|refusal| Box::new(Refused::of(refusal)))?;
-        let (Task::Install { installer, .. }, Action::Install(order) | Action::Recreate(order)) = (&task, action) else {
-            return Ok((task, None));
-        };
-        let plan = plan_within(policy, &**installer, order).await?;
-        Ok((task, Some(plan)))
-    }
-
-    fn task(&self, action: &Action) -> Result<Task, CommandRefusal> {
-        let installer = || {
-            let manager = action.manager().expect("these actions have items");
-            let found = self.installers.iter().find(|installer| installer.manager() == *manager);
-            let missing = || CommandRefusal::new(RefusalCode::ManagerForbidden, format!("this executor does not drive {manager}"));
-            found.cloned().ok_or_else(missing)
-        };
+    async fn prepare(&self, policy: &Policy, action: &Action) -> Result<Task, Box<Refused>> {
         match action {
-            Action::Install(Order { items, .. }) | Action::Recreate(Order { items, .. }) => {
-                Ok(Task::Install { installer: installer()?, items: items.clone() })
+            Action::Install(order) | Action::Recreate(order) => {
+                let installer = self.installer(action)?;
+                let plan = plan_within(policy, &*installer, order).await?;
+                Ok(Task::Install { installer, items: order.items.clone(), plan })
             }
-            Action::Plan { items } => Ok(Task::Plan { installer: installer()?, items: items.clone() }),
-            Action::RefreshMetadata { .. } => Ok(Task::Refresh { installer: installer()? }),
+            Action::Plan { items } => Ok(Task::Plan { installer: self.installer(action)?, items: items.clone() }),
+            Action::RefreshMetadata { .. } => Ok(Task::Refresh { installer: self.installer(action)? }),
             Action::Reboot => Ok(Task::Reboot),
             Action::Cancel { command } => Ok(Task::Cancel { command: *command }),
             Action::Rescan => {
                 let message = "the agent scans by itself; the executor has no part in it";
-                Err(CommandRefusal::new(RefusalCode::UnsupportedAction, message))
+                Err(CommandRefusal::new(RefusalCode::UnsupportedAction, message).into())
             }
         }
     }
 
+    /// Who drives the manager that an action is about.
+    fn installer(&self, action: &Action) -> Result<Arc<dyn Installer>, CommandRefusal> {
+        let found = self.installers.iter().find(|installer| action.manager() == Some(&installer.manager()));
+        found.cloned().ok_or_else(|| {
+            let manager = action.manager().map_or("no manager", Manager::as_str);
+            CommandRefusal::new(RefusalCode::ManagerForbidden, format!("this executor does not drive {manager}"))
+        })
+    }
+
     async fn carry_out(&mut self, policy: &Policy, command: &Command) -> Outcome {
         let task = match self.prepare(policy, &command.action).await {
-            Ok((task, _)) => task,
+            Ok(task) => task,
             Err(refused) => return Outcome::Refused(refused),
         };
         if let Err(error) = self.journal.begin(command, clock::now(), boot()) {
@@ -221,7 +217,7 @@ impl Executor {
 
     async fn execute(&self, task: Task, time_max: Duration) -> Outcome {
         match task {
-            Task::Install { installer, items } => match timeout(time_max, installer.install(&items)).await {
+            Task::Install { installer, items, plan } => match timeout(time_max, installer.install(&items, &plan)).await {
                 Ok(Ok(installed)) => Outcome::Installed(installed),
                 Ok(Err(error)) => Outcome::Failed { error },
                 Err(_) => found::of_items(&*installer, &items, format!("it took longer than {} s", time_max.as_secs())).await,
@@ -256,15 +252,19 @@ impl Executor {
     async fn recover(&mut self) -> Result<()> {
         let Some(intent) = self.journal.unfinished().cloned() else { return Ok(()) };
         let reason = "the executor was ended before it could see the end of the command".to_owned();
-        let outcome = match (self.task(&intent.action), &intent.action) {
-            (Ok(Task::Install { installer, items }), _) => found::of_items(&*installer, &items, reason).await,
-            (_, Action::Reboot) => {
+        let outcome = match (&intent.action, self.installer(&intent.action)) {
+            (Action::Install(Order { items, .. }) | Action::Recreate(Order { items, .. }), Ok(installer)) => {
+                let recovered = installer.recover().await;
+                self.notes.extend(recovered.unwrap_or_else(|error| vec![format!("{}: {error}", installer.manager())]));
+                found::of_items(&*installer, items, reason).await
+            }
+            (Action::Reboot, _) => {
                 let found = if boot().is_some() && intent.boot.is_some() && boot() != intent.boot { Found::Done } else { Found::Unknown };
                 Outcome::Interrupted { reason, found, items: Vec::new() }
             }
-            (_, Action::Plan { .. }) => Outcome::Interrupted { reason, found: Found::NotDone, items: Vec::new() },
+            (Action::Plan { .. }, _) => Outcome::Interrupted { reason, found: Found::NotDone, items: Vec::new() },
             // A cancelled command has an older counter than the cancellation, which is used up.
-            (_, Action::Cancel { .. }) => Outcome::Cancelled,
+            (Action::Cancel { .. }, _) => Outcome::Cancelled,
             _ => Outcome::Interrupted { reason, found: Found::Unknown, items: Vec::new() },
         };
         self.journal.finish(&outcome)?;
@@ -283,11 +283,20 @@ const fn failed(reason: String) -> Outcome {
 /// A command taken apart, with who carries it out.
 #[derive(Debug)]
 enum Task {
-    Install { installer: Arc<dyn Installer>, items: Vec<Item> },
+    Install { installer: Arc<dyn Installer>, items: Vec<Item>, plan: Plan },
     Plan { installer: Arc<dyn Installer>, items: Vec<Item> },
     Refresh { installer: Arc<dyn Installer> },
     Reboot,
     Cancel { command: CommandId },
+}
+
+impl Task {
+    fn into_plan(self) -> Option<Plan> {
+        match self {
+            Self::Install { plan, .. } => Some(plan),
+            Self::Plan { .. } | Self::Refresh { .. } | Self::Reboot | Self::Cancel { .. } => None,
+        }
+    }
 }
 
 async fn plan_within(policy: &Policy, installer: &dyn Installer, order: &Order) -> Result<Plan, Box<Refused>> {
@@ -300,7 +309,7 @@ async fn plan_within(policy: &Policy, installer: &dyn Installer, order: &Order) 
     judged.map_err(|(refusal, excess)| Box::new(Refused { excess, ..Refused::of(refusal) }))?;
     if plan.digest() != *plan_digest {
         let message = format!("the digest of the plan is {} now, and {plan_digest} was approved", plan.digest());
-        return Err(Box::new(Refused::of(CommandRefusal::new(RefusalCode::PlanChanged, message))));
+        return Err(CommandRefusal::new(RefusalCode::PlanChanged, message).into());
     }
     Ok(plan)
 }

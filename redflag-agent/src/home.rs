@@ -72,6 +72,7 @@ impl AgentHome {
     }
 
     /// The state directory at `path` as it is, to be looked at only; none when there is no directory.
+    #[cfg(feature = "agent")]
     pub(crate) fn as_found(path: &Path) -> Option<Self> {
         path.is_dir().then(|| Self { path: path.to_owned() })
     }

@@ -5,7 +5,7 @@
 mod scan_lab;
 
 use redflag_agent::{
-    install::{Apt, InstallError, Installer},
+    install::{Apt, InstallError, Installed, Installer},
     scan::{self, Scan, Scanner},
 };
 use redflag_core::{
@@ -85,10 +85,15 @@ impl Lab {
         files
     }
 
+    /// Installs with the plan that is made now.
+    async fn install(&self, items: &[Item]) -> Result<Installed, InstallError> {
+        self.apt.install(items, &self.apt.plan(items).await?).await
+    }
+
     /// What keeps `items` from being installed; nothing of them is.
     async fn refused(&self, items: &[Item]) -> InstallError {
         let before = self.contents();
-        let error = self.apt.install(items).await.expect_err("it is refused");
+        let error = self.install(items).await.expect_err("it is refused");
         assert_eq!(self.contents(), before, "{error}");
         error
     }
@@ -127,7 +132,12 @@ async fn offered_updates_are_planned_installed_and_seen_by_the_next_scan() {
     let sizes = size("pool/main/lab-app_2.0-1_all.deb") + size("pool/security/lab-lib_1%3a0.9~rc1+dfsg-1ubuntu0.1_all.deb");
     assert_eq!((plan.download_bytes, plan.reboot_required), (Some(sizes), None));
 
-    let installed = lab.apt.install(&items).await.unwrap();
+    let part = Plan::of(plan.changes[..1].to_vec());
+    let error = lab.apt.install(&items, &part).await.unwrap_err();
+    assert!(matches!(&error, InstallError::PlanChanged { reason } if reason.starts_with("now with apt lab-")), "{error:?}");
+    assert_eq!(lab.plan(&items).await.unwrap(), plan, "nothing was begun");
+
+    let installed = lab.apt.install(&items, &plan).await.unwrap();
     assert!(installed.output.contains("Setting up lab-app (2.0-1)"), "{}", installed.output);
     assert_eq!((installed.reboot_required, installed.transaction), (None, None));
     let scan = lab.scan().await;
@@ -150,7 +160,7 @@ async fn a_new_dependency_is_planned_and_comes_with_what_needs_it() {
     let items = lab.offered(&["lab-newdeps"]).await;
     let plan = lab.plan(&items).await.unwrap();
     assert_eq!(plan.excess(&items), [Excess::NewPackage(change("lab-newdep", None, Some("1.0-1"), Some("Lab:lab")))]);
-    lab.apt.install(&items).await.unwrap();
+    lab.install(&items).await.unwrap();
     let scan = lab.scan().await;
     assert_eq!(scan.installed[&package("lab-newdep")], version("1.0-1"));
     assert_eq!(scan.installed[&package("lab-newdeps")], version("2.0-1"));
@@ -211,7 +221,7 @@ async fn words_that_apt_would_take_for_something_else_are_refused() {
     lab.publish("lab-g++", "1.0+", "", &[]);
     lab.run("apt-get", &["-y", "-qq", "install", "lab-g++"]);
     lab.publish("lab-g++", "2.0+", "", &[]);
-    lab.apt.install(&[item("lab-g++", "1.0+", "2.0+")]).await.unwrap();
+    lab.install(&[item("lab-g++", "1.0+", "2.0+")]).await.unwrap();
     assert_eq!(lab.scan().await.installed[&package("lab-g++")], version("2.0+"));
 }
 
@@ -242,14 +252,14 @@ async fn a_lock_is_waited_for_and_then_named() {
     let error = lab.refused(&items).await;
     assert!(matches!(&error, InstallError::Locked { reason } if reason.contains("lock-frontend")), "{error}");
     drop(lock);
-    lab.apt.install(&items).await.unwrap();
+    lab.install(&items).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_failing_script_leaves_a_package_half_configured_and_nothing_else_is_touched_until_it_is_repaired() {
     let lab = Lab::new();
     let items = lab.offered(&["lab-app", "lab-broken"]).await;
-    let error = lab.apt.install(&items).await.unwrap_err();
+    let error = lab.install(&items).await.unwrap_err();
     let InstallError::Failed { reason, done, rolled_back: false, output } = error else { panic!("{error}") };
     assert_eq!(done, ["apt lab-app:all"]);
     assert!(reason.starts_with("apt lab-broken:all is half-configured: ") && reason.contains("post-installation script"), "{reason}");
@@ -262,7 +272,7 @@ async fn a_failing_script_leaves_a_package_half_configured_and_nothing_else_is_t
     fs::write(lab.path("root/var/lib/dpkg/info/lab-broken.postinst"), "#!/bin/sh\n").unwrap();
     let root = format!("--root={}", lab.path("root").display());
     stdout("dpkg", &[&root, "--force-not-root", "--force-script-chrootless", "--configure", "-a"], &[]);
-    lab.apt.install(&items).await.unwrap();
+    lab.install(&items).await.unwrap();
 }
 
 #[tokio::test]
@@ -271,7 +281,7 @@ async fn a_transaction_that_was_killed_is_told_and_has_to_be_repaired() {
     // Signal 9 for the whole process group: the script, dpkg and apt-get.
     lab.publish("lab-app", "3.0-1", "", &[("postinst", "#!/bin/sh\nkill -9 0\n")]);
     let items = [item("lab-app", "1.0-1", "3.0-1")];
-    let error = lab.apt.install(&items).await.unwrap_err();
+    let error = lab.install(&items).await.unwrap_err();
     assert!(matches!(&error, InstallError::Failed { reason, done, .. } if done.is_empty() && reason.contains("signal 9")), "{error}");
     let error = lab.refused(&lab.offered(&["lab-lib"]).await).await;
     assert!(matches!(&error, InstallError::Interrupted { reason } if reason.ends_with("run dpkg --configure -a")), "{error}");
@@ -343,7 +353,7 @@ async fn configuration_files_stay_as_the_administrator_left_them_and_a_needed_re
     let postinst =
         "#!/bin/sh\nset -e\nprintenv > \"$DPKG_ROOT/environment\"\nmkdir -p \"$DPKG_ROOT/run\"\n: > \"$DPKG_ROOT/run/reboot-required\"\n";
     publish("2.0-1", "two\n", &[conffiles[0], ("postinst", postinst)]);
-    let installed = lab.apt.install(&lab.offered(&["lab-conf"]).await).await.unwrap();
+    let installed = lab.install(&lab.offered(&["lab-conf"]).await).await.unwrap();
     assert_eq!(fs::read_to_string(lab.path("root/etc/lab.conf")).unwrap(), "mine\n");
     assert_eq!(installed.reboot_required, Some(true));
     let environment = fs::read_to_string(lab.path("root/environment")).unwrap();

@@ -5,7 +5,7 @@
 mod scan_lab;
 
 use redflag_agent::{
-    install::{Dnf, InstallError, Installer},
+    install::{Dnf, InstallError, Installed, Installer},
     scan::{self, Scan, Scanner},
 };
 use redflag_core::{
@@ -88,10 +88,15 @@ impl Lab {
         )
     }
 
+    /// Installs with the plan that is made now.
+    async fn install(&self, items: &[Item]) -> Result<Installed, InstallError> {
+        self.dnf.install(items, &self.dnf.plan(items).await?).await
+    }
+
     /// What keeps `items` from being installed; nothing of them is.
     async fn refused(&self, items: &[Item]) -> InstallError {
         let before = self.installed();
-        let error = self.dnf.install(items).await.expect_err("it is refused");
+        let error = self.install(items).await.expect_err("it is refused");
         assert_eq!(self.installed(), before, "{error}");
         error
     }
@@ -149,7 +154,12 @@ async fn offered_updates_are_planned_installed_and_seen_by_the_next_scan() {
     let sizes = size("lab-app-2.0-1.noarch.rpm") + size("lab-epoch-0.9~rc1-1.noarch.rpm") + size("lab-lib-1.0-2.noarch.rpm");
     assert_eq!((plan.download_bytes, plan.reboot_required), (Some(sizes), None));
 
-    let installed = lab.dnf.install(&items).await.unwrap();
+    let part = Plan::of(plan.changes[..1].to_vec());
+    let error = lab.dnf.install(&items, &part).await.unwrap_err();
+    assert!(matches!(&error, InstallError::PlanChanged { reason } if reason.starts_with("now with dnf lab-")), "{error:?}");
+    assert_eq!(lab.plan(&items).await.unwrap(), plan, "nothing was begun");
+
+    let installed = lab.dnf.install(&items, &plan).await.unwrap();
     assert!(installed.output.contains("Complete!"), "{}", installed.output);
     let history = lab.run(&["-q", "history", "info", "last"]);
     let id = history.lines().find_map(|line| line.strip_prefix("Transaction ID : ")).unwrap();
@@ -176,7 +186,7 @@ async fn exactly_the_named_version_is_installed_although_newer_ones_are_offered(
         let items = [item("lab-app", from, to)];
         let plan = lab.plan(&items).await.unwrap();
         assert_eq!(plan.excess(&items), [], "{plan:?}");
-        lab.dnf.install(&items).await.unwrap();
+        lab.install(&items).await.unwrap();
     }
     assert!(lab.installed().contains("lab-app 2.1^git1-1 noarch"), "{}", lab.installed());
 }
@@ -197,7 +207,7 @@ async fn new_dependencies_are_planned_and_what_replaces_another_package_is_never
     let error = lab.refused(&obsoleting).await;
     assert!(matches!(&error, InstallError::Unresolvable { reason } if reason == "dnf lab-old:noarch would be removed"), "{error}");
 
-    lab.dnf.install(&items).await.unwrap();
+    lab.install(&items).await.unwrap();
     assert_eq!(lab.scan().await.installed[&package("lab-newdep")], version("1.0-1"));
 }
 
@@ -214,7 +224,7 @@ async fn both_architectures_of_a_package_go_together() {
     both("2.0");
     let items = lab.offered(&["lab-multi.i686", "lab-multi.x86_64"]).await;
     assert_eq!(lab.plan(&items).await.unwrap().excess(&items), []);
-    lab.dnf.install(&items).await.unwrap();
+    lab.install(&items).await.unwrap();
     let scan = lab.scan().await;
     assert!(items.iter().all(|item| scan.installed[&item.package] == version("2.0-1")), "{:?}", scan.installed);
 }
@@ -230,7 +240,7 @@ async fn packages_that_stand_side_by_side_are_no_removals_when_the_oldest_goes()
         let items = [item("lab-current", from, &format!("{to}-1"))];
         let plan = lab.plan(&items).await.unwrap();
         assert_eq!(plan.excess(&items), [], "{plan:?}");
-        lab.dnf.install(&items).await.unwrap();
+        lab.install(&items).await.unwrap();
     }
     let installed = lab.installed();
     let versions: Vec<_> = installed.lines().filter(|line| line.starts_with("lab-current ")).collect();
@@ -303,13 +313,13 @@ async fn a_lock_is_waited_for_and_then_named() {
 async fn a_failing_script_leaves_the_old_version_and_the_others_are_told_as_done() {
     let lab = Lab::new();
     let items = lab.offered(&["lab-app", "lab-broken"]).await;
-    let error = lab.dnf.install(&items).await.unwrap_err();
+    let error = lab.install(&items).await.unwrap_err();
     let InstallError::Failed { reason, done, rolled_back: false, output } = error else { panic!("{error}") };
     assert_eq!(done, ["dnf lab-app:noarch"]);
     assert!(reason.contains("Error in PREIN scriptlet in rpm package lab-broken"), "{reason}");
     assert!(output.contains("lab-broken: pre fails on purpose"), "{output}");
     assert!(lab.installed().contains("lab-broken 1.0-1"), "{}", lab.installed());
-    lab.dnf.install(&lab.offered(&["lab-lib"]).await).await.expect("the host is whole");
+    lab.install(&lab.offered(&["lab-lib"]).await).await.expect("the host is whole");
 }
 
 #[tokio::test]
@@ -317,13 +327,13 @@ async fn a_transaction_that_was_killed_is_told_and_has_to_be_repaired() {
     let lab = Lab::new();
     let items = lab.offered(&["lab-lib"]).await;
     lab.publish("lab-app", "3.0", "1", &["ppost posix.kill(posix.getprocessid('pid'), 9)"]);
-    let error = lab.dnf.install(&[item("lab-app", "1.0-1", "3.0-1")]).await.unwrap_err();
+    let error = lab.install(&[item("lab-app", "1.0-1", "3.0-1")]).await.unwrap_err();
     assert!(matches!(&error, InstallError::Failed { reason, .. } if reason.contains("signal 9")), "{error}");
     let error = lab.refused(&items).await;
     let expected = "lab-app-1.0-1.noarch is a duplicate with lab-app-3.0-1.noarch: run dnf remove --duplicates";
     assert!(matches!(&error, InstallError::Interrupted { reason } if reason == expected), "{error}");
     lab.run(&["-q", "-y", "remove", "--duplicates", "--setopt=tsflags=noscripts"]);
-    lab.dnf.install(&items).await.unwrap();
+    lab.install(&items).await.unwrap();
 }
 
 #[tokio::test]

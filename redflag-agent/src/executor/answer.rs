@@ -203,9 +203,15 @@ impl Refused {
     }
 }
 
+impl From<CommandRefusal> for Box<Refused> {
+    fn from(refusal: CommandRefusal) -> Self {
+        Self::new(Refused::of(refusal))
+    }
+}
+
 impl From<CommandRefusal> for Outcome {
     fn from(refusal: CommandRefusal) -> Self {
-        Self::Refused(Box::new(Refused::of(refusal)))
+        Self::Refused(refusal.into())
     }
 }
 

@@ -8,7 +8,7 @@
 mod arguments;
 mod failure;
 
-use super::{InstallError, Installed, Installer, OUTPUT_BYTES_MAX};
+use super::{InstallError, Installed, Installer, OUTPUT_BYTES_MAX, items};
 use crate::{
     scan::{
         self,
@@ -145,9 +145,10 @@ impl Installer for Apt {
         self.prepare(items, &words).await.map(|(plan, _)| plan)
     }
 
-    async fn install(&self, items: &[Item]) -> Result<Installed, InstallError> {
+    async fn install(&self, items: &[Item], approved: &Plan) -> Result<Installed, InstallError> {
         let words = arguments::of_items(items)?;
         let (plan, before) = self.prepare(items, &words).await?;
+        items::as_approved(&plan, approved)?;
         if let Some(removal) = plan.changes.iter().find(|change| change.to.is_none()) {
             return Err(InstallError::Unresolvable { reason: format!("{} would be removed", removal.package) });
         }
@@ -158,6 +159,11 @@ impl Installer for Apt {
             Ok(after) => judge(items, &before, &after, ended),
             Err(error) => Err(failed(format!("what is installed now cannot be told: {error}"), Vec::new(), ended.output)),
         }
+    }
+
+    /// A transaction that was interrupted is repaired by people, with the command that [`InstallError::Interrupted`] names.
+    async fn recover(&self) -> Result<Vec<String>, InstallError> {
+        Ok(Vec::new())
     }
 
     async fn refresh(&self) -> Result<(), InstallError> {

@@ -9,7 +9,7 @@ mod arguments;
 mod failure;
 pub(crate) mod resolution;
 
-use super::{InstallError, Installed, Installer, OUTPUT_BYTES_MAX};
+use super::{InstallError, Installed, Installer, OUTPUT_BYTES_MAX, items};
 use crate::{
     scan::dnf::{installed_of, newest, read},
     tool::{Ended, Tool},
@@ -218,9 +218,10 @@ impl Installer for Dnf {
         self.prepare(items, &words).await.map(|(plan, _)| plan)
     }
 
-    async fn install(&self, items: &[Item]) -> Result<Installed, InstallError> {
+    async fn install(&self, items: &[Item], approved: &Plan) -> Result<Installed, InstallError> {
         let words = arguments::of_items(items)?;
         let (plan, before) = self.prepare(items, &words).await?;
+        items::as_approved(&plan, approved)?;
         if let Some(removal) = plan.changes.iter().find(|change| change.to.is_none()) {
             return Err(InstallError::Unresolvable { reason: format!("{} would be removed", removal.package) });
         }
@@ -233,6 +234,11 @@ impl Installer for Dnf {
         };
         let output = judge(items, &before, &after, ended)?;
         Ok(Installed { reboot_required: self.reboot_required().await, transaction: self.transaction(&words).await, output })
+    }
+
+    /// A transaction that was interrupted is repaired by people, with the command that [`InstallError::Interrupted`] names.
+    async fn recover(&self) -> Result<Vec<String>, InstallError> {
+        Ok(Vec::new())
     }
 
     async fn refresh(&self) -> Result<(), InstallError> {

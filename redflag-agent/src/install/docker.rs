@@ -105,16 +105,6 @@ impl Docker {
         Self { kept_for, ..self }
     }
 
-    /// Finishes or undoes what an interrupted installation left, and tells what it did.
-    ///
-    /// # Errors
-    /// When the engine cannot be asked, or does not do it.
-    ///
-    /// Safe to interrupt: the next call goes on.
-    pub async fn recover(&self) -> Result<Vec<String>, InstallError> {
-        self.recovered(&self.engine().await?).await
-    }
-
     async fn recovered(&self, engine: &Engine) -> Result<Vec<String>, InstallError> {
         let mut told = Vec::new();
         for names in switch::unsettled(engine).await? {
@@ -171,19 +161,13 @@ impl Docker {
 
     /// The plan, if the images are to be had. How much of them is here already only the engine finds out, when it pulls.
     async fn planned(&self, engine: &Engine, items: &[Item], targets: &[Target]) -> Result<Plan, InstallError> {
-        let (mut changes, mut seen) = (Vec::new(), BTreeSet::new());
-        for (item, target) in items.iter().zip(targets) {
+        let mut seen = BTreeSet::new();
+        for target in targets {
             if seen.insert(target.pinned()) && !engine.is_podman() {
                 self.look_up(engine, target).await?;
             }
-            changes.push(Change {
-                package: item.package.clone(),
-                from: Some(item.from.clone()),
-                to: Some(item.to.clone()),
-                origin: Some(Text::lossy(&target.container.reference.repository.registry)),
-            });
         }
-        Ok(Plan { reboot_required: Some(false), ..Plan::of(changes) })
+        Ok(plan_of(items, targets))
     }
 
     /// Whether the registry still has the image, for this platform.
@@ -296,11 +280,12 @@ impl Installer for Docker {
         self.planned(&engine, items, &targets).await
     }
 
-    async fn install(&self, items: &[Item]) -> Result<Installed, InstallError> {
+    async fn install(&self, items: &[Item], approved: &Plan) -> Result<Installed, InstallError> {
         let engine = self.engine().await?;
         let mut output = String::new();
         output.extend(self.recovered(&engine).await?.into_iter().map(|line| line + "\n"));
         let targets = self.targets(&engine, items).await?;
+        items::as_approved(&plan_of(items, &targets), approved)?;
         let prepared = self.prepare_all(&engine, &targets).await?;
         let failed = |reason, done, rolled_back, output: &str| InstallError::Failed { reason, done, rolled_back, output: ended(output) };
         if let Err(undone) = self.switch_all(&engine, &prepared, &mut output).await {
@@ -323,6 +308,10 @@ impl Installer for Docker {
             output.push_str(&format!("not removed: {complaint}\n"));
         }
         Ok(Installed { reboot_required: Some(false), transaction: None, output: ended(&output) })
+    }
+
+    async fn recover(&self) -> Result<Vec<String>, InstallError> {
+        self.recovered(&self.engine().await?).await
     }
 
     /// A container engine keeps nothing of its sources. What an interruption left is finished or undone, and what was kept for long
@@ -362,6 +351,17 @@ impl Target {
             _ => before.to_owned(),
         }
     }
+}
+
+/// What recreating the containers changes: they, and nothing else.
+fn plan_of(items: &[Item], targets: &[Target]) -> Plan {
+    let change = |(item, target): (&Item, &Target)| Change {
+        package: item.package.clone(),
+        from: Some(item.from.clone()),
+        to: Some(item.to.clone()),
+        origin: Some(Text::lossy(&target.container.reference.repository.registry)),
+    };
+    Plan { reboot_required: Some(false), ..Plan::of(items.iter().zip(targets).map(change)) }
 }
 
 /// Everything the engine says of a container and its image.

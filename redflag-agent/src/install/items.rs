@@ -1,7 +1,11 @@
 //! What every installer asks of the items of one transaction before any tool hears of them.
 
 use super::InstallError;
-use redflag_core::{command::plan::Item, version_order, words::VersionOrder};
+use redflag_core::{
+    command::plan::{Change, Item, Plan},
+    version_order,
+    words::VersionOrder,
+};
 use std::{cmp::Ordering, collections::HashSet};
 
 /// Most items of one transaction: their arguments stay far below the kernel's limit for one command line.
@@ -42,4 +46,15 @@ pub(super) fn arguments<T>(
         }
     }
     Ok(arguments)
+}
+
+/// Whether a fresh plan changes what was approved, and nothing else.
+pub(super) fn as_approved(plan: &Plan, approved: &Plan) -> Result<(), InstallError> {
+    if plan.changes == approved.changes {
+        return Ok(());
+    }
+    let only_in = |one: &Plan, other: &Plan| one.changes.iter().find(|change| !other.changes.contains(change)).cloned();
+    let words = |what: &str, change: Option<Change>| change.map(|change| format!("{what} {}", change.package));
+    let differences = [words("now with", only_in(plan, approved)), words("approved with", only_in(approved, plan))];
+    Err(InstallError::PlanChanged { reason: differences.into_iter().flatten().collect::<Vec<_>>().join(", ") })
 }

@@ -41,13 +41,21 @@ pub trait Installer: Send + Sync + std::fmt::Debug {
     /// Cancel safe: dropping the future kills the processes it started.
     async fn plan(&self, items: &[Item]) -> Result<Plan, InstallError>;
 
-    /// Brings `items` to exactly their versions, in one transaction, and checks that they are there.
+    /// Brings `items` to exactly their versions, in one transaction, and checks that they are there. The plan is made once more right
+    /// before; if it does not change the same as `approved`, nothing is begun.
     ///
     /// # Errors
     /// As [`InstallError`] says. [`InstallError::Failed`] tells what of it happened all the same.
     ///
     /// Not cancel safe: dropping it kills the package manager in the middle of its work.
-    async fn install(&self, items: &[Item]) -> Result<Installed, InstallError>;
+    async fn install(&self, items: &[Item], approved: &Plan) -> Result<Installed, InstallError>;
+
+    /// Finishes or undoes what an interrupted installation left, where the manager's own tools leave that to us, and tells what was
+    /// done. A package manager that asks people to repair the host is left to them.
+    ///
+    /// # Errors
+    /// As [`InstallError`] says. Safe to interrupt: the next call goes on.
+    async fn recover(&self) -> Result<Vec<String>, InstallError>;
 
     /// Refreshes what the manager knows of its sources. A source that cannot be reached or trusted is an error, although the
     /// others are refreshed; a manager that keeps nothing of its sources has nothing to do.
@@ -118,6 +126,12 @@ pub enum InstallError {
     #[error("not released to this host yet: {reason}")]
     Phased {
         /// How far the release is.
+        reason: String,
+    },
+    /// What would change is not what was approved; nothing was begun.
+    #[error("the plan has changed: {reason}")]
+    PlanChanged {
+        /// How.
         reason: String,
     },
     /// The versions cannot be installed, or only at the price of removing or downgrading something.

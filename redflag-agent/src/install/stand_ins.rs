@@ -46,7 +46,8 @@ async fn check(
     assert!(accepted.len() > ITEMS_PER_TRANSACTION && accepted.len() < items.len());
     for items in accepted.chunks(ITEMS_PER_TRANSACTION) {
         answers(directory, items);
-        installer.install(items).await.unwrap();
+        let plan = installer.plan(items).await.unwrap();
+        installer.install(items, &plan).await.unwrap();
         let heard = words();
         let (mut told, mut options) = (0, true);
         for word in heard.lines() {

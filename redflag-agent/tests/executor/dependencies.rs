@@ -7,7 +7,7 @@ const CRATES: &str = "
     atomic-waker base64 bitflags block-buffer bytes cfg-if const-oid cpufeatures crc32c crypto-common curve25519-dalek
     digest ed25519 ed25519-dalek errno foldhash futures-core getrandom glob hashbrown http http-body http-body-util
     httparse httpdate hybrid-array hyper hyper-util itoa jiff jiff-core lexopt libc linux-raw-sys listenfd memchr mio
-    once_cell pin-project-lite rand_core redflag-agent redflag-core rpm-version rustix semver serde serde_core
+    once_cell percent-encoding pin-project-lite rand_core redflag-agent redflag-core rpm-version rustix semver serde serde_core
     serde_json serde_spanned sha2 signal-hook-registry signature smallvec socket2 subtle thiserror tokio toml
     toml_datetime toml_parser tracing tracing-core try-lock typenum uuid want winnow zeroize zmij
 ";

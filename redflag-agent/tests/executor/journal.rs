@@ -160,5 +160,5 @@ async fn a_result_that_could_not_be_kept_is_found_out_later() {
     fs::write(&journal, &bytes[..redflag_agent::segment::record_start(records.last().unwrap())]).unwrap();
     let again = lab.refuses(&envelope).await;
     assert!(matches!(refused(&again).earlier.as_deref(), Some(Outcome::Interrupted { found: Found::Done, .. })), "{again:?}");
-    assert!(again.notes[0].contains("found: done"), "{again:?}");
+    assert!(again.notes[1].contains("found: done"), "{again:?}");
 }

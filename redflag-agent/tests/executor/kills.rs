@@ -113,6 +113,7 @@ async fn killed_between_two_items_each_is_found_as_it_is() {
     let earlier = refused(&answer).earlier.as_deref();
     let Some(Outcome::Interrupted { found: Found::Unknown, items, .. }) = earlier else { panic!("{answer:?}") };
     assert_eq!(items.iter().map(|item| item.found).collect::<Vec<_>>(), [Found::Done, Found::NotDone]);
+    assert_eq!(answer.notes[0], "the host was looked at", "the installer had its turn before");
     assert_eq!(lab.host().ledger(), ["app 2.0-1"]);
 }
 

@@ -306,7 +306,7 @@ impl Installer for Host {
     }
 
     #[expect(clippy::zombie_processes, reason = "who would wait is killed")]
-    async fn install(&self, items: &[Item]) -> Result<Installed, InstallError> {
+    async fn install(&self, items: &[Item], _approved: &Plan) -> Result<Installed, InstallError> {
         let trouble: Option<Trouble> = self.read("trouble");
         match trouble {
             Some(Trouble::KilledBefore) => Self::kill_executor(),
@@ -334,6 +334,10 @@ impl Installer for Host {
             Self::kill_executor();
         }
         Ok(Installed { reboot_required: Some(false), transaction: None, output: "done\n".into() })
+    }
+
+    async fn recover(&self) -> Result<Vec<String>, InstallError> {
+        Ok(vec!["the host was looked at".into()])
     }
 
     async fn refresh(&self) -> Result<(), InstallError> {

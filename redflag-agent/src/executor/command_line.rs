@@ -3,9 +3,11 @@
 use super::{
     Executor, ExecutorOptions,
     answer::{Answer, Outcome},
+    policy::Policy,
     service,
 };
 use crate::{
+    engine::{socket_of_root, view},
     install::installers,
     output::{note, print},
 };
@@ -35,13 +37,15 @@ Carries out signed commands on this host, as far as its policy allows
 Usage: redflag-executor run ENVELOPE     carry out one command, and print what became of it
        redflag-executor check ENVELOPE   everything but the execution: print what would be done
        redflag-executor serve            answer at the socket that systemd passes, or at --listen
+       redflag-executor view             let the agent look at the container engine, at such a socket
 
 ENVELOPE is a file, or - for standard input.
 
 Options:
   --policy FILE       what is allowed on this host [default: /etc/redflag/executor.toml]
   --state-dir DIR     where the journal is kept [default: /var/lib/redflag-executor]
-  --listen PATH       the socket to make (`serve`), which must not exist
+  --listen PATH       the socket to make (`serve`, `view`), which must not exist
+  --engine PATH       the engine to be looked at (`view`) [default: docker's socket, or else podman's]
   -h, --help          this text
   -V, --version       the version
 
@@ -49,6 +53,7 @@ Examples:
   redflag-executor check command.json
   redflag-executor run - <command.json
   redflag-executor serve --listen /run/redflag/executor.sock
+  redflag-executor view --listen /run/redflag/engine.sock
 
 Prints one line of JSON per command. Exit codes: 0 carried out; 1 begun and failed, or the program itself failed; 2 the command line
 is not understood; 3 refused, and nothing has changed; 4 begun, and its end was not seen.
@@ -59,6 +64,7 @@ enum Request {
     Run(PathBuf),
     Check(PathBuf),
     Serve { listen: Option<PathBuf> },
+    View { listen: Option<PathBuf>, engine: Option<PathBuf> },
     Help,
     Version,
 }
@@ -83,24 +89,27 @@ pub async fn main() -> ExitCode {
 
 fn parse(mut parser: Parser) -> Result<(Request, ExecutorOptions), lexopt::Error> {
     let mut options = ExecutorOptions::default();
-    let (mut words, mut listen) = (Vec::new(), None);
+    let (mut words, mut listen, mut engine) = (Vec::new(), None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("policy") => options.policy = parser.value()?.into(),
             Arg::Long("state-dir") => options.state_dir = parser.value()?.into(),
             Arg::Long("listen") => listen = Some(parser.value()?.into()),
+            Arg::Long("engine") => engine = Some(parser.value()?.into()),
             Arg::Short('h') | Arg::Long("help") => return Ok((Request::Help, options)),
             Arg::Short('V') | Arg::Long("version") => return Ok((Request::Version, options)),
             Arg::Value(word) => words.push(word.string()?),
             other => return Err(other.unexpected()),
         }
     }
-    let request = match (words.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), listen) {
-        (["run", envelope], None) => Request::Run(envelope.into()),
-        (["check", envelope], None) => Request::Check(envelope.into()),
-        (["serve"], listen) => Request::Serve { listen },
-        ([], _) => return Err("a word is missing: run, check or serve".into()),
-        (words, _) => return Err(format!("{:?} is not understood", words.join(" ")).into()),
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let request = match (words.as_slice(), listen, engine) {
+        (["run", envelope], None, None) => Request::Run(envelope.into()),
+        (["check", envelope], None, None) => Request::Check(envelope.into()),
+        (["serve"], listen, None) => Request::Serve { listen },
+        (["view"], listen, engine) => Request::View { listen, engine },
+        ([], ..) => return Err("a word is missing: run, check, serve or view".into()),
+        _ => return Err(format!("{:?} with these options is not understood", words.join(" ")).into()),
     };
     Ok((request, options))
 }
@@ -110,6 +119,7 @@ async fn carry_out(request: Request, options: ExecutorOptions) -> io::Result<u8>
         Request::Help => print(HELP.trim_end()).map(|()| 0),
         Request::Version => print(concat!("redflag-executor ", env!("CARGO_PKG_VERSION"))).map(|()| 0),
         Request::Serve { listen } => serve(listen.as_deref(), &options).await.map(|()| 0),
+        Request::View { listen, engine } => view(listen.as_deref(), engine, &options).await.map(|()| 0),
         Request::Run(envelope) => {
             // Whoever asks this process to end gets the end of the command first: a package manager is not left halfway.
             let _uninterrupted = signals()?;
@@ -151,18 +161,37 @@ pub(crate) fn read_envelope(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 async fn serve(listen: Option<&Path>, options: &ExecutorOptions) -> io::Result<()> {
+    let (shutdown, (listener, idle)) = (asked_to_end()?, listener(listen)?);
+    service::serve(&listener, options, installers, idle, shutdown).await
+}
+
+/// Nothing it serves changes anything; who may look is asked of the policy, anew for everyone who comes.
+async fn view(listen: Option<&Path>, engine: Option<PathBuf>, options: &ExecutorOptions) -> io::Result<()> {
+    let (shutdown, (listener, idle)) = (asked_to_end()?, listener(listen)?);
+    let engine = match engine {
+        Some(engine) => engine,
+        None => socket_of_root().await.ok_or_else(|| io::Error::other("no container engine listens on this host"))?,
+    };
+    let accepts = |user| Policy::read(&options.policy).is_ok_and(|policy| policy.accepts_from(user));
+    view::serve(&listener, engine, accepts, idle, shutdown).await
+}
+
+fn asked_to_end() -> io::Result<impl Future<Output = ()>> {
     let [mut terminate, mut interrupt] = signals()?;
-    let shutdown = async {
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    };
-    let (listener, idle) = match listen {
-        Some(path) => (listen_at(path)?, None),
-        None => (passed_by_systemd()?, Some(IDLE)),
-    };
-    service::serve(&listener, options, installers, idle, shutdown).await
+    })
+}
+
+/// Where to listen, and how long to wait for a next client: for ever at a socket of our own.
+fn listener(listen: Option<&Path>) -> io::Result<(UnixListener, Option<Duration>)> {
+    match listen {
+        Some(path) => Ok((listen_at(path)?, None)),
+        None => Ok((passed_by_systemd()?, Some(IDLE))),
+    }
 }
 
 /// A socket of our own. Anybody may connect: who is heard is decided by the kernel's word on who it is.
@@ -194,8 +223,17 @@ mod tests {
         assert_eq!(parsed(&["run", "-"]), Ok(Request::Run("-".into())));
         assert_eq!(parsed(&["check", "--policy=p", "a.json"]), Ok(Request::Check("a.json".into())));
         assert_eq!(parsed(&["serve", "--listen", "s"]), Ok(Request::Serve { listen: Some("s".into()) }));
+        assert_eq!(parsed(&["view", "--engine", "e"]), Ok(Request::View { listen: None, engine: Some("e".into()) }));
         assert_eq!(parsed(&["run", "--help"]), Ok(Request::Help));
-        for words in [&[][..], &["run"], &["run", "a", "b"], &["sign", "a"], &["run", "a", "--listen", "s"], &["run", "a", "--force"]] {
+        for words in [
+            &[][..],
+            &["run"],
+            &["run", "a", "b"],
+            &["sign", "a"],
+            &["run", "a", "--listen", "s"],
+            &["serve", "--engine", "e"],
+            &["run", "--force"],
+        ] {
             assert!(parsed(words).is_err(), "{words:?}");
         }
         let (_, options) = parse(Parser::from_args(["serve", "--policy", "p", "--state-dir", "d"])).unwrap();

@@ -17,6 +17,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
@@ -119,6 +120,41 @@ fn clients_that_send_too_much_or_nothing_do_not_keep_the_others_waiting_for_long
     let output = service.execute(None, &write(&lab, &cancel(1)), &[]);
     assert!(output.status.success(), "{output:?}");
     drop(silent);
+}
+
+/// What a client gets that sends one request to a socket, as another user.
+fn request(socket: &Path, user: &str, request: &str) -> String {
+    const CLIENT: &str = "
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+try:
+    client.sendall(sys.argv[2].encode())
+    while part := client.recv(4096):
+        print(part.decode(), end='')
+except OSError:
+    pass
+";
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--regid", user, "--clear-groups", "/usr/bin/python3", "-c", CLIENT]).arg(socket);
+    let output = command.arg(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n")).output().unwrap();
+    assert!(output.status.success(), "this test needs apt-get install python3 util-linux: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_view_of_the_engine_is_for_those_whom_the_policy_lists() {
+    let lab = lab();
+    let socket = lab.path().join("view");
+    let mut command = Command::new(cargo_bin!("redflag-executor"));
+    command.args(["view", "--engine", "/nonexistent"]).args(own(&lab)).arg("--listen").arg(&socket);
+    let view = Service::start(command, socket);
+    assert_eq!(request(&view.socket, NOBODY, "GET /_ping"), "", "hung up on");
+    let policy = fs::read_to_string(lab.options().policy).unwrap();
+    fs::write(lab.options().policy, format!("users = [\"nobody\"]\n{policy}")).unwrap();
+    assert!(request(&view.socket, NOBODY, "POST /containers/create").starts_with("HTTP/1.1 403 "));
+    let ping = request(&view.socket, NOBODY, "GET /_ping");
+    assert!(ping.starts_with("HTTP/1.1 5"), "let in, and the engine is not there: {ping}");
 }
 
 #[test]

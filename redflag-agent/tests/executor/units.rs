@@ -33,7 +33,8 @@ fn systemd_has_nothing_to_say_against_the_units() {
         fs::copy("/bin/true", path(program)).unwrap();
     }
     names.sort();
-    assert_eq!(names, ["redflag-agent.service", "redflag-executor.service", "redflag-executor.socket"]);
+    let expected = ["redflag-agent.service", "redflag-engine-view.service", "redflag-engine-view.socket", "redflag-executor.service"];
+    assert_eq!(names, [&expected[..], &["redflag-executor.socket"]].concat());
     let root = format!("--root={}", root.path().display());
     let arguments: Vec<_> = ["verify", &root].into_iter().chain(names.iter().map(String::as_str)).collect();
     // An unknown key is told and no failure.
@@ -43,7 +44,7 @@ fn systemd_has_nothing_to_say_against_the_units() {
 /// Exposure by systemd's own measure: below 2 is its best grade; what installs packages cannot be confined much.
 #[test]
 fn the_agent_is_confined_and_the_executor_has_no_right_that_no_package_needs() {
-    for (unit, threshold) in [("redflag-agent.service", 20), ("redflag-executor.service", 75)] {
+    for (unit, threshold) in [("redflag-agent.service", 20), ("redflag-engine-view.service", 15), ("redflag-executor.service", 75)] {
         let (threshold, unit) = (format!("--threshold={threshold}"), format!("{UNITS}/{unit}"));
         analyze(&["security", "--offline=true", &threshold, &unit]);
     }

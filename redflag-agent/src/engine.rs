@@ -7,6 +7,8 @@
 
 mod error;
 mod facts;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub mod view;
 mod write;
 

@@ -3,7 +3,7 @@
 
 use crate::segment;
 
-pub use crate::scan::fuzzing::*;
+pub use crate::{engine::fuzzing::*, scan::fuzzing::*};
 
 /// A segment of outbox or journal: the good part is exactly what writing its payloads gives.
 ///

@@ -140,6 +140,15 @@ impl<'a> Question<'a> {
     }
 }
 
+/// The name or id that a target asks about, if the view answers it.
+#[cfg(feature = "fuzzing")]
+pub(super) fn taken(target: &str) -> Option<&str> {
+    match Question::parse(target)? {
+        Question::Container(part) | Question::Image(part) | Question::PodmanImage(part) => Some(part),
+        Question::Ping | Question::Version | Question::Containers { .. } => None,
+    }
+}
+
 /// `v1.41`
 fn is_api_version(text: &str) -> bool {
     let number = |text: &str| (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());

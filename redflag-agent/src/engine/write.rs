@@ -164,7 +164,7 @@ fn with_credentials(request: Builder, credentials: Option<&str>) -> Builder {
 }
 
 /// Judges one line of a pull's progress: the answer's status says nothing, a line may hold an error.
-fn progress(image: &str, line: &[u8]) -> Result<(), EngineError> {
+pub(super) fn progress(image: &str, line: &[u8]) -> Result<(), EngineError> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ pub(crate) mod containers;
 pub(crate) mod credentials;
 pub(crate) mod reference;
 #[cfg(feature = "agent")]
-mod registry;
+pub(super) mod registry;
 #[cfg(feature = "agent")]
 mod scanner;
 pub(crate) mod tag;

@@ -1,5 +1,7 @@
 //! What the package managers print, as arbitrary bytes: every reader ends, and what it takes stands in the text it read.
 
+pub use super::docker::registry::fuzzing::*;
+
 use super::{apt, dnf};
 use crate::install::dnf::resolution::Resolution;
 use redflag_core::{names::PackageKey, offer::Candidate};

@@ -27,17 +27,27 @@ pub(crate) struct SettingsError {
 /// # Errors
 /// When a file is there and cannot be read as one.
 pub(crate) fn credentials(files: &[PathBuf], registry: &str) -> Result<Credentials, SettingsError> {
-    let mut helper = false;
+    let mut found = Credentials::None;
     for path in files {
         let Some(bytes) = read(path)? else { continue };
-        let file: CredentialFile = serde_json::from_slice(&bytes).map_err(|error| unusable(path, error))?;
-        let names = if registry == DOCKER_HUB { vec![DOCKER_HUB_LOGIN, DOCKER_HUB, "index.docker.io"] } else { vec![registry] };
-        let login = file.auths.iter().find(|(name, _)| names.iter().any(|known| *name == known || host_of(name) == *known));
-        if let Some(login) = login.and_then(|(_, login)| login.auth.as_deref()).filter(|login| !login.is_empty()) {
-            return Login::decode(login).map(Credentials::Login).ok_or_else(|| unusable(path, "a login is not NAME:PASSWORD in base64"));
+        match in_file(&bytes, registry).map_err(|message| unusable(path, message))? {
+            Credentials::None => {}
+            Credentials::Helper => found = Credentials::Helper,
+            login @ Credentials::Login(_) => return Ok(login),
         }
-        helper |= file.creds_store.is_some() || names.iter().any(|name| file.cred_helpers.contains_key(*name));
     }
+    Ok(found)
+}
+
+/// What the bytes of one such file say.
+pub(super) fn in_file(bytes: &[u8], registry: &str) -> Result<Credentials, String> {
+    let file: CredentialFile = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let names = if registry == DOCKER_HUB { vec![DOCKER_HUB_LOGIN, DOCKER_HUB, "index.docker.io"] } else { vec![registry] };
+    let login = file.auths.iter().find(|(name, _)| names.iter().any(|known| *name == known || host_of(name) == *known));
+    if let Some(login) = login.and_then(|(_, login)| login.auth.as_deref()).filter(|login| !login.is_empty()) {
+        return Login::decode(login).map(Credentials::Login).ok_or_else(|| "a login is not NAME:PASSWORD in base64".into());
+    }
+    let helper = file.creds_store.is_some() || names.iter().any(|name| file.cred_helpers.contains_key(*name));
     Ok(if helper { Credentials::Helper } else { Credentials::None })
 }
 

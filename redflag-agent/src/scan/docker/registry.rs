@@ -6,6 +6,8 @@
 
 mod challenge;
 mod connection;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod settings;
 
 pub use settings::RegistrySettings;

@@ -65,14 +65,15 @@ pub(crate) struct Engine {
     podman: bool,
 }
 
-/// The first socket of an engine that belongs to the whole host. What runs as root takes no orders from its environment.
-pub(crate) async fn socket_of_root() -> Option<PathBuf> {
+/// Where the engine of the whole host listens: the first that is there, or else where one would be. What runs as root takes no orders
+/// from its environment.
+pub(crate) async fn of_root() -> PathBuf {
     for socket in SOCKETS.map(PathBuf::from) {
         if usable(&socket).await {
-            return Some(socket);
+            return socket;
         }
     }
-    None
+    SOCKETS[0].into()
 }
 
 /// The socket `DOCKER_HOST` names, or else the first usual one that this user may use: the executor's view, the host's, the user's own.
@@ -92,10 +93,11 @@ pub(crate) async fn socket_of_host() -> Option<PathBuf> {
     None
 }
 
-/// Whether `socket` is there and this user may use it; an engine that does not run just now counts, because its socket tells of it.
+/// Whether an engine is behind `socket` and this user may use it. One that does not run just now counts, because its socket tells of it;
+/// a view of none does not.
 pub(crate) async fn usable(socket: &Path) -> bool {
     match UnixStream::connect(socket).await {
-        Ok(_) => true,
+        Ok(_) => !Engine::version(socket).await.is_err_and(|error| error.is_absent()),
         Err(error) => error.kind() == io::ErrorKind::ConnectionRefused,
     }
 }

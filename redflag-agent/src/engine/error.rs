@@ -26,6 +26,15 @@ pub(crate) enum EngineError {
 }
 
 impl EngineError {
+    /// Whether there is no engine at all: no socket, or a view that says so.
+    pub(crate) fn is_absent(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Answer { status, .. } => *status == 503,
+            _ => false,
+        }
+    }
+
     /// Whether the engine knows nothing by that name.
     pub(crate) const fn is_not_found(&self) -> bool {
         matches!(self, Self::Answer { status: 404, .. })

@@ -46,7 +46,7 @@ const REQUEST_BYTES_MAX: usize = 8 * 1024;
 /// Longest name of a container that is asked about.
 const NAME_BYTES_MAX: usize = 255;
 
-/// Serves the engine at `engine` to those users whom `accepts` lets in, until `shutdown`, or until nobody has come for as long as
+/// Serves the engine at `engine`, which need not be there, to those users whom `accepts` lets in, until `shutdown`, or until nobody has come for as long as
 /// `idle`. Whoever is not let in is hung up on.
 ///
 /// # Errors
@@ -177,6 +177,7 @@ async fn answer(request: &Request<Incoming>, socket: &Path) -> Response<Full<Byt
     match asked(question, socket).await {
         Ok(answer) => answer,
         Err(EngineError::Answer { status: 404, message: text, .. }) => message(StatusCode::NOT_FOUND, &text),
+        Err(error) if error.is_absent() => message(StatusCode::SERVICE_UNAVAILABLE, "this host has no container engine"),
         Err(error) => message(StatusCode::BAD_GATEWAY, &error.to_string()),
     }
 }

@@ -120,10 +120,9 @@ impl Docker {
 
     async fn engine(&self) -> Result<Engine, InstallError> {
         let socket = match &self.socket {
-            Some(socket) => Some(socket.clone()),
-            None => engine::socket_of_root().await,
+            Some(socket) => socket.clone(),
+            None => engine::of_root().await,
         };
-        let socket = socket.ok_or_else(|| InstallError::Unreachable { reason: "no container engine listens on this host".into() })?;
         Ok(Engine::open(&socket).await?)
     }
 
@@ -146,7 +145,8 @@ impl Docker {
             let container = container.ok_or_else(|| precondition("none".into()))?;
             let runs = container.image.digests.iter().any(|digest| container.version_by(digest) == from);
             if !runs {
-                return Err(precondition(container.version().to_string()));
+                let reached = container.image.digests.iter().any(|digest| container.version_by(digest) == to);
+                return Err(precondition(if reached { to.to_string() } else { container.version().to_string() }));
             }
             targets.push(Target { container: container.clone(), full: Full::of(engine, container).await?, to });
         }

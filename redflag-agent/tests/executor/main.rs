@@ -5,8 +5,13 @@
 #[expect(dead_code, reason = "the worlds are shared; these tests need only some of their tools")]
 mod scan_lab;
 
+#[path = "../container_lab/mod.rs"]
+#[expect(dead_code, reason = "the worlds are shared; these tests need only some of their tools")]
+mod container_lab;
+
 mod apt;
 mod dependencies;
+mod docker;
 mod hostile;
 mod journal;
 mod kills;

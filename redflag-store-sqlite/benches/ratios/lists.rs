@@ -91,8 +91,8 @@ fn at_page(query: &UpdateQuery, number: u32) -> UpdateQuery {
     UpdateQuery { start: PageStart::Number(PageNumber::new(number).expect("a number")), ..query.clone() }
 }
 
-/// What reading pages took, by sort and place.
-type Times = BTreeMap<(&'static str, usize), Vec<Duration>>;
+/// What reading pages cost, by sort and place.
+type Times = BTreeMap<(&'static str, usize), Vec<Cost>>;
 
 struct Reads {
     store: SqliteStore,
@@ -119,8 +119,7 @@ impl Reads {
         }
         if self.size.detail {
             for ((sort, place), times) in &times {
-                let of = |percent| millis(percentile(times.iter().copied(), percent));
-                print(&format!("    {goal}: {sort}, {}: {:.2} / {:.2} ms", PLACES[*place], of(50), of(99)));
+                print(&format!("    {goal}: {sort}, {}: {}", PLACES[*place], spread(times)));
             }
         }
         list_row(goal.to_owned(), &times)
@@ -132,13 +131,13 @@ impl Reads {
         let mut begun = Duration::ZERO;
         for _ in 0..self.size.reads {
             let random = 1 + u32::try_from(self.rng.below(pages as usize)).expect("a page's number");
-            let mut took = |place: usize, time: Duration| {
-                begun += time;
-                times.entry((sort, place)).or_default().push(time);
+            let mut took = |place: usize, cost: Cost| {
+                begun += cost.wall;
+                times.entry((sort, place)).or_default().push(cost);
             };
             took(0, self.page(&at_page(query, 1)).await.0);
-            let (time, next) = self.page(&at_page(query, random)).await;
-            took(1, time);
+            let (cost, next) = self.page(&at_page(query, random)).await;
+            took(1, cost);
             if let Some(next) = next {
                 took(2, self.page(&UpdateQuery { start: PageStart::After(next), ..query.clone() }).await.0);
             }
@@ -150,10 +149,10 @@ impl Reads {
         }
     }
 
-    async fn page(&self, query: &UpdateQuery) -> (Duration, Option<Cursor>) {
+    async fn page(&self, query: &UpdateQuery) -> (Cost, Option<Cursor>) {
         let started = Started::now();
         let page = self.store.updates(query).await.expect("a page");
-        (started.cost().wall, page.next)
+        (started.cost(), page.next)
     }
 
     async fn counts(&self, file: &Path) -> Vec<Row> {
@@ -178,44 +177,53 @@ impl Reads {
         vec![counts, counts_row("statistics of the fleet, equal to the aggregate".to_owned(), &times, 15.0)]
     }
 
-    async fn stats(&self, filter: &UpdateFilter) -> Duration {
+    async fn stats(&self, filter: &UpdateFilter) -> Cost {
         let started = Started::now();
         self.store.stats(filter).await.expect("stats");
-        started.cost().wall
+        started.cost()
     }
 }
 
+/// The middle of each sort and place, of which the slowest counts, and the slowest of all reads but one in a hundred.
 fn list_row(goal: String, times: &Times) -> Row {
-    let middle = |times: &Vec<Duration>| percentile(times.iter().copied(), 50);
-    let p50 = millis(times.values().map(middle).max().unwrap_or_default());
-    let p99 = millis(percentile(times.values().flatten().copied(), 99));
-    let of_first = |((sort, place), last): (&(&'static str, usize), &Vec<Duration>)| {
-        let first = times.get(&(*sort, 0)).filter(|_| *place == 3)?;
-        Some(ratio(middle(last), middle(first)))
+    let middles = |of: fn(&Cost) -> Duration| times.iter().map(move |(place, costs)| (place, percentile(costs.iter().map(of), 50)));
+    let p50 = |of| millis(middles(of).map(|(_, middle)| middle).max().unwrap_or_default());
+    let p99 = |of: fn(&Cost) -> Duration| millis(percentile(times.values().flatten().map(of), 99));
+    let cpu: BTreeMap<_, _> = middles(|cost| cost.cpu).collect();
+    let of_first = |((sort, place), last): (&&(&'static str, usize), &Duration)| {
+        let first = cpu.get(&(*sort, 0)).filter(|_| *place == 3)?;
+        Some(ratio(*last, *first))
     };
-    let last = times.iter().filter_map(of_first).fold(0.0, f64::max);
-    let demand = p50 <= 2.0 && p99 <= 10.0 && last <= 2.0;
+    let last = cpu.iter().filter_map(of_first).fold(0.0, f64::max);
+    let [wall50, wall99, cpu50, cpu99] = [p50(|cost| cost.wall), p99(|cost| cost.wall), p50(|cost| cost.cpu), p99(|cost| cost.cpu)];
     Row {
         goal,
-        ours: format!("p50 {p50:.2}, p99 {p99:.2} ms"),
-        ratio: format!("last {last:.1} x page 1"),
+        ours: format!("p50 {wall50:.2}, p99 {wall99:.2} ms; processor time {cpu50:.2}, {cpu99:.2} ms"),
+        ratio: format!("last {last:.1} x page 1 of processor time"),
         demand: "p50 2, p99 10 ms, 2 x".to_owned(),
         stretch: "p99 3 ms".to_owned(),
-        met: Some(Met::of(demand, p99 <= 3.0)),
+        met: Some(Met::of(wall50 <= 2.0 && wall99 <= 10.0 && last <= 2.0, wall99 <= 3.0)),
         ..Row::default()
     }
 }
 
-pub(crate) fn counts_row(goal: String, times: &[Duration], demand: f64) -> Row {
-    let of = |percent| millis(percentile(times.iter().copied(), percent));
+pub(crate) fn counts_row(goal: String, times: &[Cost], demand: f64) -> Row {
+    let p99 = millis(percentile(times.iter().map(|cost| cost.wall), 99));
     Row {
         goal,
-        ours: format!("p50 {:.2}, p99 {:.2} ms", of(50), of(99)),
+        ours: spread(times),
         demand: format!("p99 {demand} ms"),
         stretch: "p99 5 ms".to_owned(),
-        met: Some(Met::of(of(99) <= demand, of(99) <= 5.0)),
+        met: Some(Met::of(p99 <= demand, p99 <= 5.0)),
         ..Row::default()
     }
+}
+
+fn spread(costs: &[Cost]) -> String {
+    let of = |of: fn(&Cost) -> Duration, percent| millis(percentile(costs.iter().map(of), percent));
+    let [wall50, wall99] = [50, 99].map(|percent| of(|cost| cost.wall, percent));
+    let [cpu50, cpu99] = [50, 99].map(|percent| of(|cost| cost.cpu, percent));
+    format!("p50 {wall50:.2}, p99 {wall99:.2} ms; processor time {cpu50:.2}, {cpu99:.2} ms")
 }
 
 /// What the same costs in a fleet of ten times the size, both taking turns.

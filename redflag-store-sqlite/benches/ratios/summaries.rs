@@ -2,7 +2,7 @@
 
 use crate::{
     Size,
-    cost::Started,
+    cost::{Cost, Started},
     lists::{counts_row, plain_filters},
     table::Row,
 };
@@ -13,7 +13,6 @@ use redflag_core::{
     time::{Day, Timestamp},
 };
 use redflag_store_sqlite::SqliteStore;
-use std::time::Duration;
 
 pub(crate) async fn measure(store: &SqliteStore, size: Size) -> Vec<Row> {
     let (agent_packages, fleet_packages): (Vec<_>, Vec<_>) =
@@ -40,7 +39,7 @@ pub(crate) async fn measure(store: &SqliteStore, size: Size) -> Vec<Row> {
             for _ in 0..size.reads {
                 let started = Started::now();
                 let points = store.trend(&query).await.expect("a trend");
-                times.push(started.cost().wall);
+                times.push(started.cost());
                 let open = store.stats(&UpdateFilter { agent: only, ..UpdateFilter::default() }).await.expect("stats").by_severity;
                 assert_eq!(points.last().map(|point| &point.open), Some(&open), "the trend ends with the counts of now");
             }
@@ -50,7 +49,7 @@ pub(crate) async fn measure(store: &SqliteStore, size: Size) -> Vec<Row> {
     rows
 }
 
-async fn pages(store: &SqliteStore, filter: &UpdateFilter, sort: PackageSortKey, reads: usize, times: &mut Vec<Duration>) {
+async fn pages(store: &SqliteStore, filter: &UpdateFilter, sort: PackageSortKey, reads: usize, times: &mut Vec<Cost>) {
     let mut query = PackageQuery {
         filter: filter.clone(),
         sort,
@@ -65,7 +64,7 @@ async fn pages(store: &SqliteStore, filter: &UpdateFilter, sort: PackageSortKey,
         for _ in 0..reads {
             let started = Started::now();
             let page = store.packages(&query).await.expect("a page");
-            times.push(started.cost().wall);
+            times.push(started.cost());
             assert_eq!(page.total, total);
         }
     }

@@ -29,6 +29,7 @@ const WALKS: &[(&str, &str, &str)] = &[
     ("SELECT first_position + batches - 1 FROM feed", "SCAN feed", "from its end, and it ends with the first row"),
     ("SELECT agent_ref, agent_id, name FROM agents", "SCAN agents", "once, for the index"),
     ("SELECT package_ref, manager, name, arch FROM packages", "SCAN packages", "once, for the index"),
+    ("SELECT package_ref FROM current_package_state", "SCAN current_package_state", "once, for the index"),
     ("SELECT agent_ref, package_ref, status", "SCAN current_package_state", "once, for the index"),
     ("SELECT 1 + MAX(COALESCE(", "SEARCH agents", "its last row"),
     ("SELECT 1 + MAX(COALESCE(", "SEARCH removed_agents", "its last row"),

@@ -89,6 +89,7 @@ pub(crate) struct Index {
 
 const AGENTS: &str = "SELECT agent_ref, agent_id, name FROM agents";
 const PACKAGES: &str = "SELECT package_ref, manager, name, arch FROM packages";
+const PACKAGES_OF_STATES: &str = "SELECT package_ref FROM current_package_state";
 const STATES: &str = "
     SELECT agent_ref, package_ref, status, severity, security, availability, changed_at
     FROM current_package_state
@@ -109,6 +110,7 @@ impl Index {
             index.name_package(small(get(row, 0)?)?, package_key(row, 1)?);
         }
         index.order_packages();
+        index.make_room(connection)?;
         let mut select = connection.prepare_cached(STATES)?;
         let mut found = select.query([])?;
         let (mut agent_ref, mut states) = (0, Vec::new());
@@ -123,6 +125,20 @@ impl Index {
         }
         index.set_states(small(agent_ref)?, states.drain(..))?;
         Ok(index)
+    }
+
+    /// Gives every package room for its states: thousands of lists that grow side by side would leave as much memory unused.
+    fn make_room(&mut self, connection: &Connection) -> Result<(), Failure> {
+        let mut counts = vec![0; self.packages.len()];
+        let mut select = connection.prepare_cached(PACKAGES_OF_STATES)?;
+        let mut found = select.query([])?;
+        while let Some(row) = found.next()? {
+            counts.get_mut(small(get(row, 0)?)? as usize).into_iter().for_each(|count| *count += 1);
+        }
+        for (package, count) in self.packages.iter_mut().zip(counts) {
+            package.iter_mut().for_each(|package| package.states.reserve_exact(with_spare(count)));
+        }
+        Ok(())
     }
 
     /// Goes on to the next generation, in which this has changed.
@@ -300,9 +316,8 @@ impl Package {
     /// Puts the state of an agent in its place.
     fn set(&mut self, state: State) {
         let states = &mut self.states;
-        // Doubling would leave half of the memory unused.
         if states.len() == states.capacity() {
-            states.reserve_exact(states.len() / 8 + 1);
+            states.reserve_exact(with_spare(states.len()) - states.len());
         }
         match states.last() {
             Some(last) if last.of >= state.of => match states.binary_search_by_key(&state.of, |known| known.of) {
@@ -319,6 +334,11 @@ impl Package {
             self.states.remove(place);
         }
     }
+}
+
+/// Room for so many states and a few more; doubling would leave half of the memory unused.
+const fn with_spare(states: usize) -> usize {
+    states + states / 8 + 1
 }
 
 /// Refs count up from 1, so 32 bits are more than enough for agents and packages.

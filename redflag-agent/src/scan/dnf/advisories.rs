@@ -41,20 +41,20 @@ impl Advisories {
     pub(crate) fn read(list: &str, info: &str, gaps: &mut Vec<String>) -> Self {
         whole_lines("dnf updateinfo list", list, gaps);
         let mut advisories = Self { versions: HashMap::new(), advisories: read_info(info) };
-        let mut unknown = BTreeSet::new();
+        let mut listed = BTreeSet::new();
         for line in list.lines().filter(|line| !line.trim().is_empty()) {
             match read_line(line) {
                 Ok((id, package, version)) => {
-                    if !advisories.advisories.contains_key(id) {
-                        unknown.insert(id);
-                    }
+                    listed.insert(id.to_owned());
                     advisories.versions.entry(package).or_default().push((version, id.to_owned()));
                 }
                 Err(error) => gaps.push(format!("dnf updateinfo list: {error}")),
             }
         }
-        if let Some(id) = unknown.first() {
-            gaps.push(format!("dnf updateinfo info does not tell of {} advisories that are listed, such as {id:?}", unknown.len()));
+        // The two answers must know the same advisories, or one of them was cut.
+        let described: BTreeSet<String> = advisories.advisories.keys().cloned().collect();
+        if let Some(id) = listed.symmetric_difference(&described).next() {
+            gaps.push(format!("dnf updateinfo list and info disagree about advisories, such as {id:?}"));
         }
         advisories
     }
@@ -142,6 +142,7 @@ fn note(advisories: &mut HashMap<String, Advisory>, fields: &BTreeMap<String, Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const INFO: &str = include_str!("../../../tests/fixtures/dnf/lab-updateinfo-info.txt");
     const LIST: &str = include_str!("../../../tests/fixtures/dnf/lab-updateinfo-list.txt");
@@ -195,8 +196,11 @@ mod tests {
         let mut gaps = Vec::new();
         Advisories::read("LAB-1 bugfix lab-app\nLAB-SA-2025:0001 Critical/Sec. lab-app-2.0-1.noarch\n", "", &mut gaps);
         assert_eq!(gaps.len(), 2, "{gaps:?}");
-        Advisories::read(&LIST[..LIST.len() - 1], INFO, &mut gaps);
-        assert_eq!(gaps.len(), 3, "{gaps:?}");
+        for at in 0..LIST.len() {
+            let mut gaps = Vec::new();
+            Advisories::read(&LIST[..at], INFO, &mut gaps);
+            assert!(!gaps.is_empty(), "cut at {at}");
+        }
     }
 
     /// A title may say anything; only the lines of the body are fields.
@@ -217,5 +221,26 @@ mod tests {
         let candidate = described(&Advisories::read(&list, "", &mut Vec::new()), "lab-app", "1.0-1", "2.0-1");
         assert_eq!((candidate.advisories.len(), candidate.advisories[255].as_str()), (256, "LAB-1299"));
         assert_eq!(candidate.metadata.unwrap().as_json(), "{\"advisories\":300}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_changed_output_makes_a_reader_panic(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..20),
+            noise in ".{0,200}",
+        ) {
+            for whole in [LIST, INFO, noise.as_str()] {
+                let mut characters: Vec<char> = whole.chars().collect();
+                for (at, character) in &changes {
+                    if !characters.is_empty() {
+                        let at = at.index(characters.len());
+                        characters[at] = *character;
+                    }
+                }
+                let text: String = characters.into_iter().collect();
+                let advisories = Advisories::read(&text, &text, &mut Vec::new());
+                described(&advisories, "lab-app", "1.0-1", "2.0-1");
+            }
+        }
     }
 }

@@ -183,10 +183,18 @@ fn nobody_sees_or_does_more() {
         assert_eq!(raw(&closed.socket, "GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n").await, "");
         closed.served.abort();
 
-        // An engine that is away is a fault of the engine's, and told.
-        let orphan = view(&lab, &lab.path("nothing.sock"), |user| user == 0, None);
-        let (status, body) = get(&orphan.socket, "/containers/json").await;
+        // A host without an engine has none to scan; an engine that does not run is a fault, and told.
+        let nothing = view(&lab, &lab.path("nothing.sock"), |user| user == 0, None);
+        assert_eq!(get(&nothing.socket, "/containers/json").await.0, 503);
+        assert!(!lab.scanner().with_socket(&nothing.socket).present().await);
+        nothing.served.abort();
+        let left_over = lab.path("left-over.sock");
+        drop(std::os::unix::net::UnixListener::bind(&left_over).expect("a socket"));
+        let dead = view(&lab, &left_over, |user| user == 0, None);
+        let (status, body) = get(&dead.socket, "/containers/json").await;
         assert!(status == 502 && body.contains("connecting to the container engine"), "{status} {body}");
-        orphan.served.abort();
+        let scanner = lab.scanner().with_socket(&dead.socket);
+        assert!(scanner.present().await && scanner.scan().await.result == ScanResult::Failed);
+        dead.served.abort();
     });
 }

@@ -32,16 +32,10 @@ pub struct Agent {
     _lock: HomeLock,
     machine: Machine,
     identity: Identity,
-    server: Server,
     counters: Counters,
-    ledger: Ledger,
     outbox: Outbox,
     status: Status,
     scanners: Vec<Box<dyn Scanner>>,
-    /// The newest scans, for the full report a server may ask for.
-    scans: Vec<Scan>,
-    /// What the host was when they were made.
-    host: HostFacts,
     retries: Retries,
 }
 
@@ -125,6 +119,19 @@ impl Default for RunOptions {
     }
 }
 
+impl RunOptions {
+    /// How long the first report after a start waits: not at all if it is the first of all, else for a random part of the interval.
+    /// A fleet whose agents all start anew, as after an update of theirs, must not report in step.
+    fn first_wait(&self, last_sequence: u64) -> Duration {
+        if last_sequence == 0 { Duration::ZERO } else { clock::random_up_to(self.interval) }
+    }
+
+    /// How long from one scan to the next.
+    fn next_wait(&self) -> Duration {
+        self.interval.mul_f64(0.9) + clock::random_up_to(self.interval.mul_f64(0.2))
+    }
+}
+
 impl Agent {
     /// Opens the agent enrolled in `home`, to scan with `scanners`.
     ///
@@ -141,20 +148,17 @@ impl Agent {
             tracing::error!("{damage}");
             status.trouble = Some(Trouble::new(format!("outbox damaged: {damage}")));
         }
-        let ledger = open_ledger(&home, &mut status)?;
+        // Found here already, so that damage shows with the start and not only with the first report.
+        read_ledger(&home, &mut status)?;
         status.write(&home)?;
         Ok(Self {
-            server: Server::new(identity.server.clone())?,
             counters: Counters::open(&home)?,
             _lock: lock,
             machine,
             identity,
-            ledger,
             outbox,
             status,
             scanners,
-            scans: Vec::new(),
-            host: HostFacts::default(),
             retries: Retries::default(),
             home,
         })
@@ -188,13 +192,13 @@ impl Agent {
     /// # Cancel safety
     /// What is in the outbox is delivered by a later call.
     pub async fn report(&mut self, progress: &mut dyn Progress) -> Result<ReportSummary> {
-        self.scan(progress).await;
-        let (report_id, sequence, scopes) = self.enqueue(progress)?;
+        let (report_id, sequence, scopes) = self.scan(progress).await?;
         let delivery = self.deliver(&self.retries.clone(), progress).await?;
         Ok(ReportSummary { report_id, sequence, scopes, delivery })
     }
 
-    /// Reports at once and then at every interval, until `shutdown`.
+    /// Reports at every interval until `shutdown`. The first report of all leaves at once; after a later start the first one waits
+    /// for a random part of the interval. In between nothing runs and little is kept in memory.
     ///
     /// # Errors
     /// [`Error::Unauthorized`], and when the outbox can no longer promise to keep reports; everything else is logged, shown in
@@ -204,8 +208,9 @@ impl Agent {
     }
 
     async fn run_for_ever(&mut self, options: &RunOptions) -> Result<()> {
+        tokio::time::sleep(options.first_wait(self.counters.last().sequence)).await;
         loop {
-            let next = Instant::now() + options.interval.mul_f64(0.9) + clock::random_up_to(options.interval.mul_f64(0.2));
+            let next = Instant::now() + options.next_wait();
             let outcome = self.report(&mut Silent).await.map(|summary| log_summary(&summary));
             self.survive(outcome)?;
             let patient = async {
@@ -231,7 +236,9 @@ impl Agent {
         Ok(())
     }
 
-    async fn scan(&mut self, progress: &mut dyn Progress) {
+    /// Asks every manager and makes the report of what they say durable. Of the scans nothing is kept: the next report, also a full
+    /// one that the server asks for, looks again.
+    async fn scan(&mut self, progress: &mut dyn Progress) -> Result<(ReportId, u64, Vec<ScopeSummary>)> {
         let mut scans = Vec::new();
         for scanner in &self.scanners {
             if !scanner.present().await {
@@ -243,31 +250,28 @@ impl Agent {
             scans.push(scan);
         }
         let managers: Vec<_> = scans.iter().map(|scan| &scan.manager).collect();
-        self.host = host::facts(&self.machine, &managers).await;
-        self.scans = scans;
+        let host = host::facts(&self.machine, &managers).await;
+        self.enqueue(&scans, host, progress)
     }
 
-    /// Builds the report of the newest scans and makes it durable.
-    fn enqueue(&mut self, progress: &mut dyn Progress) -> Result<(ReportId, u64, Vec<ScopeSummary>)> {
-        let mut known = self.ledger.clone();
+    /// Builds the report of `scans` and makes it durable.
+    fn enqueue(&mut self, scans: &[Scan], host: HostFacts, progress: &mut dyn Progress) -> Result<(ReportId, u64, Vec<ScopeSummary>)> {
+        let mut known = self.ledger()?;
         for waiting in self.outbox.waiting() {
             known.expect(&parsed(&waiting?)?);
         }
-        let envelope = Envelope {
-            report_id: clock::new_report_id(),
-            sequence: self.counters.next_sequence()?,
-            sent_at: clock::now(),
-            host: self.host.clone(),
-        };
-        let mut built = report::build(&envelope, &self.scans, &known)?;
+        let envelope =
+            Envelope { report_id: clock::new_report_id(), sequence: self.counters.next_sequence()?, sent_at: clock::now(), host };
+        let mut built = report::build(&envelope, scans, &known)?;
         if self.outbox.overflows_with(built.body.len()) {
             self.supersede()?;
-            built = report::build(&envelope, &self.scans, &self.ledger)?;
+            let known = self.ledger()?;
+            built = report::build(&envelope, scans, &known)?;
         }
         let report = Waiting { report_id: envelope.report_id, body: built.body };
         self.outbox.push(&report)?;
         self.status.scopes.clone_from(&built.scopes);
-        self.status.host.clone_from(&self.host);
+        self.status.host = envelope.host;
         self.status.write(&self.home)?;
         progress.stage(&Stage::Kept { report_id: report.report_id, bytes: report.body.len() as u64 });
         Ok((envelope.report_id, envelope.sequence, built.scopes))
@@ -278,20 +282,22 @@ impl Agent {
     fn supersede(&mut self) -> Result<()> {
         let Depth { reports, bytes } = self.outbox.depth();
         tracing::warn!(reports, bytes, "the outbox is full; its reports are superseded by one full report");
-        let mut ledger = self.ledger.clone();
+        let mut ledger = self.ledger()?;
         for waiting in self.outbox.waiting() {
             ledger.doubt(&parsed(&waiting?)?);
         }
-        self.keep_ledger(ledger)?;
+        durable::replace_json(&self.home.file(LEDGER), &ledger)?;
         self.outbox.supersede()
     }
 
     /// Delivers what waits, and one full report more if the server asks for it.
     async fn deliver(&mut self, retries: &Retries, progress: &mut dyn Progress) -> Result<Delivery> {
+        // Made for each delivery: between scans an agent keeps neither a connection nor the authorities it trusts in memory.
+        let server = Server::new(self.identity.server.clone())?;
         let mut counts = Counts::default();
         let mut full_sent = false;
         loop {
-            let (full_required, refused) = match self.drain(retries, progress, &mut counts).await {
+            let (full_required, refused) = match self.drain(&server, retries, progress, &mut counts).await {
                 Ok(drained) => drained,
                 Err(error @ Error::Unreachable { .. }) => {
                     self.note_trouble(&error);
@@ -307,7 +313,7 @@ impl Agent {
             if let Some(reason) = refused {
                 return Ok(Delivery::SetAside { reason });
             }
-            if full_required.is_empty() || self.scans.is_empty() {
+            if full_required.is_empty() {
                 return Ok(Delivery::Delivered(counts));
             }
             if full_sent {
@@ -315,7 +321,7 @@ impl Agent {
                 return Ok(Delivery::Delivered(counts));
             }
             tracing::info!(?full_required, "the server asks for all packages");
-            self.enqueue(progress)?;
+            self.scan(progress).await?;
             full_sent = true;
         }
     }
@@ -323,6 +329,7 @@ impl Agent {
     /// Empties the outbox. Returns what the last answer asks for, or why the last report was refused.
     async fn drain(
         &mut self,
+        server: &Server,
         retries: &Retries,
         progress: &mut dyn Progress,
         counts: &mut Counts,
@@ -330,7 +337,7 @@ impl Agent {
         let mut last = (Vec::new(), None);
         while let Some((report, behind)) = delivery::next(&self.outbox)? {
             let mut next_counter = || self.counters.next_signature();
-            let mut link = Link { server: &self.server, identity: &self.identity, next_counter: &mut next_counter };
+            let mut link = Link { server, identity: &self.identity, next_counter: &mut next_counter };
             match delivery::send(&mut link, &report, behind, retries, progress).await? {
                 Verdict::Taken(answer) => {
                     self.acknowledge(&report, &answer)?;
@@ -352,9 +359,12 @@ impl Agent {
 
     /// Notes the answer, then drops the report: after a crash in between it is sent again, and answered the same.
     fn acknowledge(&mut self, report: &Waiting, answer: &ReportAnswerBody) -> Result<()> {
-        let mut ledger = self.ledger.clone();
+        let known = self.ledger()?;
+        let mut ledger = known.clone();
         ledger.acknowledge(&parsed(report)?, answer);
-        self.keep_ledger(ledger)?;
+        if ledger != known {
+            durable::replace_json(&self.home.file(LEDGER), &ledger)?;
+        }
         self.outbox.remove(report.report_id)?;
         self.status.trouble = None;
         if answer.status == ReportStatus::Stale {
@@ -366,12 +376,9 @@ impl Agent {
         self.status.write(&self.home)
     }
 
-    fn keep_ledger(&mut self, ledger: Ledger) -> Result<()> {
-        if ledger != self.ledger {
-            durable::replace_json(&self.home.file(LEDGER), &ledger)?;
-            self.ledger = ledger;
-        }
-        Ok(())
+    /// What the server is known to hold: thousands of packages, so it is read when it is needed and not kept in between.
+    fn ledger(&mut self) -> Result<Ledger> {
+        read_ledger(&self.home, &mut self.status)
     }
 
     fn note_trouble(&mut self, error: &Error) {
@@ -380,7 +387,7 @@ impl Agent {
 }
 
 /// A damaged ledger is set aside: without it the next report is full, and only lacks what left since the last one.
-fn open_ledger(home: &AgentHome, status: &mut Status) -> Result<Ledger> {
+fn read_ledger(home: &AgentHome, status: &mut Status) -> Result<Ledger> {
     let path = home.file(LEDGER);
     match durable::read_json(&path) {
         Ok(ledger) => Ok(ledger.unwrap_or_default()),
@@ -412,5 +419,29 @@ fn log_summary(summary: &ReportSummary) {
             tracing::warn!(%report_id, sequence, waiting = depth.reports, "kept in the outbox: {reason}")
         }
         Delivery::SetAside { reason } => tracing::error!(%report_id, sequence, "set aside: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of `count` waits fall into each tenth of the time from `from` to `to`.
+    fn tenths(count: u32, from: Duration, to: Duration, mut wait: impl FnMut() -> Duration) -> [u32; 10] {
+        let mut tenths = [0; 10];
+        for _ in 0..count {
+            let part = (wait() - from).as_secs_f64() / (to - from).as_secs_f64();
+            tenths[((part * 10.0) as usize).min(9)] += 1;
+        }
+        tenths
+    }
+
+    #[test]
+    fn a_fleet_that_starts_at_once_reports_evenly_over_the_interval() {
+        let options = RunOptions::default();
+        let even = |tenths: [u32; 10]| assert!(tenths.iter().all(|count| (800..1_200).contains(count)), "{tenths:?}");
+        even(tenths(10_000, Duration::ZERO, options.interval, || options.first_wait(7)));
+        even(tenths(10_000, options.interval.mul_f64(0.9), options.interval.mul_f64(1.1), || options.next_wait()));
+        assert_eq!(options.first_wait(0), Duration::ZERO, "a new host is not kept waiting");
     }
 }

@@ -24,6 +24,7 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 /// Exit code of a report that is safe but not delivered: `EX_TEMPFAIL` of sysexits.h.
@@ -55,6 +56,26 @@ pub struct CommandLine {
     pub state_dir: PathBuf,
     #[command(subcommand)]
     command: Command,
+}
+
+impl CommandLine {
+    /// Whether the command stays for long, mostly waiting.
+    #[must_use]
+    pub const fn stays(&self) -> bool {
+        matches!(self.command, Command::Run(_))
+    }
+
+    /// What the command needs to run on: an agent does one thing at a time and must stay small; a simulated fleet is to keep a server
+    /// busy.
+    #[must_use]
+    pub fn runtime(&self) -> Builder {
+        let mut runtime = match self.command {
+            Command::Simulate(_) => Builder::new_multi_thread(),
+            _ => Builder::new_current_thread(),
+        };
+        runtime.enable_all();
+        runtime
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -85,13 +85,18 @@ pub(crate) async fn send(
         };
         let Some(delay) = delays.next() else { return Err(error) };
         let Error::Unreachable { retry_after, .. } = &error else { return Err(error) };
-        // Never sooner than asked, and not all agents at the moment asked for either.
-        let asked = retry_after.map_or(Duration::ZERO, |asked| asked + clock::random_up_to(asked / 4));
-        let after = asked.max(clock::random_up_to(delay));
+        let after = wait(delay, *retry_after);
         progress.stage(&Stage::Retrying { error: error.to_string(), after });
         tracing::warn!(report_id = %report.report_id, after_ms = after.as_millis() as u64, "{error}; sending again");
         tokio::time::sleep(after).await;
     }
+}
+
+/// How long to wait before the next try: a random part of `delay` (full jitter), so that a fleet whose server comes back does not
+/// arrive together. Never sooner than the server asked, and not all agents at the moment asked for either.
+fn wait(delay: Duration, asked: Option<Duration>) -> Duration {
+    let asked = asked.map_or(Duration::ZERO, |asked| asked + clock::random_up_to(asked / 4));
+    asked.max(clock::random_up_to(delay))
 }
 
 /// What sending needs of the agent.
@@ -136,5 +141,20 @@ mod tests {
         let retries = Retries { first: Duration::from_secs(1), longest: Duration::from_secs(4), limit: Some(4) };
         assert_eq!(retries.delays().map(|delay| delay.as_secs()).collect::<Vec<_>>(), [1, 2, 4, 4]);
         assert_eq!(retries.endless().delays().take(1_000).count(), 1_000);
+    }
+
+    #[test]
+    fn a_fleet_whose_server_comes_back_arrives_spread_over_the_longest_wait() {
+        const AGENTS: u32 = 10_000;
+        let longest = Retries::default().longest;
+        let mut arrivals: Vec<Duration> = (0..AGENTS).map(|_| wait(longest, None)).collect();
+        arrivals.sort_unstable();
+        let second = Duration::from_secs(1);
+        let busiest =
+            (0..arrivals.len()).map(|first| arrivals[first..].iter().take_while(|at| **at < arrivals[first] + second).count()).max();
+        // 33 on average.
+        assert!(busiest.unwrap() < 80, "{busiest:?} arrive within a second");
+        let asked = Duration::from_secs(400);
+        assert!((0..100).map(|_| wait(longest, Some(asked))).all(|wait| (asked..asked * 5 / 4 + second).contains(&wait)));
     }
 }

@@ -19,7 +19,7 @@ use redflag_core::{
     wire::{GoneInput, ReportBody, ScopeBody},
     words::{AvailabilityKind, ScanResult},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands at the head of a report.
@@ -102,7 +102,7 @@ pub fn build(envelope: &Envelope, scans: &[Scan], known: &Ledger) -> Result<Buil
 
 fn build_within(envelope: &Envelope, scans: &[Scan], known: &Ledger, facts_max: usize) -> Result<(Built, usize)> {
     let mut room = Room { facts: facts_max };
-    let mut bodies: Vec<ScopeBody> = scans.iter().map(|scan| scope(scan, known.scopes.get(&scan.manager), &mut room)).collect();
+    let mut bodies: Vec<ScopeBody<Offers<'_>>> = scans.iter().map(|scan| scope(scan, known.scopes.get(&scan.manager), &mut room)).collect();
     bodies.extend(vanished(scans, known).map(|(manager, known)| vanished_scope(manager, known, envelope.sent_at)));
     let scopes = bodies.iter().map(|body| summary(body, scans)).collect();
     let body = ReportBody {
@@ -122,7 +122,20 @@ struct Room {
     facts: usize,
 }
 
-fn scope(scan: &Scan, known: Option<&KnownScope>, room: &mut Room) -> ScopeBody {
+/// The first `count` offers of a scan. They take their form on the wire one by one, while they are written: all of them at once would
+/// be a second copy of the scan in memory.
+struct Offers<'a> {
+    offers: &'a BTreeMap<PackageKey, Offer>,
+    count: usize,
+}
+
+impl Serialize for Offers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.offers.iter().take(self.count).map(|(package, offer)| OfferInput::from_offer(package, offer)))
+    }
+}
+
+fn scope<'a>(scan: &'a Scan, known: Option<&KnownScope>, room: &mut Room) -> ScopeBody<Offers<'a>> {
     let mut body = ScopeBody {
         package_type: scan.manager.clone(),
         version_order: scan.version_order,
@@ -151,9 +164,9 @@ fn scope(scan: &Scan, known: Option<&KnownScope>, room: &mut Room) -> ScopeBody 
         (body.result, body.error) = (ScanResult::Partial, Some(Text::lossy(&error)));
         gone.clear();
     }
-    let offers: Vec<_> = scan.offers.iter().take(room.facts).map(|(package, offer)| OfferInput::from_offer(package, offer)).collect();
-    room.facts -= offers.len() + gone.len();
-    body.offers = Some(offers);
+    let count = scan.offers.len().min(room.facts);
+    room.facts -= count + gone.len();
+    body.offers = Some(Offers { offers: &scan.offers, count });
     body.gone = (!gone.is_empty()).then_some(gone);
     body
 }
@@ -186,7 +199,7 @@ fn vanished<'a>(scans: &[Scan], known: &'a Ledger) -> impl Iterator<Item = (&'a 
     scopes.into_iter().filter(|(_, known)| !known.offered.is_empty())
 }
 
-fn vanished_scope(manager: &Manager, known: &KnownScope, at: Timestamp) -> ScopeBody {
+fn vanished_scope<'a>(manager: &Manager, known: &KnownScope, at: Timestamp) -> ScopeBody<Offers<'a>> {
     ScopeBody {
         package_type: manager.clone(),
         version_order: known.version_order,
@@ -201,7 +214,7 @@ fn vanished_scope(manager: &Manager, known: &KnownScope, at: Timestamp) -> Scope
     }
 }
 
-fn summary(body: &ScopeBody, scans: &[Scan]) -> ScopeSummary {
+fn summary(body: &ScopeBody<Offers<'_>>, scans: &[Scan]) -> ScopeSummary {
     let offers = scans.iter().find(|scan| scan.manager == body.package_type).map(|scan| &scan.offers);
     let count = |kept: fn(&Offer) -> bool| offers.map_or(0, |offers| offers.values().filter(|offer| kept(offer)).count() as u64);
     ScopeSummary {

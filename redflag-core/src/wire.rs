@@ -33,9 +33,9 @@ pub struct EnvelopeError {
     pub message: String,
 }
 
-/// A report as our own agent sends it.
+/// A report as our own agent sends it; `O` is a list of [`OfferInput`], or what is written as one.
 #[derive(Clone, Debug, Serialize)]
-pub struct ReportBody {
+pub struct ReportBody<O = Vec<OfferInput>> {
     /// The schema number, one of [`limits::REPORT_SCHEMAS`].
     pub schema: u32,
     /// The report's id.
@@ -47,12 +47,12 @@ pub struct ReportBody {
     /// What the agent says of its host.
     pub host: HostFacts,
     /// One entry a manager.
-    pub scopes: Vec<ScopeBody>,
+    pub scopes: Vec<ScopeBody<O>>,
 }
 
 /// One scope as our own agent sends it.
 #[derive(Clone, Debug, Serialize)]
-pub struct ScopeBody {
+pub struct ScopeBody<O = Vec<OfferInput>> {
     /// The manager.
     pub package_type: Manager,
     /// How its versions are compared.
@@ -75,7 +75,7 @@ pub struct ScopeBody {
     pub digest: Option<Digest>,
     /// The offers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub offers: Option<Vec<OfferInput>>,
+    pub offers: Option<O>,
     /// What is offered no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gone: Option<Vec<GoneInput>>,

@@ -1,31 +1,44 @@
 //! The units that keep the agent running, and the executor that installs for it.
 
 use super::Finding;
-use crate::tool::Tool;
+use crate::{
+    error::with_causes,
+    executor::{
+        policy::{DEFAULT_POLICY, Policy},
+        service::DEFAULT_SOCKET,
+    },
+    tool::Tool,
+};
 use std::{io::ErrorKind, path::Path, time::Duration};
 use tokio::net::UnixStream;
 
 const UNIT: &str = "redflag-agent.service";
-const POLICY: &str = "etc/redflag/executor.toml";
-const SOCKET: &str = "run/redflag/executor.sock";
 
 pub(super) async fn executor(root: &Path) -> Finding {
     const CHECK: &str = "executor";
-    let (policy, socket) = (root.join(POLICY), root.join(SOCKET));
+    let of = |path: &str| root.join(path.trim_start_matches('/'));
+    let (policy, socket) = (of(DEFAULT_POLICY), of(DEFAULT_SOCKET));
     let listening = UnixStream::connect(&socket).await;
+    let kind = listening.as_ref().err().map(std::io::Error::kind);
     match (policy.exists(), listening) {
-        (true, Ok(_)) => Finding::ok(CHECK, format!("listens at {}, bound by {}", socket.display(), policy.display())),
-        (false, Ok(_)) => Finding::problem(CHECK, format!("listens at {}, but {} is missing", socket.display(), policy.display()))
-            .remedy("write the policy: without it every command is refused"),
-        (false, Err(error)) if error.kind() == ErrorKind::NotFound => {
+        (false, Err(_)) if kind == Some(ErrorKind::NotFound) => {
             Finding::skipped(CHECK, "not set up: this agent reports, and installs nothing")
         }
-        (_, Err(error)) if error.kind() == ErrorKind::PermissionDenied => {
+        (false, _) => Finding::problem(CHECK, format!("{} is there, but {} is not", socket.display(), policy.display()))
+            .remedy("write the policy: without it every command is refused"),
+        (true, Err(_)) if kind == Some(ErrorKind::PermissionDenied) => {
             Finding::problem(CHECK, format!("this user may not use {}", socket.display()))
-                .remedy("run the doctor as the agent's user, and name that user in the policy")
+                .remedy("run the doctor as the agent's user or as root")
         }
-        (_, Err(error)) => Finding::problem(CHECK, format!("does not listen at {}: {error}", socket.display()))
+        (true, Err(error)) => Finding::problem(CHECK, format!("does not listen at {}: {error}", socket.display()))
             .remedy("run `systemctl enable --now redflag-executor.socket`"),
+        // Who is not root may be unable to read the policy, and need not be able to.
+        (true, Ok(_)) => match Policy::read(&policy) {
+            Err(error) if rustix::process::geteuid().is_root() => {
+                Finding::problem(CHECK, with_causes(&error)).remedy("mend the policy: until then every command is refused")
+            }
+            _ => Finding::ok(CHECK, format!("listens at {}, bound by {}", socket.display(), policy.display())),
+        },
     }
 }
 
@@ -85,14 +98,23 @@ mod tests {
     async fn an_executor_that_is_not_set_up_is_no_fault() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(executor(root.path()).await.verdict, Verdict::Skipped);
-        std::fs::create_dir_all(root.path().join("etc/redflag")).unwrap();
-        std::fs::write(root.path().join(POLICY), "").unwrap();
-        assert_eq!(executor(root.path()).await.verdict, Verdict::Problem, "a policy without its executor");
-        std::fs::create_dir_all(root.path().join("run/redflag")).unwrap();
-        let _listening = tokio::net::UnixListener::bind(root.path().join(SOCKET)).unwrap();
-        assert_eq!(executor(root.path()).await.verdict, Verdict::Ok);
-        std::fs::remove_file(root.path().join(POLICY)).unwrap();
-        assert_eq!(executor(root.path()).await.verdict, Verdict::Problem);
+        let path = |path: &str| root.path().join(path.trim_start_matches('/'));
+        let (policy, socket) = (path(DEFAULT_POLICY), path(DEFAULT_SOCKET));
+        std::fs::create_dir_all(policy.parent().unwrap()).unwrap();
+        std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let finding = async |expected, part: &str| {
+            let finding = executor(root.path()).await;
+            assert!(finding.verdict == expected && finding.message.contains(part), "{finding:?}");
+        };
+        std::fs::write(&policy, "").unwrap();
+        finding(Verdict::Problem, "does not listen").await;
+        let _listening = tokio::net::UnixListener::bind(&socket).unwrap();
+        finding(Verdict::Problem, "executor.toml").await;
+        let example = include_str!("../../systemd/executor.toml").replace("users = [\"redflag-agent\"]", "users = [\"root\"]");
+        std::fs::write(&policy, example).unwrap();
+        finding(Verdict::Ok, "bound by").await;
+        std::fs::remove_file(&policy).unwrap();
+        finding(Verdict::Problem, "is not").await;
         assert_eq!(unit(root.path()).await.verdict, Verdict::Skipped);
     }
 }

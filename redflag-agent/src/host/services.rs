@@ -25,7 +25,12 @@ fn outdated(processes: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(processes).into_iter().flatten().flatten();
     let numbered = entries.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
     // A process may end while it is looked at; it has nothing to restart then.
-    numbered.filter(|entry| runs_replaced_code(&entry.path().join("maps"))).filter_map(|entry| unit(&entry.path().join("cgroup"))).collect()
+    // The control group first: it is one short line, and most processes belong to no service.
+    let of_unit = |entry: std::fs::DirEntry| {
+        let unit = unit(&entry.path().join("cgroup"))?;
+        runs_replaced_code(&entry.path().join("maps")).then_some(unit)
+    };
+    numbered.filter_map(of_unit).collect()
 }
 
 /// Reads `proc_pid_maps(5)` line by line: `start-end rwxp offset device inode path`.

@@ -7,5 +7,6 @@ mod convergence;
 mod delivery;
 mod doctor;
 mod enrolment;
+mod footprint;
 mod reports;
 mod support;

@@ -47,7 +47,7 @@ fn body() -> Vec<u8> {
         offers: Some(offers.iter().map(|(package, offer)| OfferInput::from_offer(package, offer)).collect()),
         gone: None,
     };
-    let scopes = scopes().iter().map(scope).collect();
+    let scopes: Vec<ScopeBody> = scopes().iter().map(scope).collect();
     let body = ReportBody { schema: 1, report_id: report_id(1), sequence: 1, sent_at: at(1), host: Default::default(), scopes };
     serde_json::to_vec(&body).unwrap()
 }

@@ -130,6 +130,22 @@ impl EventId {
     }
 }
 
+impl BatchId {
+    /// The id of the batch of events that one revision of a command brought.
+    #[must_use]
+    pub fn of_command(agent: AgentId, command: CommandId, revision: u64) -> Self {
+        Self(derived("redflag batch of command", agent, command.as_uuid().as_bytes(), revision))
+    }
+}
+
+impl CommandId {
+    /// The id of the installation that follows from a plan.
+    #[must_use]
+    pub fn of_plan(agent: AgentId, plan: Self) -> Self {
+        Self(derived("redflag command of plan", agent, plan.as_uuid().as_bytes(), 0))
+    }
+}
+
 impl ReportId {
     /// A report id computed from a digest, for reports that bring none of their own (clause R4b).
     #[must_use]

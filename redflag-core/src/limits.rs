@@ -74,3 +74,19 @@ pub const COMMAND_COUNTER_MAX: u64 = (1 << 53) - 1;
 pub const COMMAND_COUNTER_STEP_MAX: u64 = 1_000;
 /// Longest time between a command's `not_before` and its `expires_at`: long enough to wait for a weekly window.
 pub const COMMAND_LIFETIME_MAX: std::time::Duration = std::time::Duration::from_secs(8 * 24 * 60 * 60);
+/// Most changes of a plan: far more than any upgrade of a whole host.
+pub const PLAN_CHANGES_MAX: usize = 20_000;
+/// Longest time a command may run before it counts as lost.
+pub const COMMAND_RUN_MAX: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+/// How long a command stays with its agent before it is handed out anew.
+pub const COMMAND_LEASE: std::time::Duration = std::time::Duration::from_secs(2 * 60);
+/// How often a command is leased before it expires.
+pub const COMMAND_ATTEMPTS_MAX: u32 = 10;
+/// Most commands of one agent that have not ended.
+pub const COMMANDS_OPEN_MAX: usize = 100;
+/// Most commands an agent is newly given at once.
+pub const COMMANDS_LEASED_MAX: u32 = 16;
+/// Most late results that are kept of a command.
+pub const COMMAND_LATE_RESULTS_MAX: usize = 4;
+/// Most bytes of a tool's output that are kept with a result.
+pub const COMMAND_OUTPUT_BYTES_MAX: usize = 64 * 1024;

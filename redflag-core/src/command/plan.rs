@@ -8,6 +8,7 @@ use crate::{
     names::{PackageKey, Text, Version},
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// One package to bring from one exact version to another, as an operator approved it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,6 +117,29 @@ impl Excess {
             (_, None) => Self::Removal(change.clone()),
             (None, Some(_)) => Self::NewPackage(change.clone()),
             (Some(_), Some(_)) => Self::OtherPackage(change.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Excess {
+    /// What the plan does, in words for people: `removes apt/vim`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn version(version: Option<&Version>) -> &str {
+            version.map_or("nothing", Version::as_str)
+        }
+        let between = |f: &mut fmt::Formatter<'_>, what: &str, change: &Change| {
+            let Change { package, from, to, .. } = change;
+            write!(f, "{what} {package} from {} to {}", version(from.as_ref()), version(to.as_ref()))
+        };
+        match self {
+            Self::NewPackage(change) => write!(f, "adds {} {}", change.package, version(change.to.as_ref())),
+            Self::Removal(change) => write!(f, "removes {}", change.package),
+            Self::OtherPackage(change) => between(f, "also brings", change),
+            Self::OtherVersion(change) => between(f, "brings", change),
+            Self::OtherOrigin(change) => {
+                write!(f, "takes {} from {}", change.package, change.origin.as_ref().map_or("elsewhere", Text::as_str))
+            }
+            Self::Missing(item) => write!(f, "leaves {} at {}", item.package, item.from),
         }
     }
 }

@@ -38,6 +38,28 @@ impl PinnedKey {
     pub const fn id(&self) -> Digest {
         self.id
     }
+
+    /// Whether this key signed `bytes`, and counts for commands of `mode`.
+    ///
+    /// # Errors
+    /// A refusal with the code `bad-signature` or `wrong-mode`.
+    pub fn check(&self, mode: SigningMode, bytes: &[u8], signature: &[u8; 64]) -> Result<(), CommandRefusal> {
+        self.signed(bytes, signature)?;
+        self.counts_for(mode)
+    }
+
+    fn signed(&self, bytes: &[u8], signature: &[u8; 64]) -> Result<(), CommandRefusal> {
+        let verified = self.key.verify_strict(bytes, &Signature::from_bytes(signature));
+        verified.map_err(|_| CommandRefusal::new(RefusalCode::BadSignature, format!("the signature of key {} does not fit", self.id)))
+    }
+
+    fn counts_for(&self, mode: SigningMode) -> Result<(), CommandRefusal> {
+        if self.mode == mode {
+            return Ok(());
+        }
+        let message = format!("the command says {mode}, and key {} is pinned as {}", self.id, self.mode);
+        Err(CommandRefusal::new(RefusalCode::WrongMode, message))
+    }
 }
 
 /// A well-formed command that pinned keys signed. For whom it is and whether its time has come is not known yet.
@@ -64,8 +86,7 @@ impl Authentic {
         for (key_id, signature) in envelope.signatures() {
             let signer = pinned.iter().find(|key| key.id == *key_id);
             let signer = signer.ok_or_else(|| CommandRefusal::new(RefusalCode::UnknownKey, format!("no key {key_id} is pinned")))?;
-            let verified = signer.key.verify_strict(&bytes, &Signature::from_bytes(signature));
-            verified.map_err(|_| CommandRefusal::new(RefusalCode::BadSignature, format!("the signature of key {key_id} does not fit")))?;
+            signer.signed(&bytes, signature)?;
             signers.push(signer);
         }
         let signatures_min = signatures_min.max(1);
@@ -74,10 +95,7 @@ impl Authentic {
             return Err(CommandRefusal::new(RefusalCode::TooFewSignatures, message));
         }
         let command = Command::read(envelope.payload())?;
-        if let Some(other) = signers.iter().find(|signer| signer.mode != command.mode) {
-            let message = format!("the command says {}, and key {} is pinned as {}", command.mode, other.id, other.mode);
-            return Err(CommandRefusal::new(RefusalCode::WrongMode, message));
-        }
+        signers.iter().try_for_each(|signer| signer.counts_for(command.mode))?;
         Ok(Self { command, signers: signers.into_iter().map(|signer| signer.id).collect() })
     }
 

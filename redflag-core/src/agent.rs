@@ -38,9 +38,16 @@ pub struct AgentHead {
     pub events: u64,
     /// Batches in its stream.
     pub batches: u64,
+    /// The highest counter given to one of its commands (clause C2).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub commands: u64,
     /// The start of its stream that retention has taken away.
     #[serde(default, skip_serializing_if = "Pruned::nothing")]
     pub pruned: Pruned,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How much of the start of an agent's stream retention has taken away; its base states stand for it.
@@ -95,6 +102,7 @@ impl AgentHead {
             scopes: BTreeMap::new(),
             events: 0,
             batches: 0,
+            commands: 0,
             pruned: Pruned::default(),
         }
     }

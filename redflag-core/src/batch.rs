@@ -273,6 +273,16 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Judges what follows as caused by `actor`.
+    pub(crate) fn act_as(&mut self, actor: Actor) {
+        self.context.actor = actor;
+    }
+
+    /// The state of a package after what was accepted so far.
+    pub(crate) fn state(&self, package: &PackageKey) -> Option<&PackageState> {
+        self.working.get(package).or_else(|| self.loaded.states.get(package))
+    }
+
     /// Makes room for so many events.
     pub(crate) fn expect(&mut self, events: usize) {
         self.changes.events.reserve(events);
@@ -316,6 +326,11 @@ impl<'a> Planner<'a> {
             BatchRecord { actor: self.context.actor.clone(), source, digest, first_sequence, first_ordinal, receipt: receipt.clone() };
         self.changes.batches.push(record);
         receipt
+    }
+
+    /// Whether no batch was judged.
+    pub(crate) const fn has_judged_nothing(&self) -> bool {
+        self.changes.batches.is_empty()
     }
 
     /// What must be written, with the agent's head as it is after `finish`.

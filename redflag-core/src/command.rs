@@ -3,7 +3,8 @@
 //! Core says what a command and a plan are and judges them; it signs nothing by itself and runs nothing. What a package manager
 //! does with a plan is the agent's affair.
 //!
-//! What the queue keeps of it from its request to its end is its [`record`], which goes through the states of its [`lifecycle`].
+//! Its way from the request to its end is the queue: [`record`]s, the [`lifecycle`] each goes through, and the [`step`]s that take it
+//! there, units of work that write events, states and commands together.
 //!
 //! A command travels as an [`envelope`] around a [`payload`]; [`verify`] takes it apart and says with a [`refusal`] what is wrong
 //! with it.
@@ -14,6 +15,10 @@ pub mod payload;
 pub mod plan;
 pub mod record;
 pub mod refusal;
+pub mod step;
 pub mod verify;
 
+mod progress;
+pub(crate) mod queue;
+mod request;
 mod strict_json;

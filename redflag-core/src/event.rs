@@ -462,6 +462,11 @@ pub enum Source {
     Decision,
     /// A batch submitted by a caller.
     Submitted,
+    /// A step of a command.
+    Command {
+        /// The command.
+        command: CommandId,
+    },
 }
 
 /// An event with its place in the log.

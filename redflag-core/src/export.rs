@@ -2,7 +2,7 @@
 //!
 //! The lines, in this order: one `fleet`; one `removed` for each agent that was removed and one `agent` for each that is there, by
 //! id; one `batch` or `tombstone` for each position of the feed; one `report` for each stored report, by agent and arrival; one
-//! `record` for each document; one `end`, which counts the lines before it and bears the SHA-256 of them, each with its line feed.
+//! `command` for each command, by agent, newest first; one `record` for each document; one `end`, which counts the lines before it and bears the SHA-256 of them, each with its line feed.
 //! Two stores with the same content export the same bytes, so comparing the last lines compares the stores.
 //!
 //! Nothing is read or written here but through the ports: callers move the lines. States, counters and trend are not exported, because
@@ -12,11 +12,12 @@ use crate::{
     Fleet,
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     event::RecordedEvent,
     feed::{FeedPosition, Tombstone},
     ids::{AgentId, Digest},
     limits,
-    query::{AgentQuery, PageNumber, PageSize},
+    query::{AgentQuery, CommandPosition, CommandQuery, PageNumber, PageSize},
     removal::RemovedAgent,
     report::StoredReport,
     restore::{LogSlice, Piece, Restore},
@@ -67,6 +68,9 @@ enum Line {
     Report {
         agent: AgentId,
         report: StoredReport,
+    },
+    Command {
+        record: Box<CommandRecord>,
     },
     Record {
         namespace: String,
@@ -120,7 +124,7 @@ impl Passing {
                 self.events += events.len() as u64;
             }
             Line::Record { .. } => self.records += 1,
-            Line::Fleet { .. } | Line::Removed { .. } | Line::Report { .. } | Line::End { .. } => {}
+            Line::Fleet { .. } | Line::Removed { .. } | Line::Report { .. } | Line::Command { .. } | Line::End { .. } => {}
         }
     }
 
@@ -139,6 +143,7 @@ enum Stage {
     Agents(u32),
     Feed(FeedPosition),
     Reports(Option<AgentId>),
+    Commands { agent: Option<AgentId>, after: Option<CommandPosition> },
     Records { namespace: Option<String>, key: Option<String> },
     End,
     Done,
@@ -199,6 +204,7 @@ impl Exporter {
             Stage::Agents(page) => self.agents(page).await?,
             Stage::Feed(after) => self.feed(after).await?,
             Stage::Reports(after) => self.reports(after).await?,
+            Stage::Commands { agent, after } => self.commands(agent, after).await?,
             Stage::Records { namespace, key } => self.records(namespace, key).await?,
             Stage::End => {
                 let Summary { lines, digest, .. } = self.passing.summary();
@@ -283,14 +289,34 @@ impl Exporter {
     }
 
     async fn reports(&mut self, after: Option<AgentId>) -> Result<(), StoreError> {
-        let next = self.agents.keys().find(|agent| after.is_none_or(|after| **agent > after)).copied();
-        let Some(agent) = next else {
-            self.stage = Stage::Records { namespace: None, key: None };
+        let Some(agent) = self.agent_after(after) else {
+            self.stage = Stage::Commands { agent: self.agent_after(None), after: None };
             return Ok(());
         };
         self.stage = Stage::Reports(Some(agent));
         let reports = self.fleet.store().reports(agent, u32::MAX).await?;
         self.ready.extend(reports.into_iter().rev().map(|report| Line::Report { agent, report }));
+        Ok(())
+    }
+
+    fn agent_after(&self, after: Option<AgentId>) -> Option<AgentId> {
+        self.agents.keys().find(|agent| after.is_none_or(|after| **agent > after)).copied()
+    }
+
+    async fn commands(&mut self, agent: Option<AgentId>, after: Option<CommandPosition>) -> Result<(), StoreError> {
+        /// A command can be large.
+        const COMMANDS: u32 = 50;
+        let Some(of) = agent else {
+            self.stage = Stage::Records { namespace: None, key: None };
+            return Ok(());
+        };
+        let query = CommandQuery { agent, after, size: PageSize::new(COMMANDS)?, ..CommandQuery::default() };
+        let page = self.fleet.store().commands(&query).await?;
+        self.stage = match page.next {
+            Some(next) => Stage::Commands { agent, after: Some(next) },
+            None => Stage::Commands { agent: self.agent_after(Some(of)), after: None },
+        };
+        self.ready.extend(page.items.into_iter().map(|row| Line::Command { record: Box::new(row.record) }));
         Ok(())
     }
 
@@ -437,6 +463,7 @@ impl Importer {
                 self.gather(slice.batches[0].receipt.agent, Piece::Log(slice)).await
             }
             Line::Report { agent, report } => self.gather(agent, Piece::Reports(vec![report])).await,
+            Line::Command { record } => self.gather(record.audience.agent, Piece::Commands(vec![*record])).await,
             Line::Record { namespace, key, value } => {
                 self.flush().await?;
                 let stored = self.fleet.store().put(&namespace, &key, &value, Expected::Absent).await;
@@ -465,6 +492,12 @@ impl Importer {
                 None
             }
             (Some((of, Piece::Reports(slice))), Piece::Reports(mut more))
+                if *of == agent && slice.len() < limits::FEED_ENTRIES_DEFAULT as usize =>
+            {
+                slice.append(&mut more);
+                None
+            }
+            (Some((of, Piece::Commands(slice))), Piece::Commands(mut more))
                 if *of == agent && slice.len() < limits::FEED_ENTRIES_DEFAULT as usize =>
             {
                 slice.append(&mut more);

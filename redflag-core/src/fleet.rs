@@ -3,13 +3,17 @@
 use crate::{
     agent::Enrolment,
     batch::{Batch, Receipt},
+    command::{
+        record::CommandRecord,
+        step::{CommandStep, Step},
+    },
     ids::{AgentId, BatchId},
     limits,
     names::{PackageKey, Text},
     report::{Report, ReportAnswer},
     store::{Mode, Store, StoreError, StoreErrorKind},
     time::Timestamp,
-    work::{Answer, Decide, Decision, RecordReport, SubmitBatch, UnitOfWork, Withheld},
+    work::{Answer, Decide, Decision, RecordReport, Refusal, SubmitBatch, UnitOfWork, Withheld},
 };
 use std::sync::Arc;
 
@@ -98,6 +102,39 @@ impl Fleet {
         match self.run(UnitOfWork::Decide(work)).await? {
             Answer::Decision(receipt) => Ok(receipt),
             other => Err(wrong_answer(&other)),
+        }
+    }
+
+    /// Takes a step of an agent's queue of commands; answers the command it is about and what follows from it, or what is handed out.
+    ///
+    /// # Errors
+    /// When the step is refused, the agent is unknown, or the store fails. Any step may be repeated.
+    pub async fn command(&self, agent: AgentId, step: Step, at: Timestamp) -> Result<Vec<CommandRecord>, StoreError> {
+        match self.run(UnitOfWork::Command(CommandStep { agent, step, at })).await? {
+            Answer::Commands(commands) => Ok(commands),
+            other => Err(wrong_answer(&other)),
+        }
+    }
+
+    /// Ends what ran out, of all agents, and queues again what its agent has not begun; answers the commands that changed. Any number
+    /// of processes may do this at once.
+    ///
+    /// # Errors
+    /// When the store fails; what was done until then stays.
+    pub async fn sweep_commands(&self, at: Timestamp) -> Result<Vec<CommandRecord>, StoreError> {
+        let (mut changed, mut after) = (Vec::new(), None);
+        loop {
+            let due = self.store.due_commands(at, after, limits::PAGE_SIZE_MAX).await?;
+            let Some(last) = due.last() else { return Ok(changed) };
+            after = Some(*last);
+            for agent in due {
+                match self.command(agent, Step::Sweep, at).await {
+                    Ok(swept) => changed.extend(swept),
+                    // Removed meanwhile, with its commands.
+                    Err(error) if matches!(error.kind(), StoreErrorKind::Refused(Refusal::UnknownAgent { .. })) => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
     }
 

@@ -5,20 +5,25 @@ mod stream;
 use crate::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     counters::CounterKey,
     event::RecordedEvent,
     feed::{FeedEntry, FeedPosition, Tombstone},
-    ids::{AgentId, BatchId, Digest, UpdateId},
+    ids::{AgentId, BatchId, CommandId, Digest, UpdateId},
     names::Text,
     query::{
-        self, AgentPage, AgentQuery, AgentRow, BatchPage, BatchQuery, BatchRow, PackagePage, PackageQuery, TrendPoint, TrendQuery,
-        UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
+        self, AgentPage, AgentQuery, AgentRow, BatchPage, BatchQuery, BatchRow, CommandPage, CommandQuery, CommandRow, PackagePage,
+        PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
     },
     rebuild::Derived,
     removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
+    store::{
+        BatchStore, CommandStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError,
+        StoreErrorKind,
+    },
+    time::Timestamp,
     work::{Answer, Changes, Loaded, Needs, UnitOfWork},
 };
 use async_trait::async_trait;
@@ -271,6 +276,29 @@ impl EventStore for MemoryStore {
         let inner = self.lock();
         let end = usize::try_from(position.0).unwrap_or(usize::MAX).min(inner.feed.len());
         Ok(inner.feed[..end].iter().rev().find(|(of, _)| *of == agent).map_or(0, |(_, number)| *number))
+    }
+}
+
+#[async_trait]
+impl CommandStore for MemoryStore {
+    async fn command(&self, agent: AgentId, command: CommandId) -> Result<Option<CommandRecord>, StoreError> {
+        Ok(self.of_agent(agent, |stream| stream.commands.get(&command).cloned()).flatten())
+    }
+
+    async fn commands(&self, query: &CommandQuery) -> Result<CommandPage, StoreError> {
+        let inner = self.lock();
+        let of_agent = inner.agents.values().filter(|stream| query.agent.is_none_or(|agent| agent == stream.head.agent));
+        let rows = of_agent.flat_map(|stream| {
+            stream.commands.values().map(|record| CommandRow { agent_name: stream.head.name.clone(), record: record.clone() })
+        });
+        Ok(query::evaluate_commands(rows, query))
+    }
+
+    async fn due_commands(&self, at: Timestamp, after: Option<AgentId>, limit: u32) -> Result<Vec<AgentId>, StoreError> {
+        let inner = self.lock();
+        let due = |stream: &Stream| stream.commands.values().any(|command| command.due_at().is_some_and(|due| due <= at));
+        let later = inner.agents.iter().filter(|(agent, stream)| after.is_none_or(|after| **agent > after) && due(stream));
+        Ok(later.take(limit as usize).map(|(agent, _)| *agent).collect())
     }
 }
 

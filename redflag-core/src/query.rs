@@ -5,6 +5,7 @@
 
 mod agents;
 mod batches;
+mod commands;
 mod filter;
 mod order;
 mod packages;
@@ -15,6 +16,7 @@ mod updates;
 
 pub use agents::{AgentPage, AgentQuery, AgentRow, AgentSortKey, evaluate_agents};
 pub use batches::{BatchPage, BatchQuery, BatchRow};
+pub use commands::{CommandFilter, CommandPage, CommandPosition, CommandQuery, CommandRow, evaluate_commands};
 pub use filter::{Search, StatusFilter, UpdateFilter};
 pub use order::{Position, Sort, SortKey};
 pub use packages::{PackagePage, PackageQuery, PackageRow, PackageSortKey, evaluate_packages};

@@ -3,18 +3,19 @@
 use crate::{
     Fleet,
     agent::Pruned,
+    command::lifecycle::CommandState,
     counters::{CounterChanges, CounterKey, OpenChange},
     ids::AgentId,
     limits,
     names::PackageKey,
     past::{Fold, fold_log, stopped},
     query::{PackageQuery, PackageSortKey, PageNumber, PageSize, StatusFilter, UpdateFilter, UpdateStats},
-    state::{PackageState, VersionChange},
+    state::{PackageState, Standing, VersionChange},
     store::{StoreError, StoreErrorKind},
     work::{Answer, Changes, Decided, Loaded, Needs, Refusal, UnitOfWork, known_agent},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
@@ -85,14 +86,24 @@ impl Rebuild {
 }
 
 impl Fleet {
-    /// Compares what is kept of an agent with what follows from its log; changes nothing. Empty when all is well.
+    /// Compares what is kept of an agent with what follows from its log, and its updates with its commands; changes nothing. Empty when
+    /// all is well.
     ///
     /// # Errors
     /// When the agent is unknown, its log is damaged, or the store fails.
     pub async fn check(&self, agent: AgentId) -> Result<Vec<Difference>, StoreError> {
         for _ in 0..limits::ATTEMPTS_MAX {
             match self.stored_and_expected(agent).await {
-                Ok((stored, expected)) => return Ok(differences(agent, &stored, &expected)),
+                Ok((stored, expected)) => {
+                    let mut found = differences(agent, &stored, &expected);
+                    let queue = self.queue_differences(agent, &stored).await?;
+                    let moved = self.store().agent(agent).await?.is_none_or(|head| head.events != stored.sequence);
+                    if !queue.is_empty() && moved {
+                        continue;
+                    }
+                    found.extend(queue);
+                    return Ok(found);
+                }
                 Err(error) if *error.kind() == StoreErrorKind::Pruned => {}
                 Err(error) => return Err(error),
             }
@@ -152,6 +163,26 @@ impl Fleet {
             listed.extend(rows.into_iter().map(|row| (row.package, row.hosts)));
         }
         compare_maps(&mut found, None, "hosts of", &listed, &hosts);
+        Ok(found)
+    }
+
+    /// Updates that wait for a command, or are being installed by one, which says something else itself. No rebuild mends these: they
+    /// are written together, and do not follow from each other.
+    async fn queue_differences(&self, agent: AgentId, stored: &Derived) -> Result<Vec<Difference>, StoreError> {
+        let mut found = Vec::new();
+        for state in &stored.states {
+            let (command, expected): (_, &[CommandState]) = match &state.standing {
+                Standing::Queued(dispatch) => {
+                    (dispatch.command, &[CommandState::AwaitingSignature, CommandState::Queued, CommandState::Leased])
+                }
+                Standing::Installing(dispatch) => (dispatch.command, &[CommandState::Started, CommandState::Succeeded]),
+                _ => continue,
+            };
+            let is = self.store().command(agent, command).await?.map(|record| record.state);
+            if !is.is_some_and(|is| expected.contains(&is)) {
+                compare(&mut found, Some(agent), &format!("command of {}", state.package), &json!(is), &json!(expected));
+            }
+        }
         Ok(found)
     }
 

@@ -7,6 +7,7 @@
 use crate::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     counters::CounterChanges,
     event::{RecordedEvent, Source},
     feed::Tombstone,
@@ -15,8 +16,9 @@ use crate::{
     removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    work::{Answer, Changes, ChosenEventId, Decided, Loaded, Needs, Pruning, Refusal, StateNeeds, known_agent},
+    work::{Answer, Changes, ChosenEventId, CommandNeeds, Decided, Loaded, Needs, Pruning, Refusal, StateNeeds, known_agent},
 };
+use std::collections::BTreeSet;
 
 /// One piece of an exported fleet.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub enum Piece {
     Log(LogSlice),
     /// Stored reports, oldest first.
     Reports(Vec<StoredReport>),
+    /// Commands, each once.
+    Commands(Vec<CommandRecord>),
 }
 
 /// Batches that follow each other in an agent's stream, with all that belongs to them.
@@ -70,9 +74,13 @@ impl Restore {
                 packages.dedup();
                 StateNeeds::Packages(packages)
             }
-            Piece::Removed(_) | Piece::Agent { .. } | Piece::Tombstones(_) | Piece::Reports(_) => StateNeeds::None,
+            Piece::Removed(_) | Piece::Agent { .. } | Piece::Tombstones(_) | Piece::Reports(_) | Piece::Commands(_) => StateNeeds::None,
         };
-        Needs { states, ..Needs::head(self.agent) }
+        let commands = match &self.piece {
+            Piece::Commands(commands) => CommandNeeds { open: false, ids: commands.iter().map(|command| command.id).collect() },
+            _ => CommandNeeds::default(),
+        };
+        Needs { states, commands, ..Needs::head(self.agent) }
     }
 
     pub(crate) fn decide(&self, loaded: &Loaded) -> Result<Decided, Refusal> {
@@ -85,6 +93,7 @@ impl Restore {
                 known_agent(self.agent, loaded)?;
                 Changes { reports: reports.clone(), ..Changes::default() }
             }
+            Piece::Commands(commands) => self.commands(commands, loaded)?,
         };
         Ok(Decided { changes, answer: Answer::Restored })
     }
@@ -135,6 +144,22 @@ impl Restore {
             }
         }
         Ok(Changes { head: Some(AgentHead { batches: next, ..head.clone() }), tombstones, ..Changes::default() })
+    }
+
+    fn commands(&self, commands: &[CommandRecord], loaded: &Loaded) -> Result<Changes, Refusal> {
+        let head = known_agent(self.agent, loaded)?;
+        let mut ids = BTreeSet::new();
+        for command in commands {
+            if command.audience.agent != self.agent || loaded.commands.contains_key(&command.id) || !ids.insert(command.id) {
+                return Err(self.broken(format!("command {} of {} where it cannot be", command.id, command.audience.agent)));
+            }
+            if command.delivered() && command.counter.is_none_or(|counter| counter > head.commands) {
+                return Err(self.broken(format!("command {} was delivered with a counter that was never given", command.id)));
+            }
+        }
+        let mut commands = commands.to_vec();
+        commands.sort_by_key(|command| command.id);
+        Ok(Changes { commands, ..Changes::default() })
     }
 
     fn log(&self, slice: &LogSlice, loaded: &Loaded) -> Result<Changes, Refusal> {

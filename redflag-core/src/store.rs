@@ -7,17 +7,19 @@
 use crate::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     event::RecordedEvent,
     feed::{FeedEntry, FeedPosition},
-    ids::{AgentId, BatchId, UpdateId},
+    ids::{AgentId, BatchId, CommandId, UpdateId},
     query::{
-        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, QueryError, TrendPoint, TrendQuery, UpdateFilter,
-        UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
+        AgentPage, AgentQuery, BatchPage, BatchQuery, CommandPage, CommandQuery, PackagePage, PackageQuery, QueryError, TrendPoint,
+        TrendQuery, UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
     },
     rebuild::Derived,
     removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
+    time::Timestamp,
     work::{Answer, Refusal, UnitOfWork},
 };
 use async_trait::async_trait;
@@ -136,6 +138,20 @@ pub trait EventStore: Send + Sync + fmt::Debug {
     async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError>;
 }
 
+/// Reading: the queue of commands. Writing goes through units of work ([`crate::command::step`]).
+#[async_trait]
+pub trait CommandStore: Send + Sync + fmt::Debug {
+    /// One command of an agent.
+    async fn command(&self, agent: AgentId, command: CommandId) -> Result<Option<CommandRecord>, StoreError>;
+
+    /// A page of commands, newest first, with the count of the whole list, of one moment.
+    async fn commands(&self, query: &CommandQuery) -> Result<CommandPage, StoreError>;
+
+    /// Up to `limit` agents whose id is above `after`, in the order of their ids, that have a command due at `at`
+    /// ([`CommandRecord::due_at`]).
+    async fn due_commands(&self, at: Timestamp, after: Option<AgentId>, limit: u32) -> Result<Vec<AgentId>, StoreError>;
+}
+
 /// What a `put` expects to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
@@ -174,9 +190,9 @@ pub trait RecordStore: Send + Sync + fmt::Debug {
 }
 
 /// All ports in one backend.
-pub trait Store: BatchStore + StateStore + EventStore + RecordStore {}
+pub trait Store: BatchStore + StateStore + EventStore + CommandStore + RecordStore {}
 
-impl<S: BatchStore + StateStore + EventStore + RecordStore> Store for S {}
+impl<S: BatchStore + StateStore + EventStore + CommandStore + RecordStore> Store for S {}
 
 /// Why a store could not do what was asked.
 #[derive(Debug)]

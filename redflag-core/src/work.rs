@@ -7,10 +7,17 @@
 use crate::{
     agent::{AgentHead, Enrolment, Pruned},
     batch::{Batch, BatchRecord, Item, Planner, Receipt, RejectedItem},
+    command::{
+        lifecycle::{CommandEvent, CommandState},
+        queue::Queue,
+        record::CommandRecord,
+        refusal::CommandRefusal,
+        step::CommandStep,
+    },
     counters::{CounterChanges, OpenChange},
     event::{Actor, Event, EventKind, RecordedEvent, Source},
     feed::Tombstone,
-    ids::{AgentId, BatchId, Digest, EventId, ReportId},
+    ids::{AgentId, BatchId, CommandId, Digest, EventId, ReportId},
     limits,
     names::{Manager, PackageKey, Text},
     offer::OfferDigest,
@@ -24,7 +31,12 @@ use crate::{
     words::IgnoreScope,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
+    sync::Arc,
+};
 
 /// Something that changes a fleet.
 #[derive(Clone, Debug)]
@@ -45,6 +57,8 @@ pub enum UnitOfWork {
     Rebuild(Rebuild),
     /// A piece of an exported fleet is put back.
     Restore(Restore),
+    /// A step of an agent's queue of commands.
+    Command(CommandStep),
 }
 
 /// A batch with when it was received.
@@ -176,6 +190,39 @@ pub struct Needs {
     pub report: Option<ReportId>,
     /// Caller-chosen event ids that may already be stored.
     pub events: Vec<EventId>,
+    /// Which commands of the agent.
+    pub commands: CommandNeeds,
+}
+
+/// Which commands of an agent a unit of work must see, each with the states of the packages it is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandNeeds {
+    /// Whether all that have not ended.
+    pub open: bool,
+    /// Those of these ids, ended or not.
+    pub ids: Vec<CommandId>,
+}
+
+impl CommandNeeds {
+    pub(crate) const fn open() -> Self {
+        Self { open: true, ids: Vec::new() }
+    }
+
+    pub(crate) fn one(id: CommandId) -> Self {
+        Self { open: false, ids: vec![id] }
+    }
+
+    /// Whether none is asked for.
+    #[must_use]
+    pub const fn none(&self) -> bool {
+        !self.open && self.ids.is_empty()
+    }
+
+    /// Whether this one is asked for.
+    #[must_use]
+    pub fn names(&self, command: &CommandRecord) -> bool {
+        self.open && command.state.open() || self.ids.contains(&command.id)
+    }
 }
 
 /// Which states of an agent a unit of work must see.
@@ -196,7 +243,7 @@ pub struct Loaded {
     pub head: Option<AgentHead>,
     /// What is kept of the agent when it was removed.
     pub removed: Option<RemovedAgent>,
-    /// The states asked for, those that exist.
+    /// The states asked for and those of the packages that the commands are about, as far as they exist.
     pub states: States,
     /// The stored batch of the id asked for.
     pub batch: Option<BatchRecord>,
@@ -204,6 +251,8 @@ pub struct Loaded {
     pub report: Option<StoredReport>,
     /// The stored events of the ids asked for.
     pub events: HashMap<EventId, ChosenEventId>,
+    /// The commands asked for, those that exist.
+    pub commands: BTreeMap<CommandId, CommandRecord>,
 }
 
 /// An event id chosen by a caller, with where the event stands.
@@ -244,6 +293,8 @@ pub struct Changes {
     pub open_changes: Vec<OpenChange>,
     /// New stored reports, in the order of their arrival.
     pub reports: Vec<StoredReport>,
+    /// New and changed commands as they are afterwards, by ascending id.
+    pub commands: Vec<CommandRecord>,
     /// What stands in the feed for batches of the agent that have no record any more, by ascending number: with `removed` or
     /// `pruning`, for the batches that these take away; with neither, as new entries at the feed's end.
     pub tombstones: Vec<Tombstone>,
@@ -283,6 +334,8 @@ pub enum Answer {
     Rebuilt,
     /// To a piece of an exported fleet.
     Restored,
+    /// To a step of the queue: the command it is about and what follows from it, what is handed out, or what a sweep changed.
+    Commands(Vec<CommandRecord>),
 }
 
 /// Why a unit of work as a whole is refused; nothing changes.
@@ -333,6 +386,65 @@ pub enum Refusal {
         /// The id.
         report: ReportId,
     },
+    /// No command of this id is the agent's.
+    #[error("unknown command {command}")]
+    UnknownCommand {
+        /// The id.
+        command: CommandId,
+    },
+    /// The command id was used for something else.
+    #[error("command id {command} was used before for something else")]
+    CommandIdReused {
+        /// The id.
+        command: CommandId,
+    },
+    /// What was asked is not possible where the command stands.
+    #[error("command {command} is {state}: {event} is not possible")]
+    IllegalStep {
+        /// The command.
+        command: CommandId,
+        /// What was asked.
+        event: CommandEvent,
+        /// Where it stands.
+        state: CommandState,
+    },
+    /// The agent has as many commands that have not ended as it may have.
+    #[error("agent {agent} has {} commands that have not ended, and that is the limit", limits::COMMANDS_OPEN_MAX)]
+    TooManyCommands {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// Another command is about the same package and has not ended.
+    #[error("command {command} is under way for {package}")]
+    CommandUnderWay {
+        /// The package.
+        package: PackageKey,
+        /// That command.
+        command: CommandId,
+    },
+    /// The update is not approved, or not as it was when the command was made.
+    #[error("{package} is not approved as it is offered now")]
+    NotApproved {
+        /// The package.
+        package: PackageKey,
+    },
+    /// The plan that was looked at is not the one the command brought.
+    #[error("command {command} brought no such plan")]
+    OtherPlan {
+        /// The plan command.
+        command: CommandId,
+    },
+    /// The counter in what was signed is not the agent's next; sign it again with that one.
+    #[error("command {command} must be signed with counter {next}")]
+    CounterMoved {
+        /// The command.
+        command: CommandId,
+        /// The next counter.
+        next: u64,
+    },
+    /// The command would be none that an executor accepts.
+    #[error(transparent)]
+    InvalidCommand(CommandRefusal),
     /// Too many events (clause B10).
     #[error("{events} events are more than a batch may hold ({})", limits::BATCH_EVENTS_MAX)]
     BatchTooLarge {
@@ -369,6 +481,7 @@ impl UnitOfWork {
             Self::Prune(work) => work.needs(),
             Self::Rebuild(work) => work.needs(),
             Self::Restore(work) => work.needs(),
+            Self::Command(step) => step.needs(),
         }
     }
 
@@ -386,6 +499,7 @@ impl UnitOfWork {
             Self::Prune(work) => work.decide(loaded),
             Self::Rebuild(work) => work.decide(loaded),
             Self::Restore(work) => work.decide(loaded),
+            Self::Command(step) => step.decide(loaded),
         }
     }
 
@@ -394,14 +508,37 @@ impl UnitOfWork {
         match self {
             Self::SubmitBatch(work) => Some(&mut work.withheld),
             Self::RecordReport(work) => Some(&mut work.withheld),
-            Self::Decide(_) | Self::EnrolAgent(_) | Self::RemoveAgent(_) | Self::Prune(_) | Self::Rebuild(_) | Self::Restore(_) => None,
+            Self::Decide(_)
+            | Self::EnrolAgent(_)
+            | Self::RemoveAgent(_)
+            | Self::Prune(_)
+            | Self::Rebuild(_)
+            | Self::Restore(_)
+            | Self::Command(_) => None,
         }
     }
 }
 
 impl Needs {
+    /// Which states to load once the commands are there. Work that asks for commands never asks for the states of whole managers.
+    #[must_use]
+    pub fn states_about(&self, commands: &BTreeMap<CommandId, CommandRecord>) -> Cow<'_, StateNeeds> {
+        let about = commands.values().flat_map(|command| command.action.items()).map(|item| &item.package);
+        let asked = match &self.states {
+            StateNeeds::Managers(_) => return Cow::Borrowed(&self.states),
+            StateNeeds::None => [].as_slice(),
+            StateNeeds::Packages(packages) => packages,
+        };
+        let packages: BTreeSet<_> = asked.iter().chain(about).collect();
+        if packages.len() == asked.len() {
+            return Cow::Borrowed(&self.states);
+        }
+        Cow::Owned(StateNeeds::Packages(packages.into_iter().cloned().collect()))
+    }
+
     pub(crate) const fn head(agent: AgentId) -> Self {
-        Self { agent, states: StateNeeds::None, batch: None, report: None, events: Vec::new() }
+        let commands = CommandNeeds { open: false, ids: Vec::new() };
+        Self { agent, states: StateNeeds::None, batch: None, report: None, events: Vec::new(), commands }
     }
 }
 
@@ -467,7 +604,10 @@ impl Decide {
     }
 
     fn needs(&self) -> Needs {
-        Needs { states: packages(&self.items()), batch: Some(self.batch), ..Needs::head(self.agent) }
+        // What is queued must go when its approval does.
+        let withdraws = self.decisions.iter().any(|(_, decision)| matches!(decision, Decision::WithdrawApproval { .. }));
+        let commands = if withdraws { CommandNeeds::open() } else { CommandNeeds::default() };
+        Needs { states: packages(&self.items()), batch: Some(self.batch), commands, ..Needs::head(self.agent) }
     }
 
     fn decide(&self, loaded: &Loaded) -> Result<Decided, Refusal> {
@@ -480,7 +620,8 @@ impl Decide {
             return Ok(Decided::nothing(Answer::Decision(receipt)));
         }
         let withheld = Withheld::default();
-        let context = Context { actor: Actor::Operator(self.operator.clone()), received_at: self.received_at };
+        let operator = Actor::Operator(self.operator.clone());
+        let context = Context { actor: operator.clone(), received_at: self.received_at };
         let mut planner = Planner::new(loaded, &withheld, head, context);
         let mut receipt = planner.batch(self.batch, Source::Decision, digest, self.items());
         if receipt.accepted == 0 {
@@ -488,7 +629,9 @@ impl Decide {
             receipt.number = 0;
             return Ok(Decided::nothing(Answer::Decision(receipt)));
         }
-        Ok(Decided { changes: planner.finish(|_| ()), answer: Answer::Decision(receipt) })
+        let mut queue = Queue::over(planner, self.received_at, loaded, head);
+        queue.cancel_stale(&operator);
+        Ok(Decided { changes: queue.into_changes(), answer: Answer::Decision(receipt) })
     }
 }
 

@@ -19,8 +19,10 @@ fn every_clause_that_concerns_backends_is_checked_or_says_why_not() {
     let known: BTreeSet<_> = clauses.iter().map(|clause| clause.id).collect();
     assert_eq!(known.len(), clauses.len(), "a clause stands twice in the index");
     let numbered = |letter: &str, last: u32| (1..=last).map(|number| format!("{letter}{number}")).collect::<Vec<_>>();
-    let contract = [numbered("B", 15), numbered("S", 9), numbered("R", 6), numbered("F", 4), numbered("Q", 4), numbered("D", 5)].concat();
-    for id in contract.iter().map(String::as_str).chain(["R1a", "R4a", "R4b"]) {
+    let contract =
+        [numbered("B", 15), numbered("S", 9), numbered("R", 6), numbered("F", 4), numbered("Q", 4), numbered("D", 5), numbered("C", 5)]
+            .concat();
+    for id in contract.iter().map(String::as_str).chain(["R1a", "R4a", "R4b", "A1", "A2"]) {
         assert!(known.contains(id), "clause {id} is missing from the index");
     }
     for clause in &clauses {

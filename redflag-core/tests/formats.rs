@@ -5,9 +5,14 @@ use insta::assert_snapshot;
 use redflag_core::{
     Fleet, MemoryStore,
     agent::{Enrolment, HostFacts, Virtualisation, VirtualisationKind},
+    command::{
+        payload::Action,
+        record::Terms,
+        step::{Request, Step, Wanted},
+    },
     event::{Actor, EventKind, Source},
     export::Exporter,
-    ids::{AgentId, BatchId, Digest, ReportId},
+    ids::{AgentId, BatchId, CommandId, Digest, ReportId},
     limits,
     metadata::Metadata,
     names::{PackageKey, Text, Version},
@@ -35,6 +40,10 @@ fn text(text: &str) -> Text {
 
 fn time() -> Timestamp {
     "2026-11-23T10:00:00.5Z".parse().unwrap()
+}
+
+fn command() -> CommandId {
+    "00000000-0000-4000-8000-00000000000c".parse().unwrap()
 }
 
 fn report() -> ReportId {
@@ -229,7 +238,7 @@ fn digests_and_ids_that_both_sides_compute() {
 fn actors_and_sources() {
     assert_snapshot!(json(&(
         [Actor::Agent, Actor::Operator(text("ada")), Actor::System(text("retention"))],
-        [Source::Report { report_id: report() }, Source::Decision, Source::Submitted],
+        [Source::Report { report_id: report() }, Source::Decision, Source::Submitted, Source::Command { command: command() }],
     )));
 }
 
@@ -277,6 +286,9 @@ async fn exported() -> String {
     let batch = BatchId::from_uuid(uuid::Uuid::from_u128(21)).unwrap();
     fleet.decide(kept, batch, text("ada"), vec![(package(), decision)], day(32)).await.unwrap();
     fleet.record_report(kept, report(13, 2, &[]), day(33)).await.unwrap();
+    let wanted = Wanted::Host(Action::Rescan);
+    let request = Request { command: command(), by: Actor::Operator(text("ada")), wanted, terms: Terms::default() };
+    fleet.command(kept, Step::Request(request), day(34)).await.unwrap();
     fleet.store().put("settings", "colour", "green", Expected::Absent).await.unwrap();
     let (mut exporter, mut lines) = (Exporter::new(&fleet), Vec::new());
     while let Some(line) = exporter.next_line().await.unwrap() {

@@ -13,8 +13,8 @@ const NOT_CALIBRATED: &[(&str, &str)] = &[];
 
 #[test]
 fn every_check_catches_a_mutant_or_says_why_not() {
-    use shelf::{faults, life, queries, reports, values, writing};
-    let shelves = [writing::CAUGHT, reports::CAUGHT, queries::CAUGHT, values::CAUGHT, faults::CAUGHT, life::CAUGHT];
+    use shelf::{commands, faults, life, queries, reports, values, writing};
+    let shelves = [writing::CAUGHT, reports::CAUGHT, queries::CAUGHT, values::CAUGHT, faults::CAUGHT, life::CAUGHT, commands::CAUGHT];
     let catching: BTreeSet<&str> = shelves.into_iter().flatten().flat_map(|(_, checks)| checks.iter().copied()).collect();
     let excused: BTreeSet<&str> = NOT_CALIBRATED.iter().map(|(check, _)| *check).collect();
     let idle: Vec<_> = CHECKS.iter().map(|check| check.name).filter(|name| !catching.contains(name) && !excused.contains(name)).collect();

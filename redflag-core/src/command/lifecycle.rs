@@ -99,6 +99,11 @@ pub const fn moves(event: CommandEvent, state: CommandState) -> Move {
     TABLE[event.code() as usize][state.code() as usize]
 }
 
+/// Whether something leads from one state to another.
+pub(super) fn leads(from: CommandState, to: CommandState) -> bool {
+    CommandEvent::ALL.iter().any(|event| moves(*event, from) == Move::To(to))
+}
+
 const NO: Move = Move::Forbidden;
 const STAYS: Move = Move::Stays;
 const LATE: Move = Move::Late;

@@ -23,7 +23,8 @@ pub enum Coverage {
 /// Clauses the kit must put to the proof.
 const CHECKED: &[&str] = &[
     "B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12", "B13", "B14", "B15", "S1", "S2", "S4", "S6", "S7", "S8",
-    "R1", "R1a", "R2", "R3", "R4", "R5", "R6", "Q1", "Q2", "Q3", "Q4", "F1", "F2", "F3", "F4", "D1", "D2", "D3", "D5", "A1", "A2", "C3",
+    "R1", "R1a", "R2", "R3", "R4", "R5", "R6", "Q1", "Q2", "Q3", "Q4", "F1", "F2", "F3", "F4", "D1", "D2", "D3", "D5", "A1", "A2", "C1",
+    "C2", "C3", "C4", "C5",
 ];
 
 /// Clauses no backend can break behind its ports, or none can show there.

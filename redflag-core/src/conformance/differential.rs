@@ -1,19 +1,20 @@
 //! The same seeded history in the store under test and in the memory store, compared by everything that can be read.
 
 use super::{
-    CheckResult, Failure, Harness, Lab, Shape, ensure,
+    CheckResult, Failure, Harness, Lab, Life as LifeOfCommands, Shape, ensure,
     generate::{Rng, agent, at, enrolment, text},
-    history,
+    history, live,
 };
 use crate::{
     Fleet, MemoryStore,
+    command::lifecycle::CommandState,
     event::Actor,
     export::{Exporter, Summary},
     feed::FeedPosition,
     ids::{AgentId, UpdateId},
     query::{
-        AgentQuery, AgentSortKey, BatchQuery, PackageQuery, PackageSortKey, PageNumber, PageSize, PageStart, QueryError, Search, Sort,
-        SortKey, StatusFilter, TrendQuery, UpdateFilter, UpdateQuery,
+        AgentQuery, AgentSortKey, BatchQuery, CommandFilter, CommandQuery, PackageQuery, PackageSortKey, PageNumber, PageSize, PageStart,
+        QueryError, Search, Sort, SortKey, StatusFilter, TrendQuery, UpdateFilter, UpdateQuery,
     },
     retention::RetentionWindow,
     store::{Mode, Store, StoreError},
@@ -179,6 +180,7 @@ pub async fn transcript(store: &dyn Store, agents: &[AgentId]) -> Result<Vec<Str
     summaries(store, &mut lines).await?;
     lines.add_all("feed", &store.feed(FeedPosition::START, u32::MAX).await?);
     lines.add_all("removed", &store.removed_agents(None, u32::MAX).await?);
+    commands(store, agents, &mut lines).await?;
     for agent in agents {
         lines.add("agent", &store.agent(*agent).await?);
         lines.add("reports", &store.reports(*agent, 1_000).await?);
@@ -259,6 +261,37 @@ fn filters() -> Result<Vec<UpdateFilter>, QueryError> {
     ])
 }
 
+/// Every list of commands in pages of three, each command, and what is due when.
+async fn commands(store: &dyn Store, agents: &[AgentId], lines: &mut Lines) -> Result<(), Failure> {
+    let size = PageSize::new(3).map_err(|error| Failure::new(error.to_string()))?;
+    let only = CommandState::ALL.iter().map(|state| CommandFilter::Only(*state));
+    for state in [CommandFilter::Any, CommandFilter::Open].into_iter().chain(only) {
+        for agent in std::iter::once(None).chain(agents.iter().copied().map(Some)) {
+            let mut query = CommandQuery { agent, state, after: None, size };
+            loop {
+                let page = store.commands(&query).await?;
+                lines.add(&format!("commands of {query:?}"), &page);
+                let Some(next) = page.next else { break };
+                query.after = Some(next);
+            }
+        }
+    }
+    let mut query = CommandQuery { size, ..CommandQuery::default() };
+    loop {
+        let page = store.commands(&query).await?;
+        for record in page.items.iter().map(|row| &row.record) {
+            lines.add("command", &store.command(record.audience.agent, record.id).await?);
+        }
+        let Some(next) = page.next else { break };
+        query.after = Some(next);
+    }
+    for second in [0, 60, 3_600, 90_000, 900_000, 9_000_000] {
+        lines.add("due", &store.due_commands(at(second), None, 100).await?);
+        lines.add("due", &store.due_commands(at(second), Some(enrolment(0).agent), 1).await?);
+    }
+    Ok(())
+}
+
 async fn batches(store: &dyn Store, agent: AgentId, lines: &mut Lines) -> Result<(), Failure> {
     for with_rejections in [false, true] {
         let mut query = BatchQuery { agent: Some(agent), with_rejections, ..BatchQuery::default() };
@@ -276,6 +309,39 @@ async fn batches(store: &dyn Store, agent: AgentId, lines: &mut Lines) -> Result
         }
     }
     Ok(())
+}
+
+/// Plays the life of `seed` to the memory store and what was submitted there to a fresh store of `harness`: every answer, and at the
+/// end everything that can be read, must be the same. With `reopen`, the store is reopened midway.
+///
+/// # Errors
+/// The first difference, or what does not hold in the memory store, with the seed that replays it.
+pub async fn compare_life_with_memory(harness: &dyn Harness, seed: u64, life: LifeOfCommands, reopen: Reopen) -> CheckResult {
+    let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let lived = live(Arc::clone(&memory), seed, life).await?;
+    let again = MemoryStore::new();
+    let mut lab = Lab::new(harness, 0).await?;
+    for (step, work) in lived.works.iter().enumerate() {
+        if reopen == Reopen::Midway && step == lived.works.len() / 2 {
+            lab = lab.reopened(harness).await;
+        }
+        let (found, expected) = (answer(lab.store(), work).await, answer(&again, work).await);
+        ensure!(
+            found == expected,
+            "life of seed {seed} {life:?}: unit of work {step} was answered otherwise\n   found: {found}\nexpected: {expected}\n    work: {work:?}"
+        );
+    }
+    let agents: Vec<_> = (0..life.agents.max(1)).map(agent).collect();
+    same(seed, &transcript(lab.store(), &agents).await?, &transcript(&*memory, &agents).await?)
+}
+
+/// Whether a store is closed and opened again while it is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reopen {
+    /// It is not.
+    Never,
+    /// After half of what is submitted.
+    Midway,
 }
 
 /// The memory store as a harness: what the kit itself is tested with.

@@ -3,18 +3,23 @@
 use crate::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     event::RecordedEvent,
     feed::{FeedEntry, FeedPosition},
-    ids::{AgentId, BatchId, UpdateId},
+    ids::{AgentId, BatchId, CommandId, UpdateId},
     query::{
-        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage,
-        UpdateQuery, UpdateRow, UpdateStats,
+        AgentPage, AgentQuery, BatchPage, BatchQuery, CommandPage, CommandQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery,
+        UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
     },
     rebuild::Derived,
     removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    store::{BatchStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, Store, StoreError, StoreErrorKind},
+    store::{
+        BatchStore, CommandStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, Store, StoreError,
+        StoreErrorKind,
+    },
+    time::Timestamp,
     work::{Answer, UnitOfWork},
 };
 use async_trait::async_trait;
@@ -194,6 +199,21 @@ impl EventStore for Faulty {
 
     async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError> {
         self.store.batches_until(agent, position).await
+    }
+}
+
+#[async_trait]
+impl CommandStore for Faulty {
+    async fn command(&self, agent: AgentId, command: CommandId) -> Result<Option<CommandRecord>, StoreError> {
+        self.store.command(agent, command).await
+    }
+
+    async fn commands(&self, query: &CommandQuery) -> Result<CommandPage, StoreError> {
+        self.store.commands(query).await
+    }
+
+    async fn due_commands(&self, at: Timestamp, after: Option<AgentId>, limit: u32) -> Result<Vec<AgentId>, StoreError> {
+        self.store.due_commands(at, after, limit).await
     }
 }
 

@@ -4,8 +4,13 @@
 
 use crate::{
     agent::{Enrolment, HostFacts},
-    event::{ChangeInput, EventInput},
-    ids::{AgentId, BatchId, Digest, EventId, ReportId},
+    command::{
+        payload::Action,
+        record::Terms,
+        step::{Request, Step, Wanted},
+    },
+    event::{Actor, ChangeInput, EventInput},
+    ids::{AgentId, BatchId, CommandId, Digest, EventId, ReportId},
     names::{APT, DNF, DOCKER, Manager, PackageKey, Text, Version},
     offer::{Offer, OfferInput},
     rejection::{Rejection, RejectionCode},
@@ -74,6 +79,19 @@ pub fn batch_id(number: u64) -> BatchId {
 #[must_use]
 pub fn event_id(number: u64) -> EventId {
     EventId::from_uuid(Uuid::from_u128(0xe7e0_0000_0000_4000_8000_0000_0000_0000 | u128::from(number))).expect("not nil")
+}
+
+/// A command id made of `number`.
+#[must_use]
+pub fn command_id(number: u64) -> CommandId {
+    CommandId::from_uuid(Uuid::from_u128(0xc000_0000_0000_4000_8000_0000_0000_0000 | u128::from(number))).expect("not nil")
+}
+
+/// A request that an agent scan, by ada.
+#[must_use]
+pub fn rescan(number: u64) -> Step {
+    let by = Actor::Operator(text("ada"));
+    Step::Request(Request { command: command_id(number), by, wanted: Wanted::Host(Action::Rescan), terms: Terms::default() })
 }
 
 /// A report id made of `number`.

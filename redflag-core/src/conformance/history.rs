@@ -276,7 +276,8 @@ impl Maker {
             | UnitOfWork::RemoveAgent(_)
             | UnitOfWork::Prune(_)
             | UnitOfWork::Rebuild(_)
-            | UnitOfWork::Restore(_) => {}
+            | UnitOfWork::Restore(_)
+            | UnitOfWork::Command(_) => {}
         }
         work
     }

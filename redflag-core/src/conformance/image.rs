@@ -3,10 +3,14 @@
 use crate::{
     agent::AgentHead,
     batch::RejectedItem,
+    command::record::CommandRecord,
     event::{EventKind, RecordedEvent},
     ids::{AgentId, BatchId, UpdateId},
     limits,
-    query::{BatchQuery, BatchRow, PageNumber, PageSize, PageStart, StatusFilter, UpdateFilter, UpdateQuery, UpdateRow, UpdateStats},
+    query::{
+        BatchQuery, BatchRow, CommandQuery, PageNumber, PageSize, PageStart, StatusFilter, UpdateFilter, UpdateQuery, UpdateRow,
+        UpdateStats,
+    },
     report::StoredReport,
     state::VersionChange,
     store::{Store, StoreError},
@@ -29,6 +33,7 @@ pub(super) struct Image {
     states: Vec<UpdateRow>,
     stats: UpdateStats,
     history: Vec<VersionChange>,
+    commands: Vec<CommandRecord>,
 }
 
 impl Image {
@@ -59,6 +64,7 @@ impl Image {
             rejections,
             log,
             history,
+            commands: commands(store, agent).await?,
         })
     }
 
@@ -81,6 +87,7 @@ impl Image {
             all("state", &self.states),
             all("stats", std::slice::from_ref(&self.stats)),
             all("history", &self.history),
+            all("command", &self.commands),
         ]
         .concat()
     }
@@ -101,6 +108,19 @@ async fn batches(store: &dyn Store, agent: AgentId) -> Result<Vec<BatchRow>, Sto
             return Ok(rows);
         }
         query.page = PageNumber::new(query.page.get() + 1)?;
+    }
+}
+
+async fn commands(store: &dyn Store, agent: AgentId) -> Result<Vec<CommandRecord>, StoreError> {
+    let mut query = CommandQuery { agent: Some(agent), size: largest_page(), ..CommandQuery::default() };
+    let mut records = Vec::new();
+    loop {
+        let page = store.commands(&query).await?;
+        records.extend(page.items.into_iter().map(|row| row.record));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(records),
+        }
     }
 }
 

@@ -5,19 +5,20 @@ use super::{
     differential::transcript,
     ensure, ensure_eq,
     feed::{feed_is_sound, whole_feed},
-    generate::{agent, at, batch_id, discovered, enrolment, event_id, report_id, report_of, text},
+    generate::{agent, at, batch_id, command_id, discovered, enrolment, event_id, report_id, report_of, rescan, text},
     lab::{apt, pool},
 };
 use crate::{
     MemoryStore,
     agent::Pruned,
+    command::step::Step,
     event::{Actor, ChangeInput, EventInput},
     export::{Exporter, ImportError, Importer, Summary},
     ids::{EventId, UpdateId},
     names::PackageKey,
     offer::{Offer, OfferInput},
     past::Moment,
-    query::{StatusFilter, UpdateFilter},
+    query::{CommandQuery, StatusFilter, UpdateFilter},
     rebuild::Rebuild,
     removal::{RemoveAgent, RemovedAgent},
     retention::RetentionWindow,
@@ -90,6 +91,13 @@ async fn live(lab: &Lab, host: u32, offers: &[(PackageKey, Offer)]) -> CheckResu
     let hostile = discovered(event_id(20), "apt", OfferInput { package_name: "no such name".to_owned(), ..OfferInput::default() });
     lab.submit_for(agent(host), batch_id(5), vec![seen(4, 10), hostile], at(5)).await?;
     lab.report_for(host, 6, vec![apt(6, &offers[5..])]).await?;
+    // One command that its agent has, one that ended, one that waits.
+    for number in 1..=3 {
+        lab.fleet.command(agent(host), rescan(number), at(7)).await?;
+    }
+    lab.fleet.command(agent(host), Step::Lease { limit: 2 }, at(8)).await?;
+    let cancel = Step::Cancel { command: command_id(2), by: Actor::System(text("policy")), reason: None };
+    lab.fleet.command(agent(host), cancel, at(9)).await?;
     Ok(())
 }
 
@@ -118,6 +126,10 @@ pub(super) async fn a_removed_agent_leaves_nothing_but_its_tombstones(harness: &
     ensure_eq!(store.agent_batches(agent(1), 0, 100).await?, Vec::new(), "its batches");
     ensure_eq!(store.reports(agent(1), 100).await?, Vec::new(), "its reports");
     ensure_eq!(store.bases(agent(1)).await?, Vec::new(), "its base states");
+    ensure_eq!(store.command(agent(1), command_id(1)).await?, None, "a command of it");
+    let commands = store.commands(&CommandQuery::default()).await?;
+    ensure!(commands.total == 3 && commands.items.iter().all(|row| row.record.audience.agent == agent(0)), "commands: {commands:?}");
+    ensure_eq!(store.due_commands(at(u32::MAX), None, 10).await?, vec![agent(0)], "agents with a command that is due");
     ensure_eq!(store.derived(agent(1)).await?, None, "what followed from its log");
     for batch in &batches {
         ensure_eq!(store.batch(agent(1), batch.receipt.batch).await?, None, "a batch of it");
@@ -145,8 +157,9 @@ pub(super) async fn a_removed_agent_leaves_nothing_but_its_tombstones(harness: &
 }
 
 async fn transcript_of(lab: &Lab, host: u32) -> Result<Vec<String>, Failure> {
-    let of_agent =
-        |line: &String| !["stats", "page", "agents", "packages", "trend", "feed", "removed"].iter().any(|list| line.starts_with(list));
+    let of_agent = |line: &String| {
+        !["stats", "page", "agents", "packages", "trend", "feed", "removed", "command", "due"].iter().any(|list| line.starts_with(list))
+    };
     Ok(transcript(lab.store(), &[agent(host)]).await?.into_iter().filter(of_agent).collect())
 }
 

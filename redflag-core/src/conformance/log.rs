@@ -88,7 +88,7 @@ pub(super) async fn derived_ids_follow_from_their_source(harness: &dyn Harness) 
                     recorded.event.id
                 );
                 match recorded.source {
-                    Source::Decision => {
+                    Source::Decision | Source::Command { .. } => {
                         let expected = EventId::of_batch(agent(host), recorded.batch, recorded.index);
                         ensure_eq!(recorded.event.id, expected, "the id of {recorded:?}");
                         seen[0] += 1;

@@ -16,6 +16,7 @@
 mod atomicity;
 mod catalogs;
 mod clauses;
+mod commands;
 mod concurrency;
 mod decisions;
 mod differential;
@@ -29,6 +30,7 @@ mod idempotency;
 mod image;
 mod lab;
 mod life;
+mod lives;
 mod log;
 mod queries;
 mod readers;
@@ -39,10 +41,11 @@ mod summaries;
 mod witness;
 
 pub use clauses::{Clause, Coverage, clauses};
-pub use differential::{MemoryHarness, compare_digests_with_memory, compare_with_memory, transcript};
+pub use differential::{MemoryHarness, Reopen, compare_digests_with_memory, compare_life_with_memory, compare_with_memory, transcript};
 pub use faulty::{Fault, Faulty, dropped_after};
 pub use history::{Shape, history};
 pub use lab::Lab;
+pub use lives::{Life, Lived, live};
 pub use witness::{Findings, Witness, answer_digest, streams, submit};
 
 use crate::store::{Store, StoreError};
@@ -297,6 +300,21 @@ registry! { $
         a_rebuild_mends_what_differs_from_the_log ["S1" "Q2"]
         an_export_moves_everything ["S1" "B14" "F1" "F4"]
         an_import_takes_nothing_that_does_not_fit ["F3" "S1"]
+    }
+    commands {
+        a_request_is_kept_and_the_same_again_is_the_same ["C2" "B8"]
+        a_plan_within_its_terms_is_installed ["A1" "S2"]
+        a_plan_beyond_its_terms_is_looked_at_twice ["A1" "S2"]
+        a_lease_is_answered_again_and_ends_by_itself ["C1" "C5"]
+        what_comes_late_changes_nothing ["C1"]
+        an_agent_sees_only_its_own_commands ["C3"]
+        an_installation_is_proved_by_the_next_scan ["C4" "S1"]
+        commands_are_listed_newest_first ["Q1" "Q2"]
+        a_withdrawn_approval_takes_its_command_along ["S2" "A1"]
+        counters_are_given_once ["C2"]
+        signatures_of_people_are_kept ["C2"]
+        eight_connections_lease_a_command_once ["C1" "R5"]
+        lives_of_commands_read_like_the_memory_store ["C1" "C2" "C5" "S2"]
     }
     summaries {
         packages_are_counted_by_hosts ["Q2" "Q4"]

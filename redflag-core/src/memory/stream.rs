@@ -3,9 +3,10 @@
 use crate::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     counters::{CounterKey, OpenChanges},
     event::RecordedEvent,
-    ids::{BatchId, EventId, ReportId},
+    ids::{BatchId, CommandId, EventId, ReportId},
     names::PackageKey,
     query::UpdateStats,
     rebuild::Derived,
@@ -26,6 +27,7 @@ pub(super) struct Stream {
     pub(super) reports: Vec<StoredReport>,
     pub(super) bases: BTreeMap<PackageKey, PackageState>,
     pub(super) open: OpenChanges,
+    pub(super) commands: BTreeMap<CommandId, CommandRecord>,
     chosen_ids: HashMap<EventId, ChosenEventId>,
     counters: BTreeMap<CounterKey, i64>,
 }
@@ -42,13 +44,20 @@ impl Stream {
             reports: Vec::new(),
             bases: BTreeMap::new(),
             open: OpenChanges::default(),
+            commands: BTreeMap::new(),
             chosen_ids: HashMap::new(),
             counters: BTreeMap::new(),
         }
     }
 
     pub(super) fn load(&self, needs: &Needs) -> Loaded {
-        let states = match &needs.states {
+        let named = |command: &&CommandRecord| needs.commands.names(command);
+        let commands = if needs.commands.none() {
+            BTreeMap::new()
+        } else {
+            self.commands.values().filter(named).map(|command| (command.id, command.clone())).collect()
+        };
+        let states = match &*needs.states_about(&commands) {
             StateNeeds::None => States::default(),
             StateNeeds::Packages(packages) => packages.iter().filter_map(|package| self.states.get(package)).cloned().collect(),
             StateNeeds::Managers(managers) => {
@@ -62,6 +71,7 @@ impl Stream {
             batch: needs.batch.and_then(|id| self.batch(id)),
             report: needs.report.and_then(|id| self.report(id)),
             events: needs.events.iter().filter_map(|id| self.chosen_ids.get(id)).map(|known| (known.event, *known)).collect(),
+            commands,
         }
     }
 
@@ -78,6 +88,7 @@ impl Stream {
             counters,
             open_changes,
             reports,
+            commands,
             tombstones: _,
             pruning,
             derived,
@@ -91,6 +102,7 @@ impl Stream {
         self.history.extend(history);
         self.rejections.extend(rejections);
         self.reports.extend(reports);
+        self.commands.extend(commands.into_iter().map(|command| (command.id, command)));
         self.open.add(&open_changes);
         for (key, difference) in counters.iter() {
             *self.counters.entry(key.clone()).or_default() += difference;

@@ -58,6 +58,7 @@ macro_rules! mutants {
     };
 }
 
+pub(crate) mod commands;
 pub(crate) mod faults;
 pub(crate) mod life;
 pub(crate) mod queries;

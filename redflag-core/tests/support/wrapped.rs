@@ -5,18 +5,20 @@ use redflag_core::{
     MemoryStore,
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     event::RecordedEvent,
     feed::{FeedEntry, FeedPosition},
-    ids::{AgentId, BatchId, UpdateId},
+    ids::{AgentId, BatchId, CommandId, UpdateId},
     query::{
-        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage,
-        UpdateQuery, UpdateRow, UpdateStats,
+        AgentPage, AgentQuery, BatchPage, BatchQuery, CommandPage, CommandQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery,
+        UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
     },
     rebuild::Derived,
     removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    store::{BatchStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError},
+    store::{BatchStore, CommandStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError},
+    time::Timestamp,
     work::{Answer, UnitOfWork},
 };
 use std::fmt::Debug;
@@ -108,6 +110,15 @@ pub(crate) trait Twist: Debug + Send + Sync {
         found
     }
     fn namespaces(&self, found: Vec<String>) -> Vec<String> {
+        found
+    }
+    fn command(&self, found: Option<CommandRecord>) -> Option<CommandRecord> {
+        found
+    }
+    fn commands(&self, found: CommandPage, _query: &CommandQuery) -> CommandPage {
+        found
+    }
+    fn due_commands(&self, found: Vec<AgentId>) -> Vec<AgentId> {
         found
     }
     /// Whether a reopened store has lost everything.
@@ -207,6 +218,19 @@ impl<T: Twist> EventStore for Wrapped<T> {
     }
     async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Answered<u64> {
         Ok(self.twist.batches_until(self.memory.batches_until(agent, position).await?))
+    }
+}
+
+#[async_trait]
+impl<T: Twist> CommandStore for Wrapped<T> {
+    async fn command(&self, agent: AgentId, command: CommandId) -> Answered<Option<CommandRecord>> {
+        Ok(self.twist.command(self.memory.command(agent, command).await?))
+    }
+    async fn commands(&self, query: &CommandQuery) -> Answered<CommandPage> {
+        Ok(self.twist.commands(self.memory.commands(query).await?, query))
+    }
+    async fn due_commands(&self, at: Timestamp, after: Option<AgentId>, limit: u32) -> Answered<Vec<AgentId>> {
+        Ok(self.twist.due_commands(self.memory.due_commands(at, after, limit).await?))
     }
 }
 

@@ -1,0 +1,267 @@
+//! The queue of commands, case by case: its limits, its terms, signatures that were overtaken, and what a check of it sees.
+#![cfg(feature = "conformance")]
+#![expect(clippy::unwrap_used, reason = "what fails in a test's helper fails the test")]
+
+mod support;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use redflag_core::{
+    Fleet, MemoryStore,
+    command::{
+        envelope::Envelope,
+        lifecycle::{CommandEvent, CommandState},
+        payload::{Action, CommandApproval, SigningMode},
+        plan::{Change, Plan},
+        record::{Claim, CommandRecord, Ending, Failure, Success, Terms},
+        refusal::RefusalCode,
+        step::{Confirm, Request, Retry, Sign, Step, Wanted},
+        verify::PinnedKey,
+    },
+    conformance::{
+        Lab,
+        generate::{agent, at, batch_id, checked, command_id, enrolment, rescan, scope_of, text},
+    },
+    event::Actor,
+    export::{Exporter, Importer},
+    limits,
+    names::{PackageKey, Version},
+    offer::{Offer, OfferInput},
+    store::StoreErrorKind,
+    words::Status,
+    work::{Decision, Refusal},
+};
+use std::sync::Arc;
+use support::now;
+
+fn fleet() -> Fleet {
+    let fleet = Fleet::new(MemoryStore::new());
+    now(fleet.enrol(enrolment(0))).unwrap();
+    fleet
+}
+
+fn step(fleet: &Fleet, step: Step, second: u32) -> Vec<CommandRecord> {
+    now(fleet.command(agent(0), step, at(second))).unwrap()
+}
+
+fn refused(fleet: &Fleet, step: Step, second: u32) -> Refusal {
+    let error = now(fleet.command(agent(0), step, at(second))).unwrap_err();
+    match error.kind() {
+        StoreErrorKind::Refused(refusal) => refusal.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn request(number: u64, wanted: Wanted, terms: Terms) -> Step {
+    Step::Request(Request { command: command_id(number), by: Actor::Operator(text("ada")), wanted, terms })
+}
+
+fn reboot(number: u64, terms: Terms) -> Step {
+    request(number, Wanted::Host(Action::Reboot), terms)
+}
+
+fn failed(output: &str) -> Claim {
+    Claim::Failed(Failure { reason: text("no"), rolled_back: false, output: output.to_owned() })
+}
+
+/// A fleet whose agent has two approved updates.
+fn approved() -> (Fleet, Vec<(PackageKey, Offer)>) {
+    let lab = Lab::over(Arc::new(MemoryStore::new()));
+    now(lab.fleet.enrol(enrolment(0))).unwrap();
+    let offer = |name: &str| OfferInput {
+        package_name: name.to_owned(),
+        current_version: Some("1".to_owned()),
+        available_version: "2".to_owned(),
+        ..OfferInput::default()
+    };
+    let updates = checked("apt", &["bash", "curl"].map(offer));
+    now(lab.report(1, vec![scope_of("apt", at(1), &updates, &[])])).unwrap();
+    for (number, (package, offer)) in (1..).zip(&updates) {
+        let decision = Decision::Approve { offer_digest: offer.digest(package), comment: None };
+        now(lab.decide(batch_id(number), package, decision, at(2))).unwrap();
+    }
+    (lab.fleet.clone(), updates)
+}
+
+fn planning(number: u64, updates: &[(PackageKey, Offer)]) -> Step {
+    request(number, Wanted::Updates(updates.iter().map(|(package, _)| package.clone()).collect()), Terms::default())
+}
+
+fn exactly(updates: &[(PackageKey, Offer)]) -> Plan {
+    let version = |text: &str| Some(Version::parse(text).unwrap());
+    let change =
+        |(package, _): &(PackageKey, Offer)| Change { package: package.clone(), from: version("1"), to: version("2"), origin: None };
+    Plan::of(updates.iter().map(change))
+}
+
+fn carry_out(fleet: &Fleet, number: u64, claim: Claim, second: u32) -> Vec<CommandRecord> {
+    step(fleet, Step::Lease { limit: 16 }, second);
+    assert_eq!(step(fleet, Step::Start { command: command_id(number) }, second)[0].state, CommandState::Started);
+    step(fleet, Step::Finish { command: command_id(number), claim }, second)
+}
+
+fn status(fleet: &Fleet, package: &PackageKey) -> Status {
+    let id = redflag_core::ids::UpdateId { agent: agent(0), package: package.clone() };
+    now(fleet.store().update(&id)).unwrap().unwrap().state.status()
+}
+
+#[test]
+fn an_agent_has_so_many_open_commands_and_is_given_so_many_at_once() {
+    let fleet = fleet();
+    for number in 0..limits::COMMANDS_OPEN_MAX as u64 {
+        step(&fleet, rescan(number), 1);
+    }
+    assert_eq!(refused(&fleet, rescan(999), 1), Refusal::TooManyCommands { agent: agent(0) });
+    let given = step(&fleet, Step::Lease { limit: u32::MAX }, 2);
+    assert_eq!(given.len(), limits::COMMANDS_LEASED_MAX as usize);
+    step(&fleet, Step::Cancel { command: command_id(0), by: Actor::Agent, reason: None }, 3);
+    step(&fleet, rescan(999), 4);
+}
+
+#[test]
+fn terms_are_within_their_limits() {
+    let seconds = |duration: std::time::Duration| u32::try_from(duration.as_secs()).unwrap();
+    let (lifetime, run) = (seconds(limits::COMMAND_LIFETIME_MAX), seconds(limits::COMMAND_RUN_MAX));
+    let signed = |mode, signatures_min| Terms { mode, signatures_min, ..Terms::default() };
+    let keys = u32::try_from(limits::COMMAND_SIGNATURES_MAX).unwrap();
+    let good = [
+        Terms { lifetime_seconds: lifetime, run_seconds: run, ..Terms::default() },
+        Terms { lifetime_seconds: 1, run_seconds: 1, ..Terms::default() },
+        signed(SigningMode::OperatorSigns, 1),
+        signed(SigningMode::OperatorSigns, keys),
+    ];
+    for (number, terms) in (1..).zip(good) {
+        step(&fleet(), reboot(number, terms), 1);
+    }
+    for terms in [
+        Terms { lifetime_seconds: lifetime + 1, ..Terms::default() },
+        Terms { lifetime_seconds: 0, ..Terms::default() },
+        Terms { run_seconds: run + 1, ..Terms::default() },
+        Terms { run_seconds: 0, ..Terms::default() },
+        signed(SigningMode::OperatorSigns, 0),
+        signed(SigningMode::OperatorSigns, keys + 1),
+        signed(SigningMode::ServerSigns, 1),
+    ] {
+        assert!(matches!(refused(&fleet(), reboot(1, terms.clone()), 1), Refusal::InvalidCommand(_)), "{terms:?}");
+    }
+}
+
+#[test]
+fn results_are_kept_within_their_limits() {
+    let fleet = fleet();
+    step(&fleet, rescan(1), 1);
+    let long = format!("é{}", "x".repeat(limits::COMMAND_OUTPUT_BYTES_MAX));
+    let ended = carry_out(&fleet, 1, failed(&long), 2).remove(0);
+    let Some(Ending::Failed(Failure { output, .. })) = ended.end.map(|end| end.how) else { panic!("it failed") };
+    assert_eq!(output, long[2..], "the end of it, from a whole character on");
+    for number in 0..limits::COMMAND_LATE_RESULTS_MAX + 2 {
+        let claim = failed(&number.to_string());
+        let record = step(&fleet, Step::Finish { command: command_id(1), claim }, 3).remove(0);
+        assert_eq!(record.late.len(), (number + 1).min(limits::COMMAND_LATE_RESULTS_MAX));
+    }
+}
+
+#[test]
+fn a_plan_that_cannot_be_looked_at_is_none() {
+    let (fleet, updates) = approved();
+    step(&fleet, planning(1, &updates), 3);
+    let change = |number: usize| Change {
+        package: PackageKey::parse("apt", &format!("p{number}"), None).unwrap(),
+        from: None,
+        to: Some(Version::parse("1").unwrap()),
+        origin: None,
+    };
+    let plan = Plan::of((0..=limits::PLAN_CHANGES_MAX).map(change));
+    let ended = carry_out(&fleet, 1, Claim::Succeeded(Success { plan: Some(plan), ..Success::default() }), 4);
+    assert_eq!((ended.len(), ended[0].state), (1, CommandState::Failed));
+    assert_eq!(status(&fleet, &updates[0].0), Status::NeedsReview);
+}
+
+#[test]
+fn a_window_holds_back_what_changes_the_host_and_nothing_else() {
+    let fleet = fleet();
+    let terms = Terms { not_before: Some(at(1_000)), ..Terms::default() };
+    let held = step(&fleet, reboot(1, terms.clone()), 1).remove(0);
+    assert_eq!((held.not_before, held.expires_at), (at(1_000), at(87_400)));
+    assert_eq!(held.approvals, [CommandApproval { actor: text("ada"), at: at(1) }], "who asks for a reboot consents to it");
+    step(&fleet, request(2, Wanted::Host(Action::Rescan), terms), 1);
+    let counters = |given: Vec<CommandRecord>| given.iter().map(|record| (record.id, record.counter.unwrap())).collect::<Vec<_>>();
+    assert_eq!(counters(step(&fleet, Step::Lease { limit: 16 }, 2)), [(command_id(2), 1)]);
+    carry_out(&fleet, 2, Claim::Succeeded(Success::default()), 3);
+    assert_eq!(counters(step(&fleet, Step::Lease { limit: 16 }, 1_000)), [(command_id(1), 2)], "later, and behind what came before");
+}
+
+#[test]
+fn a_signature_that_was_overtaken_has_to_be_given_anew() {
+    let fleet = fleet();
+    let terms = Terms { mode: SigningMode::OperatorSigns, signatures_min: 1, not_before: Some(at(1_000)), ..Terms::default() };
+    let record = step(&fleet, reboot(1, terms), 1).remove(0);
+    let signed = |counter: u64| {
+        let secret = SigningKey::from_bytes(&[1; 32]);
+        let signature = secret.sign(&Envelope::around(&record.payload_with(counter)).bytes_to_sign()).to_bytes();
+        let key = PinnedKey::new(&secret.verifying_key().to_bytes(), SigningMode::OperatorSigns).unwrap();
+        Sign { command: record.id, counter, key, signature }
+    };
+    let other = Sign { signature: signed(2).signature, ..signed(1) };
+    let wrong = refused(&fleet, Step::Sign(other), 2);
+    assert!(matches!(&wrong, Refusal::InvalidCommand(refusal) if refusal.code == RefusalCode::BadSignature), "{wrong:?}");
+    assert_eq!(step(&fleet, Step::Sign(signed(1)), 2)[0].state, CommandState::Queued);
+    step(&fleet, rescan(2), 3);
+    step(&fleet, Step::Lease { limit: 16 }, 4);
+    let overtaken = now(fleet.store().command(agent(0), record.id)).unwrap().unwrap();
+    assert_eq!((overtaken.state, overtaken.counter, overtaken.signatures.len()), (CommandState::AwaitingSignature, None, 0));
+    assert_eq!(refused(&fleet, Step::Sign(signed(2)), 5), Refusal::CounterMoved { command: record.id, next: 3 });
+    assert_eq!(step(&fleet, Step::Sign(signed(3)), 6)[0].counter, Some(3));
+}
+
+#[test]
+fn what_failed_is_asked_for_again_under_the_same_approval() {
+    let (fleet, updates) = approved();
+    step(&fleet, planning(1, &updates), 3);
+    let retry = |command, failed| Step::Retry(Retry { command: command_id(command), failed, operator: text("grace") });
+    let open = Refusal::IllegalStep { command: command_id(1), event: CommandEvent::Retry, state: CommandState::Queued };
+    assert_eq!(refused(&fleet, retry(9, command_id(1)), 4), open);
+    carry_out(&fleet, 1, failed(""), 4);
+    assert_eq!(status(&fleet, &updates[0].0), Status::NeedsReview, "a plan that came to nothing");
+    let again = step(&fleet, retry(2, command_id(1)), 5).remove(0);
+    assert_eq!((again.follows, again.counter), (Some(command_id(1)), None));
+    assert_eq!(status(&fleet, &updates[0].0), Status::Approved);
+    let plan = Claim::Succeeded(Success { plan: Some(exactly(&updates)), ..Success::default() });
+    let installation = carry_out(&fleet, 2, plan, 6).remove(1);
+    step(&fleet, Step::Cancel { command: installation.id, by: Actor::Operator(text("ada")), reason: None }, 7);
+    assert_eq!(status(&fleet, &updates[0].0), Status::Failed);
+    let again = step(&fleet, retry(3, installation.id), 8).remove(0);
+    assert_eq!((again.action, again.approvals), (installation.action, installation.approvals));
+    assert_eq!(status(&fleet, &updates[1].0), Status::Queued);
+}
+
+#[test]
+fn a_plan_that_does_not_bring_what_was_approved_cannot_be_confirmed() {
+    let (fleet, updates) = approved();
+    step(&fleet, planning(1, &updates), 3);
+    let plan = exactly(&updates[..1]);
+    carry_out(&fleet, 1, Claim::Succeeded(Success { plan: Some(plan.clone()), ..Success::default() }), 4);
+    let (command, digest) = (command_id(2), plan.digest());
+    let confirm = Confirm { command, plan: command_id(1), digest, operator: text("grace"), comment: None };
+    let refusal = refused(&fleet, Step::Confirm(confirm), 5);
+    assert!(matches!(refusal, Refusal::InvalidCommand(_)), "{refusal:?}");
+}
+
+/// The commands of a fleet are lost on its way to another store.
+#[test]
+fn a_check_sees_an_update_whose_command_is_not_there() {
+    let (fleet, updates) = approved();
+    step(&fleet, planning(1, &updates), 3);
+    carry_out(&fleet, 1, Claim::Succeeded(Success { plan: Some(exactly(&updates)), ..Success::default() }), 4);
+    assert_eq!(now(fleet.check(agent(0))).unwrap(), []);
+    let bare = Fleet::new(MemoryStore::new());
+    let (mut exporter, mut importer) = (Exporter::new(&fleet), now(Importer::new(&bare)).unwrap());
+    while let Some(line) = now(exporter.next_line()).unwrap() {
+        if line.starts_with("{\"command\"") {
+            break;
+        }
+        now(importer.line(&line)).unwrap();
+    }
+    let found = now(bare.check(agent(0))).unwrap();
+    assert_eq!(found.len(), updates.len(), "{found:?}");
+    assert!(found[0].what.starts_with("command of apt"), "{found:?}");
+}

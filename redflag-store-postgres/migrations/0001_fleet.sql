@@ -19,6 +19,7 @@ CREATE TABLE agents (
     enrolled_at        bigint  NOT NULL,
     events             integer NOT NULL CHECK (events >= 0),
     batches            integer NOT NULL CHECK (batches >= 0),
+    commands           integer NOT NULL CHECK (commands >= 0), -- the highest counter given to a command
     pruned_batches     integer NOT NULL CHECK (pruned_batches >= 0), -- 1 to this, gone by retention
     pruned_events      integer NOT NULL CHECK (pruned_events BETWEEN 0 AND events),
     pruned_day         integer NOT NULL, -- days since 1970-01-01, UTC
@@ -83,8 +84,8 @@ CREATE TABLE update_batches (
     number         integer  NOT NULL CHECK (number >= 1),
     batch_id       uuid     NOT NULL,
     actor          text     NOT NULL, -- JSON object
-    source         smallint NOT NULL CHECK (source BETWEEN 0 AND 2), -- 0 report, 1 decision, 2 submitted
-    report_id      uuid,
+    source         smallint NOT NULL CHECK (source BETWEEN 0 AND 3), -- 0 report, 1 decision, 2 submitted, 3 command
+    source_id      uuid,    -- of the report or the command
     digest         bytea    NOT NULL CHECK (octet_length(digest) = 32),
     received_at    bigint   NOT NULL,
     first_sequence integer  NOT NULL CHECK (first_sequence >= 1), -- of its accepted events
@@ -97,7 +98,7 @@ CREATE TABLE update_batches (
     PRIMARY KEY (agent_ref, number),
     UNIQUE (agent_ref, batch_id),
     CHECK (accepted + duplicate + rejected = submitted),
-    CHECK ((source = 0) = (report_id IS NOT NULL))
+    CHECK ((source IN (0, 3)) = (source_id IS NOT NULL))
 );
 
 CREATE INDEX update_batches_by_time ON update_batches (received_at);
@@ -248,6 +249,29 @@ CREATE TABLE feed (
 );
 
 CREATE INDEX feed_of_agent ON feed (agent_ref, first_position);
+
+-- ---------------------------------------------------------------- the queue of commands (clause C)
+
+-- A command is its record; what it is found by stands beside it.
+CREATE TABLE commands (
+    agent_ref    integer  NOT NULL,
+    agent_id     uuid     NOT NULL, -- for the order of lists
+    command_id   uuid     NOT NULL,
+    revision     bigint   NOT NULL CHECK (revision >= 1),
+    requested_at bigint   NOT NULL,
+    state        smallint NOT NULL CHECK (state BETWEEN 0 AND 8),
+    due_at       bigint,   -- when it must be looked at; none once it has ended
+    record       text     NOT NULL, -- JSON object
+    PRIMARY KEY (agent_ref, command_id),
+    CHECK ((state <= 3) = (due_at IS NOT NULL))
+) WITH (fillfactor = 70);
+
+CREATE INDEX commands_of_agent ON commands (agent_id, requested_at, command_id);
+CREATE INDEX commands_by_time ON commands (requested_at, agent_id, command_id);
+CREATE INDEX commands_by_state ON commands (state, requested_at, agent_id, command_id);
+CREATE INDEX commands_open ON commands (agent_ref) WHERE due_at IS NOT NULL;
+CREATE INDEX commands_open_by_time ON commands (requested_at, agent_id, command_id) WHERE due_at IS NOT NULL;
+CREATE INDEX commands_due ON commands (due_at) WHERE due_at IS NOT NULL;
 
 -- ---------------------------------------------------------------- documents of others: accounts, sessions, tokens, settings
 

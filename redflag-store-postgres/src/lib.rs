@@ -2,6 +2,7 @@
 
 mod agents;
 mod catalog;
+mod commands;
 mod copy;
 mod derived;
 mod error;

@@ -2,6 +2,7 @@
 
 use crate::{
     catalog::{Catalog, Named, StateRefs},
+    commands,
     error::Failure,
     removal,
     rows::{self, HEAD_COLUMNS, REPORT_COLUMNS, batch_columns, head_columns, head_tables, report_columns},
@@ -100,7 +101,9 @@ pub(crate) async fn load(transaction: &mut Transaction, catalog: &Catalog, needs
         Some(batch) => stored_batch(transaction, agent_ref, needs.agent, batch).await?,
         None => None,
     };
-    let (stored, wanted) = match &needs.states {
+    let commands = commands::load(transaction, agent_ref, &needs.commands).await?;
+    let about = needs.states_about(&commands);
+    let (stored, wanted) = match &*about {
         StateNeeds::None => (States::default(), None),
         StateNeeds::Packages(packages) => (states_of_packages(transaction, catalog, agent_ref, packages).await?, None),
         // Which managers the packages have is known here already: to leave some out in the database would cost more.
@@ -110,7 +113,7 @@ pub(crate) async fn load(transaction: &mut Transaction, catalog: &Catalog, needs
     let named = catalog.named(transaction, &stored.refs).await?;
     let states = by_package(named, &stored, |package| wanted.is_none_or(|managers| managers.contains(&package.manager)))?;
     let events = chosen_ids(transaction, agent_ref, &needs.events).await?;
-    let loaded = Loaded { head: Some(rows::head(&row, 0)?), removed: None, states, batch, report, events };
+    let loaded = Loaded { head: Some(rows::head(&row, 0)?), removed: None, states, batch, report, events, commands };
     Ok(Found { loaded, agent_ref: Some(agent_ref), version: Some(get(&row, AGENT_REF + 1)?), last_sequences })
 }
 

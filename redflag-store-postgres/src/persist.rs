@@ -5,6 +5,7 @@
 
 use crate::{
     catalog::{OfferRefs, Refs},
+    commands,
     copy::Rows,
     derived,
     error::Failure,
@@ -44,6 +45,7 @@ pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, change
         counters,
         open_changes,
         reports,
+        commands,
         tombstones,
         pruning,
         derived,
@@ -76,6 +78,7 @@ pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, change
     writer.rejections(rejections, batches).await?;
     writer.counters(counters.iter()).await?;
     writer.reports(reports).await?;
+    commands::write(writer.transaction, agent_ref, commands).await?;
     derived::add_open_changes(writer.transaction, agent_ref, open_changes).await?;
     removal::bury(writer.transaction, agent_ref, tombstones).await?;
     if let Some(pruning) = pruning {
@@ -92,8 +95,8 @@ pub(crate) async fn persist(transaction: &mut Transaction, found: &Found, change
 async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<i32, Failure> {
     // Room for some seven versions of the row; as large as a row may be that stays whole.
     let insert = "INSERT INTO agents (name, enrolled_at, events, batches, pruned_batches, pruned_events, pruned_day, scope_times,
-             last_contact_at, report_received_at, report_sequence, report_id, report_digest, agent_id, room)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, repeat(' ', 1750))
+             last_contact_at, report_received_at, report_sequence, report_id, report_digest, commands, agent_id, room)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, repeat(' ', 1750))
          RETURNING agent_ref";
     let scopes = scopes(head);
     let row = transaction.row(bind_head(insert, head, scopes.times)?.bind(head.agent.as_uuid())).await?;
@@ -107,8 +110,8 @@ async fn insert_head(transaction: &mut Transaction, head: &AgentHead) -> Result<
 async fn update_head(transaction: &mut Transaction, agent_ref: i32, before: Option<&AgentHead>, head: &AgentHead) -> Result<(), Failure> {
     let update = "UPDATE agents SET name = $1, enrolled_at = $2, events = $3, batches = $4, pruned_batches = $5, pruned_events = $6,
              pruned_day = $7, scope_times = $8, last_contact_at = $9, report_received_at = $10, report_sequence = $11, report_id = $12,
-             report_digest = $13, room = ''
-         WHERE agent_ref = $14";
+             report_digest = $13, commands = $14, room = ''
+         WHERE agent_ref = $15";
     let after = scopes(head);
     transaction.execute(bind_head(update, head, after.times)?.bind(agent_ref)).await?;
     let same = |before: &AgentHead| {
@@ -148,7 +151,8 @@ fn bind_head<'a>(sql: &'static str, head: &'a AgentHead, scope_times: Vec<Option
         .bind(report.map(|report| report.received_at.as_micros()))
         .bind(report.map(|report| bigint(report.sequence)).transpose()?)
         .bind(report.map(|report| report.report_id.as_uuid()))
-        .bind(report.map(|report| report.digest.as_bytes().as_slice())))
+        .bind(report.map(|report| report.digest.as_bytes().as_slice()))
+        .bind(integer(head.commands)?))
 }
 
 /// Everything of `agent_facts` but the agent's ref.
@@ -188,7 +192,7 @@ impl Writer<'_> {
         }
         let insert = sqlx::query(
             "INSERT INTO update_batches
-             (agent_ref, number, batch_id, actor, source, report_id, digest, received_at, first_sequence, first_ordinal,
+             (agent_ref, number, batch_id, actor, source, source_id, digest, received_at, first_sequence, first_ordinal,
               submitted, accepted, duplicate, rejected, exceptions)
              SELECT $1, * FROM UNNEST($2::integer[], $3::uuid[], $4::text[], $5::smallint[], $6::uuid[], $7::bytea[], $8::bigint[],
                  $9::integer[], $10::integer[], $11::integer[], $12::integer[], $13::integer[], $14::integer[], $15::text[])",

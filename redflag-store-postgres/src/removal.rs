@@ -21,6 +21,7 @@ const DELETIONS: &[&str] = &[
     "DELETE FROM update_version_history WHERE agent_ref = $1",
     "DELETE FROM update_counters WHERE agent_ref = $1",
     "DELETE FROM open_changes WHERE agent_ref = $1",
+    "DELETE FROM commands WHERE agent_ref = $1",
     "DELETE FROM agent_facts WHERE agent_ref = $1",
     "DELETE FROM agents WHERE agent_ref = $1",
 ];

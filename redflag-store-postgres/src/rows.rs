@@ -10,7 +10,7 @@ use redflag_core::{
     batch::{BatchRecord, Receipt},
     counters::CounterKey,
     event::{Event, EventKind, EventWord, RecordedEvent, Source},
-    ids::{AgentId, BatchId, EventId, ReportId},
+    ids::{AgentId, BatchId, EventId},
     names::Text,
     offer::{Availability, Candidate, Offer},
     query::UpdateRow,
@@ -26,7 +26,7 @@ macro_rules! head_columns {
     () => {
         "a.agent_id, a.name, a.enrolled_at, a.events, a.batches, a.pruned_batches, a.pruned_events, a.pruned_day, a.scope_times,
          a.last_contact_at, a.report_received_at, a.report_sequence, a.report_id, a.report_digest,
-         f.public_key, f.tags, f.host, f.scopes"
+         f.public_key, f.tags, f.host, f.scopes, a.commands"
     };
 }
 pub(crate) use head_columns;
@@ -42,7 +42,7 @@ pub(crate) use head_tables;
 /// What [`batch`] reads, of `update_batches AS b`.
 macro_rules! batch_columns {
     () => {
-        "b.batch_id, b.actor, b.source, b.report_id, b.digest, b.number, b.received_at, b.submitted, b.accepted, b.duplicate, b.rejected,
+        "b.batch_id, b.actor, b.source, b.source_id, b.digest, b.number, b.received_at, b.submitted, b.accepted, b.duplicate, b.rejected,
          b.exceptions, b.first_sequence, b.first_ordinal"
     };
 }
@@ -91,7 +91,7 @@ macro_rules! select_events {
     ($from:literal, $on:literal, $rest:literal) => {
         concat!(
             "SELECT e.sequence, e.revision, e.batch_index, e.kind, e.observed_at, e.detail, e.event_id,
-                    b.batch_id, b.actor, b.source, b.report_id, b.received_at, b.first_ordinal,
+                    b.batch_id, b.actor, b.source, b.source_id, b.received_at, b.first_ordinal,
                     p.manager, p.name, p.arch, i.text, e.availability, r.text, ",
             $crate::rows::candidate_columns!(),
             " FROM ",
@@ -119,6 +119,7 @@ pub(crate) fn head(row: &PgRow, at: usize) -> Result<AgentHead, Failure> {
         enrolled_at: get(row, at + 2)?,
         events: count(row, at + 3)?,
         batches: count(row, at + 4)?,
+        commands: count(row, at + 18)?,
         pruned: Pruned { batches: count(row, at + 5)?, events: count(row, at + 6)?, day: get(row, at + 7)? },
         scopes: scopes.read(last_report.map(|report| report.received_at))?,
         last_contact_at: get(row, at + 9)?,
@@ -130,7 +131,7 @@ pub(crate) fn head(row: &PgRow, at: usize) -> Result<AgentHead, Failure> {
 }
 
 /// How many columns `head_columns!` names.
-pub(crate) const HEAD_COLUMNS: usize = 18;
+pub(crate) const HEAD_COLUMNS: usize = 19;
 
 /// Four columns from `at`: when an agent's newest report was received, its number, id and digest.
 fn last_report(row: &PgRow, at: usize) -> Result<Option<LastReport>, Failure> {
@@ -193,7 +194,7 @@ pub(crate) fn event(row: &PgRow, agent: AgentId) -> Result<RecordedEvent, Failur
     let id = match (chosen, source) {
         (Some(id), _) => id,
         (None, Source::Report { report_id }) => EventId::of_report(agent, report_id, count(row, 12)? + u64::from(index)),
-        (None, Source::Decision) => EventId::of_batch(agent, batch, index),
+        (None, Source::Decision | Source::Command { .. }) => EventId::of_batch(agent, batch, index),
         (None, Source::Submitted) => return Err(Failure::corrupt(format!("event {index} of submitted batch {batch} has no id"))),
     };
     Ok(RecordedEvent {
@@ -219,22 +220,24 @@ fn event_kind(row: &PgRow) -> Result<EventKind, Failure> {
     }
 }
 
-/// Two columns from `at`: the source's code and the report's id.
+/// Two columns from `at`: the source's code, and the id of the report or command.
 fn source(row: &PgRow, at: usize) -> Result<Source, Failure> {
-    match (get::<u8>(row, at)?, get::<Option<ReportId>>(row, at + 1)?) {
-        (0, Some(report_id)) => Ok(Source::Report { report_id }),
+    match (get::<u8>(row, at)?, row.try_get::<Option<Uuid>, _>(at + 1)?) {
+        (0, Some(_)) => Ok(Source::Report { report_id: get(row, at + 1)? }),
         (1, None) => Ok(Source::Decision),
         (2, None) => Ok(Source::Submitted),
-        (code, report) => Err(Failure::corrupt(format!("a batch of source {code} with report {report:?}"))),
+        (3, Some(_)) => Ok(Source::Command { command: get(row, at + 1)? }),
+        (code, id) => Err(Failure::corrupt(format!("a batch of source {code} with id {id:?}"))),
     }
 }
 
-/// The code of a source, and the report's id.
+/// The code of a source, and the id of the report or command.
 pub(crate) const fn source_columns(source: &Source) -> (i16, Option<Uuid>) {
     match source {
         Source::Report { report_id } => (0, Some(report_id.as_uuid())),
         Source::Decision => (1, None),
         Source::Submitted => (2, None),
+        Source::Command { command } => (3, Some(command.as_uuid())),
     }
 }
 

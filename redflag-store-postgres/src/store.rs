@@ -1,9 +1,9 @@
-//! The store: a pool of connections and the four ports over it.
+//! The store: a pool of connections and the ports over it.
 
 use crate::{
     agents,
     catalog::{Absent, Catalog},
-    derived,
+    commands, derived,
     error::Failure,
     feed::{self, Growth},
     follower::Follower,
@@ -20,18 +20,22 @@ use async_trait::async_trait;
 use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     event::RecordedEvent,
     feed::{FeedEntry, FeedPosition},
-    ids::{AgentId, BatchId, UpdateId},
+    ids::{AgentId, BatchId, CommandId, UpdateId},
     query::{
-        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage,
-        UpdateQuery, UpdateRow, UpdateStats,
+        AgentPage, AgentQuery, BatchPage, BatchQuery, CommandPage, CommandQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery,
+        UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
     },
     rebuild::Derived,
     removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    store::{BatchStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
+    store::{
+        BatchStore, CommandStore, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind,
+    },
+    time::Timestamp,
     work::{Answer, Changes, Decided, Needs, UnitOfWork},
 };
 use sqlx::{PgPool, postgres::PgConnectOptions, postgres::PgPoolOptions};
@@ -315,6 +319,21 @@ impl EventStore for PostgresStore {
 
     async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError> {
         read!(self, |transaction| feed::batches_until(transaction, agent, position))
+    }
+}
+
+#[async_trait]
+impl CommandStore for PostgresStore {
+    async fn command(&self, agent: AgentId, command: CommandId) -> Result<Option<CommandRecord>, StoreError> {
+        read!(self, |transaction| commands::find(transaction, agent, command))
+    }
+
+    async fn commands(&self, query: &CommandQuery) -> Result<CommandPage, StoreError> {
+        read!(self, |transaction| commands::page(transaction, query))
+    }
+
+    async fn due_commands(&self, at: Timestamp, after: Option<AgentId>, limit: u32) -> Result<Vec<AgentId>, StoreError> {
+        read!(self, |transaction| commands::due(transaction, at, after, limit))
     }
 }
 

@@ -5,7 +5,7 @@ use redflag_core::{
     Fleet,
     conformance::{
         Shape,
-        generate::{Rng, agent, at, batch_id, checked, enrolment, offers, report_id, report_of, scope_of, text},
+        generate::{Rng, agent, at, batch_id, checked, enrolment, offers, report_id, report_of, rescan, scope_of, text},
         history,
     },
     event::Actor,
@@ -50,7 +50,9 @@ pub(crate) async fn live(store: &Arc<dyn Store>, seed: u64, agents: u32) {
         let _refused = store.run(work, Mode::Commit).await;
         if step == works.len() / 2 {
             for number in 0..agents {
-                Fleet::shared(Arc::clone(store)).prune(agent(number), window(), thirty_days_after(30)).await.expect("the log is pruned");
+                let fleet = Fleet::shared(Arc::clone(store));
+                fleet.prune(agent(number), window(), thirty_days_after(30)).await.expect("the log is pruned");
+                fleet.command(agent(number), rescan(1), at(30)).await.expect("a command is asked for");
             }
         }
     }

@@ -3,14 +3,15 @@
 use crate::server::{Server, into_schema};
 use redflag_core::{
     Fleet,
-    conformance::generate::{Rng, agent, at, checked, enrolment, offers, report_id, report_of, scope_of},
+    command::lifecycle::CommandState,
+    conformance::generate::{Rng, agent, at, checked, command_id, enrolment, offers, report_id, report_of, rescan, scope_of},
     feed::FeedPosition,
     ids::UpdateId,
     query::{
-        AgentQuery, PackageQuery, PageNumber, PageSize, PageStart, Search, Sort, SortKey, StatusFilter, TrendQuery, UpdateFilter,
-        UpdateQuery,
+        AgentQuery, CommandFilter, CommandQuery, PackageQuery, PageNumber, PageSize, PageStart, Search, Sort, SortKey, StatusFilter,
+        TrendQuery, UpdateFilter, UpdateQuery,
     },
-    store::{EventStore as _, StateStore as _},
+    store::{CommandStore as _, EventStore as _, StateStore as _},
     time::Day,
 };
 use redflag_store_postgres::PostgresStore;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 const AGENTS: u32 = 30;
 const UPDATES: usize = 60;
+const COMMANDS: i64 = 20;
 
 /// Rows of each table that statements have read so far, by scans of the table and through indexes.
 async fn rows_read(connection: &mut PgConnection, schema: &str) -> BTreeMap<String, (i64, i64)> {
@@ -41,6 +43,11 @@ async fn a_page_reads_its_rows_and_no_table_is_scanned() {
         for time in 1..4 {
             let report = report_of(report_id(time.into()), time.into(), vec![scope_of("apt", at(time), &offers[time as usize..], &[])]);
             fleet.record_report(agent(number), report, at(number * 10 + time)).await.unwrap();
+        }
+    }
+    for number in 0..AGENTS {
+        for command in 0..COMMANDS as u32 {
+            fleet.command(agent(number), rescan(command.into()), at(command)).await.unwrap();
         }
     }
     drop(fleet);
@@ -81,7 +88,12 @@ async fn a_page_reads_its_rows_and_no_table_is_scanned() {
         let (scanned, fetched) = (scanned - filled[table].0, fetched - filled[table].1);
         let small = ["agents", "agent_facts", "packages", "pruned_state_changes", "schema_migrations", "update_counters", "feed_tickets"];
         assert!(scanned <= 0 || small.contains(&table.as_str()), "{scanned} rows of {table} were read by scans");
-        let enough = if table == "agents" || table == "update_counters" { 20_000 } else { reads * 5 + 600 };
+        let enough = match table.as_str() {
+            "agents" | "update_counters" => 20_000,
+            // Of two lists the total is all of them, counted one by one.
+            "commands" => 2 * i64::from(AGENTS) * COMMANDS + 150,
+            _ => reads * 5 + 600,
+        };
         assert!(fetched <= enough, "{fetched} rows of {table} were read for {reads} pages of 5");
     }
     assert!(read["current_package_state"].1 > reads, "the statistics tell what was read");
@@ -101,6 +113,14 @@ async fn one_of_each(store: &PostgresStore, id: &UpdateId) {
     store.agent_batches(id.agent, 0, 2).await.expect("the store answers");
     store.feed(FeedPosition(20), 10).await.expect("the store answers");
     store.batches_until(id.agent, FeedPosition(20)).await.expect("the store answers");
+    store.command(id.agent, command_id(3)).await.expect("the store answers");
+    store.due_commands(at(9), None, 10).await.expect("the store answers");
+    let size = PageSize::new(5).expect("five rows");
+    for agent in [None, Some(id.agent)] {
+        for state in [CommandFilter::Any, CommandFilter::Open, CommandFilter::Only(CommandState::Leased)] {
+            store.commands(&CommandQuery { agent, state, after: None, size }).await.expect("the store answers");
+        }
+    }
 }
 
 /// What was read once every process of stores has told it and ended.

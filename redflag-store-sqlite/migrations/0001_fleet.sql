@@ -17,6 +17,7 @@ CREATE TABLE agents (
     scopes          TEXT NOT NULL, -- JSON object by manager
     events          INTEGER NOT NULL CHECK (events >= 0),
     batches         INTEGER NOT NULL CHECK (batches >= 0),
+    commands        INTEGER NOT NULL CHECK (commands >= 0), -- the highest counter given to a command
     pruned_batches  INTEGER NOT NULL CHECK (pruned_batches >= 0), -- 1 to this, gone by retention
     pruned_events   INTEGER NOT NULL CHECK (pruned_events BETWEEN 0 AND events),
     pruned_day      INTEGER NOT NULL -- days since 1970-01-01, UTC
@@ -62,8 +63,8 @@ CREATE TABLE update_batches (
     number        INTEGER NOT NULL CHECK (number >= 1),
     batch_id      BLOB NOT NULL CHECK (length(batch_id) = 16),
     actor         TEXT NOT NULL, -- JSON object
-    source        INTEGER NOT NULL CHECK (source BETWEEN 0 AND 2), -- 0 report, 1 decision, 2 submitted
-    report_id     BLOB CHECK (length(report_id) = 16),
+    source        INTEGER NOT NULL CHECK (source BETWEEN 0 AND 3), -- 0 report, 1 decision, 2 submitted, 3 command
+    source_id     BLOB CHECK (length(source_id) = 16), -- of the report or the command
     digest        BLOB NOT NULL CHECK (length(digest) = 32),
     received_at   INTEGER NOT NULL,
     first_sequence INTEGER NOT NULL CHECK (first_sequence >= 1), -- of its accepted events
@@ -76,7 +77,7 @@ CREATE TABLE update_batches (
     PRIMARY KEY (agent_ref, number),
     UNIQUE (agent_ref, batch_id),
     CHECK (accepted + duplicate + rejected = submitted),
-    CHECK ((source = 0) = (report_id IS NOT NULL))
+    CHECK ((source IN (0, 3)) = (source_id IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX update_batches_by_time ON update_batches (received_at);
@@ -201,6 +202,28 @@ CREATE TABLE update_counters (
     count        INTEGER NOT NULL CHECK (count >= 0),
     PRIMARY KEY (agent_ref, manager, status, severity, security, availability)
 ) STRICT, WITHOUT ROWID;
+
+-- ---------------------------------------------------------------- the queue of commands (clause C)
+
+-- A command is its record; what it is found by stands beside it.
+CREATE TABLE commands (
+    agent_ref    INTEGER NOT NULL REFERENCES agents (agent_ref),
+    agent_id     BLOB NOT NULL CHECK (length(agent_id) = 16), -- for the order of lists
+    command_id   BLOB NOT NULL CHECK (length(command_id) = 16),
+    requested_at INTEGER NOT NULL,
+    state        INTEGER NOT NULL CHECK (state BETWEEN 0 AND 8),
+    due_at       INTEGER, -- when it must be looked at; none once it has ended
+    record       TEXT NOT NULL, -- JSON object
+    PRIMARY KEY (agent_ref, command_id),
+    CHECK ((state <= 3) = (due_at IS NOT NULL))
+) STRICT;
+
+CREATE INDEX commands_of_agent ON commands (agent_id, requested_at, command_id);
+CREATE INDEX commands_by_time ON commands (requested_at, agent_id, command_id);
+CREATE INDEX commands_by_state ON commands (state, requested_at, agent_id, command_id);
+CREATE INDEX commands_open ON commands (agent_ref) WHERE due_at IS NOT NULL;
+CREATE INDEX commands_open_by_time ON commands (requested_at, agent_id, command_id) WHERE due_at IS NOT NULL;
+CREATE INDEX commands_due ON commands (due_at) WHERE due_at IS NOT NULL;
 
 -- ---------------------------------------------------------------- documents of others: accounts, sessions, tokens, settings
 

@@ -18,7 +18,7 @@ pub(crate) fn page(connection: &Connection, query: &AgentQuery) -> Result<AgentP
     let mut count = Statement::new("SELECT COUNT(*) FROM agents AS a");
     narrow(&mut count, query);
     let total = connection.prepare_cached(count.sql())?.query_one(count.parameters(), |row| Ok(get(row, 0)))??;
-    let mut statement = Statement::new(concat!("SELECT ", head_columns!(), ", a.agent_ref FROM agents AS a"));
+    let mut statement = Statement::new(concat!("SELECT a.agent_ref, ", head_columns!(), " FROM agents AS a"));
     narrow(&mut statement, query);
     let direction = if query.reverse { " DESC" } else { "" };
     statement.push(" ORDER BY ");
@@ -33,8 +33,8 @@ pub(crate) fn page(connection: &Connection, query: &AgentQuery) -> Result<AgentP
     let mut found = select.query(statement.parameters())?;
     let mut items = Vec::new();
     while let Some(row) = found.next()? {
-        let head = rows::head_of(row, 0)?;
-        let open = lists::open_stats(connection, get(row, 14)?)?;
+        let head = rows::head_of(row, 1)?;
+        let open = lists::open_stats(connection, get(row, 0)?)?;
         items.push(AgentRow { head, open });
     }
     Ok(AgentPage { items, total })

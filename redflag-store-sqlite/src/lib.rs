@@ -3,6 +3,7 @@
 mod agents;
 mod backup;
 mod catalog;
+mod commands;
 mod derived;
 mod error;
 mod feed;

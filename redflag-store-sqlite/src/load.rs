@@ -2,6 +2,7 @@
 
 use crate::{
     catalog::{Catalog, OfferRefs, Package},
+    commands,
     error::Failure,
     removed,
     rows::{self, report_columns},
@@ -26,9 +27,10 @@ pub(crate) fn load(connection: &Connection, catalog: &mut Catalog, needs: &Needs
     let mut reader = Reader { connection, catalog, agent_ref };
     let batch = needs.batch.map(|batch| rows::find_batch(connection, agent_ref, needs.agent, batch)).transpose()?.flatten();
     let report = needs.report.map(|report| reader.report(report)).transpose()?.flatten();
-    let states = reader.states(&needs.states)?;
+    let commands = commands::load(connection, agent_ref, &needs.commands)?;
+    let states = reader.states(&needs.states_about(&commands))?;
     let events = reader.chosen_ids(&needs.events)?;
-    Ok((Some(agent_ref), Loaded { head: Some(head), removed: None, states, batch, report, events }))
+    Ok((Some(agent_ref), Loaded { head: Some(head), removed: None, states, batch, report, events, commands }))
 }
 
 struct Reader<'a> {

@@ -24,6 +24,7 @@ const REMOVED: &[&str] = &[
     "DELETE FROM chosen_event_ids WHERE agent_ref = ?1",
     "DELETE FROM update_batches WHERE agent_ref = ?1",
     "DELETE FROM reports WHERE agent_ref = ?1",
+    "DELETE FROM commands WHERE agent_ref = ?1",
     "DELETE FROM bases WHERE agent_ref = ?1",
     "DELETE FROM agents WHERE agent_ref = ?1",
 ];

@@ -4,6 +4,7 @@
 
 use crate::{
     catalog::{Catalog, OfferRefs},
+    commands,
     error::Failure,
     feed,
     index::{Change, StateNow, Traits},
@@ -80,6 +81,7 @@ pub(crate) fn persist(
         counters,
         open_changes,
         reports,
+        commands,
         tombstones,
         pruning,
         derived,
@@ -116,6 +118,7 @@ pub(crate) fn persist(
     writer.counters(counters.iter())?;
     trend::add(connection, agent_ref, open_changes)?;
     reports.iter().try_for_each(|report| writer.report(report))?;
+    commands::write(connection, agent_ref, commands)?;
     if let Some(Pruning { reports_before, bases }) = pruning {
         let pruned = head.as_ref().or(before).map(|head| head.pruned).unwrap_or_default();
         maintenance::pass(connection, agent_ref, || {
@@ -147,8 +150,8 @@ fn new_agent_ref(connection: &Connection) -> Result<i64, Failure> {
 fn insert_head(connection: &Connection, agent_ref: i64, head: &AgentHead) -> Result<i64, Failure> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO agents (agent_ref, agent_id, name, public_key, enrolled_at, tags, host, last_contact_at, last_report, scopes, events,
-             batches, pruned_batches, pruned_events, pruned_day)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+             batches, pruned_batches, pruned_events, pruned_day, commands)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     )?;
     Ok(insert.insert(params![
         agent_ref,
@@ -166,6 +169,7 @@ fn insert_head(connection: &Connection, agent_ref: i64, head: &AgentHead) -> Res
         head.pruned.batches,
         head.pruned.events,
         head.pruned.day.number(),
+        head.commands,
     ])?)
 }
 
@@ -177,7 +181,7 @@ fn update_head(connection: &Connection, agent_ref: i64, before: &AgentHead, afte
     }
     let mut update = connection.prepare_cached(
         "UPDATE agents SET public_key = ?2, enrolled_at = ?3, tags = ?4, host = ?5, last_contact_at = ?6, last_report = ?7,
-             scopes = ?8, events = ?9, batches = ?10, pruned_batches = ?11, pruned_events = ?12, pruned_day = ?13
+             scopes = ?8, events = ?9, batches = ?10, pruned_batches = ?11, pruned_events = ?12, pruned_day = ?13, commands = ?14
          WHERE agent_ref = ?1",
     )?;
     update.execute(params![
@@ -194,6 +198,7 @@ fn update_head(connection: &Connection, agent_ref: i64, before: &AgentHead, afte
         after.pruned.batches,
         after.pruned.events,
         after.pruned.day.number(),
+        after.commands,
     ])?;
     Ok(())
 }
@@ -223,7 +228,7 @@ impl Writer<'_> {
     fn batches(&self, batches: &[BatchRecord]) -> Result<(), Failure> {
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO update_batches
-             (agent_ref, number, batch_id, actor, source, report_id, digest, received_at, first_sequence, first_ordinal,
+             (agent_ref, number, batch_id, actor, source, source_id, digest, received_at, first_sequence, first_ordinal,
               submitted, accepted, duplicate, rejected, exceptions)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?;

@@ -5,16 +5,22 @@
 use crate::SqliteStore;
 use redflag_core::{
     Fleet,
+    command::{
+        lifecycle::CommandState,
+        step::{CommandStep, Step},
+    },
     conformance::{
         Shape,
-        generate::{agent, at},
+        generate::{agent, at, command_id, rescan},
         history, transcript,
     },
     event::Actor,
-    query::BatchQuery,
+    ids::AgentId,
+    query::{BatchQuery, CommandFilter, CommandPosition, CommandQuery},
     retention::RetentionWindow,
-    store::{BatchStore, EventStore, Expected, Mode, RecordStore},
+    store::{BatchStore, CommandStore, EventStore, Expected, Mode, RecordStore},
     time::Timestamp,
+    work::UnitOfWork,
 };
 use rusqlite::{
     Connection,
@@ -34,8 +40,8 @@ const WALKS: &[(&str, &str, &str)] = &[
     ("SELECT 1 + MAX(COALESCE(", "SEARCH agents", "its last row"),
     ("SELECT 1 + MAX(COALESCE(", "SEARCH removed_agents", "its last row"),
     ("SELECT COUNT(*) FROM agents", "SCAN agents", "lists of agents are of thousands, not millions"),
-    ("SELECT a.agent_id, a.name, a.public_key", "SCAN a", "likewise"),
-    ("SELECT a.agent_id, a.name, a.public_key", "USE TEMP B-TREE FOR ORDER BY", "likewise"),
+    ("SELECT a.agent_ref, a.agent_id, a.name, a.public_key", "SCAN a", "likewise"),
+    ("SELECT a.agent_ref, a.agent_id, a.name, a.public_key", "USE TEMP B-TREE FOR ORDER BY", "likewise"),
     ("SELECT COALESCE(SUM(a.batches", "SCAN a", "likewise"),
     ("SELECT MAX(day, ?)", "USE TEMP B-TREE FOR GROUP BY", "a row for each severity and day, of the fleet or of one agent"),
     ("SELECT MIN(namespace) FROM records", "SEARCH records", "from its start, and it ends with the first row"),
@@ -47,6 +53,9 @@ const WALKS: &[(&str, &str, &str)] = &[
     ("SELECT a.agent_id, a.name, b.batch_id", "SCAN b USING INDEX update_batches_", "from the newest on, and it ends with the page"),
     ("SELECT a.agent_id, a.name, b.batch_id", "USE TEMP B-TREE FOR LAST", "within batches of one time"),
     ("SELECT a.agent_id, a.name, b.batch_id", "USE TEMP B-TREE FOR ORDER BY", "the batches of one agent"),
+    ("SELECT COUNT(*) FROM commands AS c", "SCAN c USING COVERING INDEX", "a total is exact, and counted in the narrowest index"),
+    ("SELECT a.name, c.record FROM commands", "SCAN c USING INDEX commands_", "from the newest on, and it ends with the page"),
+    ("SELECT DISTINCT agent_id FROM commands", "USE TEMP B-TREE FOR", "the agents with a command that is due"),
     ("SELECT p.manager, p.name, p.arch, h.from_version", "USE TEMP B-TREE FOR ORDER BY", "the version history of one agent"),
     ("SELECT package_ref, MAX(sequence)", "USE TEMP B-TREE FOR GROUP BY", "the log of one agent, while it is rebuilt"),
     ("INSERT INTO maintenance", "SCAN maintenance", "the one row of the pass under way"),
@@ -109,6 +118,13 @@ async fn use_everything(store: SqliteStore) {
     for with_rejections in [false, true] {
         store.batches(&BatchQuery { with_rejections, ..BatchQuery::default() }).await.unwrap();
     }
+    for number in 1..9 {
+        let step = UnitOfWork::Command(CommandStep { agent: agents[0], step: rescan(number), at: at(1) });
+        store.run(&step, Mode::Commit).await.unwrap();
+    }
+    let lease = CommandStep { agent: agents[0], step: Step::Lease { limit: 3 }, at: at(2) };
+    store.run(&UnitOfWork::Command(lease), Mode::Commit).await.unwrap();
+    lists_of_commands(&store, agents[0]).await;
     store.put("n", "k", "v", Expected::Absent).await.unwrap();
     store.list("n", None, 10).await.unwrap();
     store.namespaces(None, 10).await.unwrap();
@@ -119,6 +135,21 @@ async fn use_everything(store: SqliteStore) {
     assert!(!fleet.rebuild(agents[0]).await.unwrap().is_empty(), "there was something to mend");
     fleet.prune(agents[1], RetentionWindow::days(400).unwrap(), Timestamp::MAX).await.unwrap();
     fleet.remove_agent(agents[2], Actor::Agent, None, at(1_000_000)).await.unwrap();
+}
+
+/// Each with and without a place to go on behind.
+async fn lists_of_commands(store: &SqliteStore, of: AgentId) {
+    let after = Some(CommandPosition { requested_at: at(1), agent: of, command: command_id(5) });
+    for agent in [None, Some(of)] {
+        for state in [CommandFilter::Any, CommandFilter::Open, CommandFilter::Only(CommandState::Queued)] {
+            for after in [None, after] {
+                let query = CommandQuery { agent, state, after, ..CommandQuery::default() };
+                assert!(store.commands(&query).await.unwrap().total > 0);
+            }
+        }
+    }
+    store.command(of, command_id(1)).await.unwrap();
+    store.due_commands(at(900), None, 10).await.unwrap();
 }
 
 /// The text of every statement that ran, without values.

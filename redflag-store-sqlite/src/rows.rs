@@ -9,21 +9,21 @@ use redflag_core::{
     agent::{AgentHead, Pruned},
     batch::{BatchRecord, Receipt},
     event::{Event, EventKind, EventWord, RecordedEvent, Source},
-    ids::{AgentId, BatchId, EventId, ReportId},
+    ids::{AgentId, BatchId, EventId},
     names::{PackageKey, Text},
     offer::{Availability, Candidate, Offer},
     query::UpdateRow,
     report::StoredReport,
     state::PackageState,
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
 use std::sync::Arc;
 
 /// What [`head_of`] reads, of `agents AS a`.
 macro_rules! head_columns {
     () => {
         "a.agent_id, a.name, a.public_key, a.enrolled_at, a.tags, a.host, a.last_contact_at, a.last_report, a.scopes, a.events, a.batches,
-         a.pruned_batches, a.pruned_events, a.pruned_day"
+         a.pruned_batches, a.pruned_events, a.pruned_day, a.commands"
     };
 }
 pub(crate) use head_columns;
@@ -39,7 +39,7 @@ pub(crate) use candidate_columns;
 /// What [`batch`] reads, of `update_batches AS b`.
 macro_rules! batch_columns {
     () => {
-        "b.batch_id, b.actor, b.source, b.report_id, b.digest, b.number, b.received_at, b.submitted, b.accepted, b.duplicate, b.rejected,
+        "b.batch_id, b.actor, b.source, b.source_id, b.digest, b.number, b.received_at, b.submitted, b.accepted, b.duplicate, b.rejected,
          b.exceptions, b.first_sequence, b.first_ordinal"
     };
 }
@@ -89,6 +89,7 @@ pub(crate) fn head_of(row: &Row<'_>, at: usize) -> Result<AgentHead, Failure> {
         scopes: get::<Json<_>>(row, at + 8)?.0,
         events: get(row, at + 9)?,
         batches: get(row, at + 10)?,
+        commands: get(row, at + 14)?,
         pruned: Pruned { batches: get(row, at + 11)?, events: get(row, at + 12)?, day: get(row, at + 13)? },
     })
 }
@@ -167,7 +168,7 @@ macro_rules! select_events {
     ($rest:literal) => {
         concat!(
             "SELECT e.sequence, e.revision, e.batch_index, e.kind, e.observed_at, e.detail, e.event_id,
-                    b.batch_id, b.actor, b.source, b.report_id, b.received_at, b.first_ordinal,
+                    b.batch_id, b.actor, b.source, b.source_id, b.received_at, b.first_ordinal,
                     p.manager, p.name, p.arch, i.text, e.availability, r.text, ",
             $crate::rows::candidate_columns!(),
             " FROM update_events AS e
@@ -190,7 +191,7 @@ pub(crate) fn event(row: &Row<'_>, agent: AgentId) -> Result<RecordedEvent, Fail
     let id = match (chosen, source) {
         (Some(id), _) => id,
         (None, Source::Report { report_id }) => EventId::of_report(agent, report_id, get::<u64>(row, 12)? + u64::from(index)),
-        (None, Source::Decision) => EventId::of_batch(agent, batch, index),
+        (None, Source::Decision | Source::Command { .. }) => EventId::of_batch(agent, batch, index),
         (None, Source::Submitted) => return Err(Failure::corrupt(format!("event {index} of submitted batch {batch} has no id"))),
     };
     Ok(RecordedEvent {
@@ -216,22 +217,24 @@ fn event_kind(row: &Row<'_>) -> Result<EventKind, Failure> {
     }
 }
 
-/// Two columns from `at`: the source's code and the report's id.
+/// Two columns from `at`: the source's code, and the id of the report or command.
 fn source(row: &Row<'_>, at: usize) -> Result<Source, Failure> {
-    match (get::<u8>(row, at)?, get::<Option<ReportId>>(row, at + 1)?) {
-        (0, Some(report_id)) => Ok(Source::Report { report_id }),
-        (1, None) => Ok(Source::Decision),
-        (2, None) => Ok(Source::Submitted),
-        (code, report) => Err(Failure::corrupt(format!("a batch of source {code} with report {report:?}"))),
+    match (get::<u8>(row, at)?, row.get_ref(at + 1)?) {
+        (0, ValueRef::Blob(_)) => Ok(Source::Report { report_id: get(row, at + 1)? }),
+        (1, ValueRef::Null) => Ok(Source::Decision),
+        (2, ValueRef::Null) => Ok(Source::Submitted),
+        (3, ValueRef::Blob(_)) => Ok(Source::Command { command: get(row, at + 1)? }),
+        (code, id) => Err(Failure::corrupt(format!("a batch of source {code} with id {id:?}"))),
     }
 }
 
-/// The code of a source, and the report's id.
+/// The code of a source, and the id of the report or command.
 pub(crate) fn source_columns(source: &Source) -> (u8, Option<[u8; 16]>) {
     match source {
         Source::Report { report_id } => (0, Some(report_id.as_uuid().into_bytes())),
         Source::Decision => (1, None),
         Source::Submitted => (2, None),
+        Source::Command { command } => (3, Some(command.as_uuid().into_bytes())),
     }
 }
 

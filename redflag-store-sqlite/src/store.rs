@@ -1,7 +1,7 @@
-//! The store: one file, one writer, a few readers, and the four ports over them.
+//! The store: one file, one writer, a few readers, and the ports over them.
 
 use crate::{
-    BackupProgress, agents, backup, derived,
+    BackupProgress, agents, backup, commands, derived,
     error::Failure,
     feed,
     index::{self, Index, Look, SharedIndex},
@@ -16,18 +16,23 @@ use async_trait::async_trait;
 use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     event::RecordedEvent,
     feed::{FeedEntry, FeedPosition},
-    ids::{AgentId, BatchId, UpdateId},
+    ids::{AgentId, BatchId, CommandId, UpdateId},
     query::{
-        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage,
-        UpdateQuery, UpdateRow, UpdateStats,
+        AgentPage, AgentQuery, BatchPage, BatchQuery, CommandPage, CommandQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery,
+        UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
     },
     rebuild::Derived,
     removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError, StoreErrorKind},
+    store::{
+        BatchStore, CommandStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError,
+        StoreErrorKind,
+    },
+    time::Timestamp,
     work::{Answer, UnitOfWork},
 };
 use rusqlite::{Connection, OpenFlags};
@@ -370,6 +375,22 @@ impl EventStore for SqliteStore {
 
     async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError> {
         self.read(move |connection| feed::batches_until(connection, agent, position)).await
+    }
+}
+
+#[async_trait]
+impl CommandStore for SqliteStore {
+    async fn command(&self, agent: AgentId, command: CommandId) -> Result<Option<CommandRecord>, StoreError> {
+        self.read(move |connection| commands::find(connection, agent, command)).await
+    }
+
+    async fn commands(&self, query: &CommandQuery) -> Result<CommandPage, StoreError> {
+        let query = *query;
+        self.read(move |connection| commands::page(connection, &query)).await
+    }
+
+    async fn due_commands(&self, at: Timestamp, after: Option<AgentId>, limit: u32) -> Result<Vec<AgentId>, StoreError> {
+        self.read(move |connection| commands::due(connection, at, after, limit)).await
     }
 }
 

@@ -11,9 +11,10 @@ const LOG: [&str; 7] = ["rejections", "chosen_event_ids", "update_events", "upda
 /// What nobody may.
 const FOR_EVER: [&str; 3] = ["feed", "feed_tombstones", "removed_agents"];
 /// What follows from the log, stands for the whole fleet or belongs to others.
-const CHANGES: [&str; 11] = [
+const CHANGES: [&str; 12] = [
     "agents",
     "candidates",
+    "commands",
     "current_package_state",
     "generation",
     "maintenance",

@@ -16,7 +16,7 @@ use redflag_core::{
     Fleet,
     conformance::{
         Shape,
-        generate::{agent, text},
+        generate::{agent, at, rescan, text},
         history,
     },
     event::Actor,
@@ -39,6 +39,7 @@ async fn lived(path: &Path) -> Fleet {
     }
     let fleet = Fleet::new(store);
     for host in 0..3 {
+        fleet.command(agent(host), rescan(1), at(1)).await.expect("a command is asked for");
         let batches = fleet.store().agent_batches(agent(host), 0, 1_000).await.expect("batches");
         let middle = batches[batches.len() / 2].receipt.received_at;
         let pruned = fleet.prune(agent(host), window(), thirty_days_after(middle)).await.expect("the log is pruned");

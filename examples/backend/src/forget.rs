@@ -4,8 +4,8 @@ use crate::{
     documents::{all, clear, read},
     error::Failure,
     tables::{
-        self, AGENTS, BASES, BATCH_NUMBERS, BATCHES, CHOSEN_IDS, COUNTERS, EVENTS, EVENTS_OF_PACKAGE, HISTORY, OPEN_CHANGES, REJECTIONS,
-        REPORT_NUMBERS, REPORTS, STATES,
+        self, AGENTS, BASES, BATCH_NUMBERS, BATCHES, CHOSEN_IDS, COMMANDS, COUNTERS, EVENTS, EVENTS_OF_PACKAGE, HISTORY, OPEN_CHANGES,
+        REJECTIONS, REPORT_NUMBERS, REPORTS, STATES,
     },
 };
 use redb::{ReadableTable, WriteTransaction};
@@ -79,7 +79,8 @@ pub(crate) fn agent(transaction: &WriteTransaction, agent: AgentId) -> Result<()
     clear(transaction, BATCH_NUMBERS, tables::ids_of(agent))?;
     clear(transaction, REJECTIONS, (id, 0, 0)..=(id, tables::Uuid::MAX, u32::MAX))?;
     clear(transaction, REPORTS, tables::numbered(id))?;
-    clear(transaction, REPORT_NUMBERS, tables::ids_of(agent))
+    clear(transaction, REPORT_NUMBERS, tables::ids_of(agent))?;
+    clear(transaction, COMMANDS, tables::ids_of(agent))
 }
 
 #[cfg(test)]
@@ -90,7 +91,7 @@ mod tests {
         Fleet,
         conformance::{
             Shape,
-            generate::{agent, at},
+            generate::{agent, at, rescan},
             history,
         },
         event::Actor,
@@ -123,6 +124,7 @@ mod tests {
         let month = RetentionWindow::days(30).unwrap();
         let pruned = fleet.prune(agent(0), month, at(20).saturating_add(Duration::from_secs(30 * 86_400))).await.unwrap();
         assert!(!pruned.nothing());
+        fleet.command(agent(0), rescan(1), at(21)).await.unwrap();
 
         let before = filled(&store).await;
         let all: Vec<_> = before.keys().map(String::as_str).collect();
@@ -132,6 +134,7 @@ mod tests {
             "batch_numbers",
             "batches",
             "chosen_ids",
+            "commands",
             "counters",
             "events",
             "events_of_package",

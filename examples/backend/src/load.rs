@@ -1,6 +1,7 @@
 //! Loading: what a unit of work asked to see, inside its write transaction, so that nothing changes until it commits.
 
 use crate::{
+    commands,
     documents::{all, find, find_by_id},
     error::Failure,
     tables::{self, AGENTS, BATCH_NUMBERS, BATCHES, CHOSEN_IDS, REMOVED, REPORT_NUMBERS, REPORTS, STATES},
@@ -18,10 +19,11 @@ pub(crate) fn load(transaction: &WriteTransaction, needs: &Needs) -> Result<Load
     let agent = tables::agent(needs.agent);
     let (batches, batch_numbers) = (transaction.open_table(BATCHES)?, transaction.open_table(BATCH_NUMBERS)?);
     let (reports, report_numbers) = (transaction.open_table(REPORTS)?, transaction.open_table(REPORT_NUMBERS)?);
+    let commands = commands::load(transaction, needs.agent, &needs.commands)?;
     Ok(Loaded {
         head: find(&transaction.open_table(AGENTS)?, agent)?,
         removed: find(&transaction.open_table(REMOVED)?, agent)?,
-        states: states(transaction, needs.agent, &needs.states)?,
+        states: states(transaction, needs.agent, &needs.states_about(&commands))?,
         batch: match needs.batch {
             Some(batch) => find_by_id(&batch_numbers, &batches, (agent, tables::batch(batch)))?,
             None => None,
@@ -31,6 +33,7 @@ pub(crate) fn load(transaction: &WriteTransaction, needs: &Needs) -> Result<Load
             None => None,
         },
         events: chosen_ids(transaction, needs.agent, &needs.events)?,
+        commands,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Writing: every list of a unit of work's changes, as it is. Nothing here looks inside: core has judged.
 
 use crate::{
+    commands,
     documents::{find, put},
     error::Failure,
     feed, forget,
@@ -34,6 +35,7 @@ pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &
         counters,
         open_changes,
         reports,
+        commands,
         tombstones,
         pruning,
         derived,
@@ -50,6 +52,7 @@ pub(crate) fn persist(transaction: &WriteTransaction, agent: AgentId, changes: &
     add_open_changes(transaction, agent, open_changes)?;
     put(transaction, REJECTIONS, rejections.iter().map(|item| ((id, tables::batch(item.batch), item.index), item)))?;
     reports.iter().try_for_each(|report| write_report(transaction, agent, report))?;
+    commands::write(transaction, agent, commands)?;
     if removed.is_none() && pruning.is_none() {
         // Of batches that are taken away the feed has kept the tombstones all along.
         feed::append(transaction, agent, tombstones.iter().copied())?;

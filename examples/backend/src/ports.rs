@@ -1,22 +1,24 @@
-//! The four ports of `redflag_core::store`: each method hands owned copies of what it was given to a transaction.
+//! The ports of `redflag_core::store`: each method hands owned copies of what it was given to a transaction.
 
-use crate::{feed, lists, log, records, store::RedbStore};
+use crate::{commands, feed, lists, log, records, store::RedbStore};
 use async_trait::async_trait;
 use redflag_core::{
     agent::AgentHead,
     batch::{BatchRecord, RejectedItem},
+    command::record::CommandRecord,
     event::RecordedEvent,
     feed::{FeedEntry, FeedPosition},
-    ids::{AgentId, BatchId, UpdateId},
+    ids::{AgentId, BatchId, CommandId, UpdateId},
     query::{
-        AgentPage, AgentQuery, BatchPage, BatchQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery, UpdateFilter, UpdatePage,
-        UpdateQuery, UpdateRow, UpdateStats,
+        AgentPage, AgentQuery, BatchPage, BatchQuery, CommandPage, CommandQuery, PackagePage, PackageQuery, TrendPoint, TrendQuery,
+        UpdateFilter, UpdatePage, UpdateQuery, UpdateRow, UpdateStats,
     },
     rebuild::Derived,
     removal::RemovedAgent,
     report::StoredReport,
     state::{PackageState, VersionChange},
-    store::{BatchStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError},
+    store::{BatchStore, CommandStore, Durability, EventStore, Expected, Guarantees, Mode, Record, RecordStore, StateStore, StoreError},
+    time::Timestamp,
     work::{Answer, UnitOfWork},
 };
 
@@ -136,6 +138,22 @@ impl EventStore for RedbStore {
 
     async fn batches_until(&self, agent: AgentId, position: FeedPosition) -> Result<u64, StoreError> {
         self.read(move |transaction| feed::batches_until(transaction, agent, position)).await
+    }
+}
+
+#[async_trait]
+impl CommandStore for RedbStore {
+    async fn command(&self, agent: AgentId, command: CommandId) -> Result<Option<CommandRecord>, StoreError> {
+        self.read(move |transaction| commands::one(transaction, agent, command)).await
+    }
+
+    async fn commands(&self, query: &CommandQuery) -> Result<CommandPage, StoreError> {
+        let query = *query;
+        self.read(move |transaction| commands::page(transaction, &query)).await
+    }
+
+    async fn due_commands(&self, at: Timestamp, after: Option<AgentId>, limit: u32) -> Result<Vec<AgentId>, StoreError> {
+        self.read(move |transaction| commands::due(transaction, at, after, limit)).await
     }
 }
 

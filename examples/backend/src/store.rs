@@ -139,6 +139,7 @@ fn create_tables(transaction: &WriteTransaction) -> Result<(), Failure> {
     transaction.open_table(tables::REJECTIONS)?;
     transaction.open_table(tables::REPORTS)?;
     transaction.open_table(tables::REPORT_NUMBERS)?;
+    transaction.open_table(tables::COMMANDS)?;
     transaction.open_table(tables::REMOVED)?;
     transaction.open_table(tables::RECORDS)?;
     Ok(())

@@ -7,7 +7,7 @@
 use redb::TableDefinition;
 use redflag_core::{
     counters::{CounterKey, OpenChange},
-    ids::{AgentId, BatchId, EventId, ReportId, UpdateId},
+    ids::{AgentId, BatchId, CommandId, EventId, ReportId, UpdateId},
     names::{Manager, PackageKey},
 };
 use std::ops::RangeInclusive;
@@ -79,6 +79,9 @@ pub(crate) const REPORTS: TableDefinition<'_, (Uuid, u64), Json> = TableDefiniti
 /// Agent and report id: the report's number.
 pub(crate) const REPORT_NUMBERS: TableDefinition<'_, (Uuid, Uuid), u64> = TableDefinition::new("report_numbers");
 
+/// Agent and command id: a command.
+pub(crate) const COMMANDS: TableDefinition<'_, (Uuid, Uuid), Json> = TableDefinition::new("commands");
+
 /// Agent that was removed: what is kept of it.
 pub(crate) const REMOVED: TableDefinition<'_, Uuid, Json> = TableDefinition::new("removed");
 
@@ -98,6 +101,10 @@ pub(crate) fn batch(batch: BatchId) -> Uuid {
 
 pub(crate) fn report(report: ReportId) -> Uuid {
     report.as_uuid().as_u128()
+}
+
+pub(crate) fn command(command: CommandId) -> Uuid {
+    command.as_uuid().as_u128()
 }
 
 pub(crate) fn event(event: EventId) -> Uuid {

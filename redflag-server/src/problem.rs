@@ -144,6 +144,15 @@ impl From<&Refusal> for Problem {
             Refusal::BatchIdReused { .. } => (StatusCode::CONFLICT, "batch_id_reused"),
             Refusal::ReportIdReused { .. } => (StatusCode::CONFLICT, "report_id_reused"),
             Refusal::BatchTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "batch_too_large"),
+            Refusal::UnknownCommand { .. } => (StatusCode::NOT_FOUND, "not_found"),
+            Refusal::CommandIdReused { .. } => (StatusCode::CONFLICT, "command_id_reused"),
+            Refusal::IllegalStep { .. } => (StatusCode::CONFLICT, "illegal_step"),
+            Refusal::TooManyCommands { .. } => (StatusCode::CONFLICT, "too_many_commands"),
+            Refusal::CommandUnderWay { .. } => (StatusCode::CONFLICT, "command_under_way"),
+            Refusal::NotApproved { .. } => (StatusCode::CONFLICT, "not_approved"),
+            Refusal::OtherPlan { .. } => (StatusCode::CONFLICT, "other_plan"),
+            Refusal::CounterMoved { .. } => (StatusCode::CONFLICT, "counter_moved"),
+            Refusal::InvalidCommand(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_command"),
             _ => (StatusCode::CONFLICT, "refused"),
         };
         Self::new(status, code, refusal.to_string())
@@ -191,6 +200,7 @@ mod tests {
         let agent = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse().unwrap();
         let batch = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b4".parse().unwrap();
         let report = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b5".parse().unwrap();
+        let command = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b6".parse().unwrap();
         let refused = StoreErrorKind::Refused;
         for (kind, status, code) in [
             (refused(Refusal::UnknownAgent { agent }), 404, "not_found"),
@@ -200,6 +210,11 @@ mod tests {
             (refused(Refusal::BatchIdReused { batch }), 409, "batch_id_reused"),
             (refused(Refusal::ReportIdReused { report }), 409, "report_id_reused"),
             (refused(Refusal::BatchTooLarge { events: 10_001 }), 413, "batch_too_large"),
+            (refused(Refusal::UnknownCommand { command }), 404, "not_found"),
+            (refused(Refusal::CommandIdReused { command }), 409, "command_id_reused"),
+            (refused(Refusal::TooManyCommands { agent }), 409, "too_many_commands"),
+            (refused(Refusal::OtherPlan { command }), 409, "other_plan"),
+            (refused(Refusal::CounterMoved { command, next: 2 }), 409, "counter_moved"),
             (StoreErrorKind::Query(QueryError::new("after", "not a cursor")), 400, "bad_parameter"),
             (StoreErrorKind::Unavailable, 503, "unavailable"),
             (StoreErrorKind::OutcomeUnknown, 503, "outcome_unknown"),

@@ -55,10 +55,12 @@ pub(super) struct BatchView {
     number: u64,
     /// Who caused it.
     actor: String,
-    /// `report`, `decision` or `submitted`.
+    /// `report`, `decision`, `submitted` or `command`.
     source: &'static str,
     /// The report it is part of.
     report_id: Option<String>,
+    /// The command of whose steps it tells.
+    command_id: Option<String>,
     /// When the server received it.
     received_at: String,
     /// Events submitted.
@@ -149,10 +151,11 @@ pub(super) async fn one(
 impl From<&BatchRecord> for BatchView {
     fn from(record: &BatchRecord) -> Self {
         let receipt = &record.receipt;
-        let (source, report_id) = match record.source {
-            Source::Report { report_id } => ("report", Some(report_id.to_string())),
-            Source::Decision => ("decision", None),
-            Source::Submitted => ("submitted", None),
+        let (source, report_id, command_id) = match record.source {
+            Source::Report { report_id } => ("report", Some(report_id.to_string()), None),
+            Source::Decision => ("decision", None, None),
+            Source::Submitted => ("submitted", None, None),
+            Source::Command { command } => ("command", None, Some(command.to_string())),
         };
         Self {
             batch_id: receipt.batch.to_string(),
@@ -161,6 +164,7 @@ impl From<&BatchRecord> for BatchView {
             actor: record.actor.to_string(),
             source,
             report_id,
+            command_id,
             received_at: receipt.received_at.to_string(),
             submitted: receipt.submitted,
             accepted: receipt.accepted,

@@ -48,7 +48,7 @@ pub(super) async fn recent(store: &dyn Store, now: Timestamp) -> Result<Vec<Acti
 fn cause(row: &BatchRow) -> (AgentId, Option<ReportId>) {
     let report = match row.record.source {
         Source::Report { report_id } => Some(report_id),
-        Source::Decision | Source::Submitted => None,
+        Source::Decision | Source::Submitted | Source::Command { .. } => None,
     };
     (row.record.receipt.agent, report)
 }
@@ -66,10 +66,11 @@ fn tell(group: &[BatchRow], now: Timestamp) -> Option<Activity> {
         Source::Report { .. } => "reported".to_owned(),
         Source::Decision => format!("{} made", text::actor(&newest.record.actor)),
         Source::Submitted => format!("submitted by {}", text::actor(&newest.record.actor)),
+        Source::Command { .. } => format!("a step of a command by {}", text::actor(&newest.record.actor)),
     };
     let mut summary = match newest.record.source {
         Source::Decision => counted(accepted, "decision", "decisions"),
-        Source::Report { .. } | Source::Submitted => counted(accepted, "change", "changes"),
+        Source::Report { .. } | Source::Submitted | Source::Command { .. } => counted(accepted, "change", "changes"),
     };
     // The link leads to what has something to show: the batch with rejections, or the only one.
     let telling = group.iter().find(|row| row.record.receipt.rejected > 0).unwrap_or(newest);

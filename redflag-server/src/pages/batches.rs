@@ -115,7 +115,7 @@ pub(super) async fn show(
         row: BatchView::new(&head.name, &record, app.now()),
         report: match record.source {
             Source::Report { report_id } => Some(report_id),
-            Source::Decision | Source::Submitted => None,
+            Source::Decision | Source::Submitted | Source::Command { .. } => None,
         },
         short_digest: digest[..16].to_owned(),
         digest,

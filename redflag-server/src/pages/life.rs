@@ -57,6 +57,7 @@ pub(crate) fn timeline(id: &UpdateId, events: &[RecordedEvent], now: Timestamp) 
                 source: source(recorded.source),
                 source_id: match recorded.source {
                     Source::Report { report_id } => report_id.to_string(),
+                    Source::Command { command } => command.to_string(),
                     Source::Decision | Source::Submitted => recorded.batch.to_string(),
                 },
                 batch_href: batch_href(id.agent, recorded.batch),
@@ -91,6 +92,7 @@ pub(crate) const fn source(source: Source) -> &'static str {
         Source::Report { .. } => "report",
         Source::Decision => "decision",
         Source::Submitted => "submitted",
+        Source::Command { .. } => "command",
     }
 }
 

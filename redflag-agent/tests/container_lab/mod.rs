@@ -33,6 +33,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("iptables", "iptables"),
     ("ip", "iproute2"),
     ("unshare", "util-linux"),
+    ("setpriv", "util-linux"),
     ("openssl", "openssl"),
     ("python3", "python3"),
 ];
@@ -56,8 +57,10 @@ pub(crate) fn alone<F: Future<Output = ()>>(name: &str, body: impl FnOnce(Lab) -
     let world = World { directory: TempDir::with_prefix("redflag-containers-").expect("a temporary directory") };
     // Loopback comes up down; /run holds the sockets and pid files of whatever runs on the host.
     let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/lock && ip link set lo up && exec \"$@\"";
-    let output = Command::new("unshare")
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", script, "sh"])
+    // However this process ends, the world ends with it.
+    let output = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .args(["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", script, "sh"])
         .arg(env::current_exe().expect("the test's own program"))
         .args(["--exact", name, "--nocapture"])
         .env(INSIDE, world.directory.path())

@@ -11,7 +11,10 @@ use crate::{
     error::{Error, Result},
     home::AgentHome,
     quarantine::Quarantine,
-    segment::file::{SegmentFile, numbered},
+    segment::{
+        PAYLOAD_BYTES_MAX,
+        file::{SegmentFile, numbered},
+    },
 };
 use redflag_core::{
     command::payload::{Action, Command},
@@ -151,6 +154,9 @@ impl Journal {
 
     fn append(&mut self, record: &Record) -> Result<()> {
         let payload = serde_json::to_vec(record).expect("a record is JSON");
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Error::invalid(format!("a record of {} bytes, and {PAYLOAD_BYTES_MAX} is the limit", payload.len())));
+        }
         self.segments.back_mut().expect("an open journal has a segment").append(&payload).map(drop)
     }
 
@@ -200,5 +206,28 @@ impl Journal {
 
     fn write_counter(&self) -> Result<()> {
         durable::replace_json(&self.counter_path(), &CounterFile { counter: self.counter })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::answer::Found, *};
+    use redflag_core::command::plan::Plan;
+
+    const COMMAND: &str = r#"{"action":{"kind":"reboot"},"approvals":[],"audience":{"agent":"0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3",
+        "key_id":"e3aa8f089b4ff59692f2b2f12e2291c49d0f209a255c71ad7dbf2f074c462688"},"counter":1,"expires_at":"2026-11-26T19:00:00Z",
+        "id":"0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2c4","mode":"server-signs","not_before":"2026-11-25T19:00:00Z","schema":1}"#;
+
+    #[test]
+    fn a_result_too_large_to_be_kept_is_an_error_and_the_command_stays_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(AgentHome::open(directory.path().join("state")).unwrap()).unwrap();
+        let command: Command = serde_json::from_str(COMMAND).unwrap();
+        journal.begin(&command, Timestamp::EPOCH, None).unwrap();
+        let large = Outcome::Interrupted { reason: "x".repeat(PAYLOAD_BYTES_MAX), found: Found::Done, items: vec![] };
+        assert!(journal.finish(&large).unwrap_err().to_string().contains("is the limit"));
+        assert_eq!(journal.unfinished().map(|intent| intent.command_id), Some(command.id));
+        journal.finish(&Outcome::WouldRun { plan: Some(Plan::default()) }).unwrap();
+        assert!(journal.unfinished().is_none() && journal.result_of(command.id).is_some());
     }
 }

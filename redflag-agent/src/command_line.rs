@@ -13,17 +13,13 @@ use crate::{
     scan,
     scan_command::{self, ScanArguments},
     server::PlainHttp,
-    simulation::{Simulation, SimulationOptions},
+    simulation::{Latency, Profile, Simulation, SimulationOptions, SimulationSummary},
     status_command::{self, StatusArguments},
     terminal_progress::TerminalProgress,
 };
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
@@ -126,7 +122,10 @@ Examples:
 Examples:
   redflag-agent simulate --server http://127.0.0.1:8080 --token TOKEN --agents 20
   redflag-agent simulate --server http://127.0.0.1:8080 --token TOKEN --agents 500 --rounds 3 --seed 7
+  redflag-agent simulate --server http://127.0.0.1:8080 --token TOKEN --agents 10000 --profile idle --duration 60 --concurrency 64 --json
+  redflag-agent simulate --server http://127.0.0.1:8080 --token TOKEN --agents 100 --profile mixed --rounds 5
 
+Every answer is held against what it must be; ends with exit code 1 when one is wrong.
 Simulated agents are tagged `simulated`. The token needs a seat for each of them.")]
     Simulate(SimulateArguments),
 }
@@ -196,9 +195,15 @@ struct SimulateArguments {
     /// Updates of the first host
     #[arg(long, value_name = "N", default_value_t = 3_772)]
     first_updates: u32,
-    /// Rounds of change after the first reports
+    /// What the agents do after their first report
+    #[arg(long, value_name = "PROFILE", value_enum, default_value_t)]
+    profile: Profile,
+    /// Rounds after the first reports
     #[arg(long, value_name = "N", default_value_t = 0)]
     rounds: u32,
+    /// Seconds of further rounds, counted from the first report
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    duration: u64,
     /// Agents that work at the same time
     #[arg(long, value_name = "N", default_value_t = 8)]
     concurrency: u32,
@@ -332,21 +337,44 @@ async fn simulate_command(arguments: &SimulateArguments) -> Result<ExitCode> {
         agents: arguments.agents,
         seed: arguments.seed,
         first_updates: arguments.first_updates,
+        profile: arguments.profile,
         rounds: arguments.rounds,
+        duration: Duration::from_secs(arguments.duration),
         concurrency: arguments.concurrency,
         plain_http: arguments.transport.plain_http(),
     };
-    let (mut progress, started) = (TerminalProgress::new(), Instant::now());
+    let mut progress = TerminalProgress::new();
     let summary = Simulation::new(options).run(&mut progress).await.context("the simulation has stopped")?;
     drop(progress);
-    if arguments.json {
-        print(&serde_json::to_string_pretty(&summary)?)?;
-        return Ok(ExitCode::SUCCESS);
+    let code = if summary.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    print(&if arguments.json { serde_json::to_string_pretty(&summary)? } else { simulated(&summary) })?;
+    Ok(code)
+}
+
+fn simulated(summary: &SimulationSummary) -> String {
+    let SimulationSummary { agents, reporting, reports, bytes, events, batches, seconds, reports_per_second, .. } = summary;
+    let mut lines = vec![
+        format!(
+            "{agents} agents enrolled, {reporting} report: {reports} reports of {bytes} bytes in {seconds:.1} s ({reports_per_second:.1}/s)"
+        ),
+        format!(
+            "{events} events in {batches} batches; facts: {} recorded, {} unchanged, {} rejected",
+            summary.recorded, summary.unchanged, summary.rejected
+        ),
+        format!(
+            "reports: {} recorded, {} unchanged, {} stale; {} refused as they must be",
+            summary.reports_recorded, summary.reports_unchanged, summary.reports_stale, summary.refused
+        ),
+        format!("{} updates are open; {} scans failed, {} were partial", summary.updates, summary.failed_scans, summary.partial_scans),
+    ];
+    for (kind, Latency { count, p50_ms, p90_ms, p99_ms, max_ms }) in &summary.latencies {
+        let kind = format!("{kind:?}").to_lowercase();
+        lines
+            .push(format!("{kind:<8} {count:>8} requests  p50 {p50_ms:.1} ms  p90 {p90_ms:.1} ms  p99 {p99_ms:.1} ms  max {max_ms:.1} ms"));
     }
-    let seconds = started.elapsed().as_secs_f64();
-    print(&format!("{} agents enrolled, {} report, in {seconds:.1} s", summary.agents, summary.reporting))?;
-    print(&format!("{} reports of {} bytes: {} events in {} batches", summary.reports, summary.bytes, summary.events, summary.batches))?;
-    print(&format!("facts: {} recorded, {} unchanged, {} rejected", summary.recorded, summary.unchanged, summary.rejected))?;
-    print(&format!("{} updates are open; {} scans failed, {} were partial", summary.updates, summary.failed_scans, summary.partial_scans))?;
-    Ok(ExitCode::SUCCESS)
+    if summary.wrong > 0 {
+        lines.push(format!("WRONG ANSWERS: {}", summary.wrong));
+        lines.extend(summary.wrong_answers.iter().map(|wrong| format!("  {wrong}")));
+    }
+    lines.join("\n")
 }

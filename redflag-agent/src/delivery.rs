@@ -12,7 +12,7 @@ use crate::{
     server::{Server, Signature},
 };
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use redflag_core::wire::ReportAnswerBody;
+use redflag_core::{time::Timestamp, wire::ReportAnswerBody};
 use std::time::Duration;
 
 const PATH: &str = "api/v1/report";
@@ -110,13 +110,19 @@ pub(crate) struct Link<'a> {
 impl Link<'_> {
     async fn send_once(&mut self, report: &Waiting) -> Result<ReportAnswerBody> {
         let counter = (self.next_counter)()?;
-        post(self.server, self.identity, counter, report).await
+        post(self.server, self.identity, counter, clock::now(), report).await
     }
 }
 
-/// Sends a report once and checks that the answer is about it.
-pub(crate) async fn post(server: &Server, identity: &Identity, counter: u64, report: &Waiting) -> Result<ReportAnswerBody> {
-    let signature = Signature { agent: identity.agent, key: &identity.key, counter };
+/// Sends a report once, signed at `signed_at`, and checks that the answer is about it.
+pub(crate) async fn post(
+    server: &Server,
+    identity: &Identity,
+    counter: u64,
+    signed_at: Timestamp,
+    report: &Waiting,
+) -> Result<ReportAnswerBody> {
+    let signature = Signature { agent: identity.agent, key: &identity.key, counter, signed_at };
     let answer = server.post(PATH, report.body.clone(), Some(signature)).await?;
     let answer: ReportAnswerBody =
         serde_json::from_slice(&answer).map_err(|error| server.unreachable(format!("its answer is not readable: {error}"), None))?;

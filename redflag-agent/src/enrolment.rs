@@ -72,14 +72,13 @@ pub async fn enrol(home: &AgentHome, options: &EnrolOptions) -> Result<Identity>
         None => Identity::new(server, name(options)?),
     };
     identity.write(home)?;
-    register(&mut identity, options).await?;
+    register(&Server::new(identity.server.clone())?, &mut identity, options).await?;
     identity.write(home)?;
     Ok(identity)
 }
 
 /// Asks the server to take the identity, and notes what it answered.
-pub(crate) async fn register(identity: &mut Identity, options: &EnrolOptions) -> Result<Server> {
-    let server = Server::new(identity.server.clone())?;
+pub(crate) async fn register(server: &Server, identity: &mut Identity, options: &EnrolOptions) -> Result<()> {
     let request = Request {
         token: options.token.trim(),
         agent_id: identity.agent,
@@ -107,7 +106,7 @@ pub(crate) async fn register(identity: &mut Identity, options: &EnrolOptions) ->
     }
     identity.name = answer.name;
     identity.enrolled_at = Some(now);
-    Ok(server)
+    Ok(())
 }
 
 fn name(options: &EnrolOptions) -> Result<Text> {

@@ -2,10 +2,7 @@
 //!
 //! One request, one answer: trying again is the business of [`crate::delivery`].
 
-use crate::{
-    clock,
-    error::{Error, Result, with_causes},
-};
+use crate::error::{Error, Result, with_causes};
 use ed25519_dalek::{Signer as _, SigningKey};
 use redflag_core::{
     ids::AgentId,
@@ -115,6 +112,8 @@ pub(crate) struct Signature<'a> {
     pub(crate) key: &'a SigningKey,
     /// Larger than that of every request signed with this key before.
     pub(crate) counter: u64,
+    /// When, by this host's clock.
+    pub(crate) signed_at: Timestamp,
 }
 
 /// A connection to one server; cheap to clone.
@@ -176,7 +175,7 @@ impl Server {
 
     fn signed(&self, url: &Url, body: &[u8], signature: &Signature<'_>) -> HeaderMap {
         let digest = signing::content_digest(body);
-        let created = clock::now().as_micros().div_euclid(1_000_000);
+        let created = signature.signed_at.as_micros().div_euclid(1_000_000);
         let parameters = SignatureParameters { created, agent: signature.agent, counter: signature.counter };
         let (authority, query) = (self.url.authority(), url.query().unwrap_or_default());
         let request = SignedRequest { method: "POST", authority: &authority, path: url.path(), query, content_digest: &digest };

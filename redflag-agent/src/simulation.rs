@@ -1,29 +1,36 @@
 //! A simulated fleet: many agents in one process that speak the real protocol, for trying out and loading a server.
 //!
+//! A [`Profile`] says what the agents do after their first report; every answer is held against what it must be, and measured.
 //! Enrolment, report building, signing, delivery and memory are those of a real agent; only the hosts are invented, from a seed.
 //! Each run enrols new agents with new keys, tagged `simulated`.
 
+mod agent;
 mod catalogue;
 mod host;
+mod profile;
 pub(crate) mod random;
+mod tally;
+
+pub use profile::Profile;
+pub use tally::{Kind, Latency};
 
 use crate::{
-    clock,
-    delivery::{self, Link, Retries, Verdict},
     enrolment::{EnrolOptions, register},
     error::{Error, Result},
     identity::Identity,
-    ledger::Ledger,
-    outbox::Waiting,
-    progress::{Progress, Silent, Stage},
-    report::{self, Envelope},
+    progress::{Progress, Stage},
     server::{PlainHttp, Server, ServerUrl},
 };
+use agent::SimulatedAgent;
 use catalogue::Catalogue;
 use host::SimulatedHost;
-use redflag_core::{wire, wire::ReportAnswerBody, words::ScanResult};
 use serde::Serialize;
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tally::Tally;
 use tokio::task::JoinSet;
 
 /// The word that marks simulated agents.
@@ -44,8 +51,12 @@ pub struct SimulationOptions {
     pub seed: u64,
     /// Updates of the first host.
     pub first_updates: u32,
-    /// Rounds of change after the first reports.
+    /// What the agents do after their first report.
+    pub profile: Profile,
+    /// Rounds after the first reports.
     pub rounds: u32,
+    /// Further rounds until this time is over, counted from the first report.
+    pub duration: Duration,
     /// Agents that work at the same time.
     pub concurrency: u32,
     /// Where plain HTTP may be used.
@@ -60,7 +71,9 @@ impl Default for SimulationOptions {
             agents: 10,
             seed: 1,
             first_updates: 3_772,
+            profile: Profile::default(),
             rounds: 0,
+            duration: Duration::ZERO,
             concurrency: 8,
             plain_http: PlainHttp::LoopbackOnly,
         }
@@ -68,7 +81,7 @@ impl Default for SimulationOptions {
 }
 
 /// What a simulation did, in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SimulationSummary {
     /// Agents enrolled.
     pub agents: u64,
@@ -94,6 +107,24 @@ pub struct SimulationSummary {
     pub failed_scans: u64,
     /// Scans that were partial.
     pub partial_scans: u64,
+    /// Reports answered as recorded.
+    pub reports_recorded: u64,
+    /// Reports answered as unchanged.
+    pub reports_unchanged: u64,
+    /// Reports answered as stale.
+    pub reports_stale: u64,
+    /// Reports that had to be refused, and were.
+    pub refused: u64,
+    /// Answers that no server may give.
+    pub wrong: u64,
+    /// The first of them.
+    pub wrong_answers: Vec<String>,
+    /// How long it all took, enrolment aside.
+    pub seconds: f64,
+    /// Reports taken a second.
+    pub reports_per_second: f64,
+    /// How long requests took, by their kind.
+    pub latencies: BTreeMap<Kind, Latency>,
 }
 
 /// A simulated fleet, ready to run.
@@ -119,20 +150,28 @@ impl Simulation {
             return Err(Error::invalid(format!("{} agents; a simulation has 1 to {AGENTS_MAX}", options.agents)));
         }
         let catalogues = Arc::new(Catalogue::all(options.seed));
-        let mut agents = self.enrol(&catalogues, progress).await?;
-        let mut summary = SimulationSummary { agents: agents.len() as u64, ..SimulationSummary::default() };
+        let mut tally = Tally::default();
+        let mut agents = self.enrol(&catalogues, &mut tally, progress).await?;
+        tally.summary.agents = agents.len() as u64;
         if agents.len() >= 5 {
             agents.pop();
         }
-        summary.reporting = agents.len() as u64;
-        for round in 0..=options.rounds {
-            agents = self.round(agents, round, &catalogues, &mut summary, progress).await?;
+        tally.summary.reporting = agents.len() as u64;
+        let (started, mut round) = (Instant::now(), 0);
+        loop {
+            agents = self.round(agents, round, &catalogues, &mut tally, progress).await?;
+            let more = round < options.rounds || started.elapsed() < options.duration;
+            if options.profile == Profile::First || !more {
+                break;
+            }
+            round += 1;
         }
-        summary.updates = agents.iter().flat_map(|agent| agent.host.scans()).map(|scan| scan.offers.len() as u64).sum();
-        Ok(summary)
+        let elapsed = started.elapsed();
+        tally.summary.updates = agents.iter().flat_map(|agent| agent.host.scans()).map(|scan| scan.offers.len() as u64).sum();
+        Ok(tally.finish(elapsed))
     }
 
-    async fn enrol(&self, catalogues: &Arc<Vec<Catalogue>>, progress: &mut dyn Progress) -> Result<Vec<SimulatedAgent>> {
+    async fn enrol(&self, catalogues: &Arc<Vec<Catalogue>>, tally: &mut Tally, progress: &mut dyn Progress) -> Result<Vec<SimulatedAgent>> {
         let url = ServerUrl::parse(&self.options.server, self.options.plain_http)?;
         let enrol = EnrolOptions {
             server: self.options.server.clone(),
@@ -141,18 +180,22 @@ impl Simulation {
             tags: vec![TAG.to_owned()],
             plain_http: self.options.plain_http,
         };
+        // One client for all: each would keep the authorities it trusts in memory.
+        let server = Server::new(url.clone())?;
         let (seed, first_updates, of) = (self.options.seed, self.options.first_updates, u64::from(self.options.agents));
         let start = |index: u64| {
-            let (url, enrol, catalogues) = (url.clone(), enrol.clone(), Arc::clone(catalogues));
+            let (url, enrol, server, catalogues) = (url.clone(), enrol.clone(), server.clone(), Arc::clone(catalogues));
             async move {
                 let host = SimulatedHost::new(seed, index, first_updates, &catalogues);
                 let mut identity = Identity::new(url, host.name.clone());
-                let server = register(&mut identity, &enrol).await?;
-                Ok(SimulatedAgent { host, identity, server, ledger: Ledger::default(), counter: 0, sequence: 0 })
+                let started = Instant::now();
+                register(&server, &mut identity, &enrol).await?;
+                Ok((SimulatedAgent::new(host, identity, server), started.elapsed()))
             }
         };
         let mut agents = Vec::new();
-        in_parallel((0..of).map(start), self.options.concurrency, |agent| {
+        in_parallel((0..of).map(start), self.options.concurrency, |(agent, took)| {
+            tally.took(Kind::Enrol, took);
             agents.push(agent);
             progress.stage(&Stage::Enrolled { agents: agents.len() as u64, of });
         })
@@ -166,104 +209,29 @@ impl Simulation {
         agents: Vec<SimulatedAgent>,
         round: u32,
         catalogues: &Arc<Vec<Catalogue>>,
-        summary: &mut SimulationSummary,
+        tally: &mut Tally,
         progress: &mut dyn Progress,
     ) -> Result<Vec<SimulatedAgent>> {
         let of = agents.len() as u64;
         let start = |mut agent: SimulatedAgent| {
-            let catalogues = Arc::clone(catalogues);
+            let (catalogues, behaviour) = (Arc::clone(catalogues), self.options.profile.behaviour(agent.host.index));
             async move {
-                if round > 0 {
-                    agent.host.live(round, &catalogues);
-                }
-                let taken = agent.report().await?;
+                let taken = match behaviour.filter(|_| round > 0) {
+                    Some(behaviour) => agent.live(behaviour, round, &catalogues).await?,
+                    None => agent.first().await?,
+                };
                 Ok((agent, taken))
             }
         };
         let mut done = Vec::new();
-        in_parallel(agents.into_iter().map(start), self.options.concurrency, |(agent, taken): (SimulatedAgent, SimulationSummary)| {
-            summary.add(&taken);
+        in_parallel(agents.into_iter().map(start), self.options.concurrency, |(agent, taken): (SimulatedAgent, Tally)| {
+            tally.add(taken);
             done.push(agent);
             progress.stage(&Stage::Reported { agents: done.len() as u64, of, round });
         })
         .await?;
         done.sort_unstable_by_key(|agent| agent.host.index);
         Ok(done)
-    }
-}
-
-impl SimulationSummary {
-    fn add(&mut self, taken: &Self) {
-        self.reports += taken.reports;
-        self.bytes += taken.bytes;
-        self.batches += taken.batches;
-        self.events += taken.events;
-        self.recorded += taken.recorded;
-        self.unchanged += taken.unchanged;
-        self.rejected += taken.rejected;
-        self.failed_scans += taken.failed_scans;
-        self.partial_scans += taken.partial_scans;
-    }
-
-    fn answered(&mut self, answer: &ReportAnswerBody, bytes: usize) {
-        self.reports += 1;
-        self.bytes += bytes as u64;
-        self.batches += u64::from(answer.batches);
-        self.events += u64::from(answer.events);
-        self.recorded += answer.recorded;
-        self.unchanged += answer.unchanged;
-        self.rejected += answer.rejected;
-    }
-}
-
-/// An agent that keeps in memory what a real one keeps on disk.
-#[derive(Debug)]
-struct SimulatedAgent {
-    host: SimulatedHost,
-    identity: Identity,
-    server: Server,
-    ledger: Ledger,
-    counter: u64,
-    sequence: u64,
-}
-
-impl SimulatedAgent {
-    /// Reports, and once more in full if the server asks for it.
-    async fn report(&mut self) -> Result<SimulationSummary> {
-        let scans = self.host.scans();
-        let mut taken = SimulationSummary {
-            failed_scans: scans.iter().filter(|scan| scan.result == ScanResult::Failed).count() as u64,
-            partial_scans: scans.iter().filter(|scan| scan.result == ScanResult::Partial).count() as u64,
-            ..SimulationSummary::default()
-        };
-        for _ in 0..2 {
-            self.sequence += 1;
-            let (report_id, sent_at, host) = (clock::new_report_id(), clock::now(), self.host.facts.clone());
-            let envelope = Envelope { report_id, sequence: self.sequence, sent_at, host };
-            let report = Waiting { report_id, body: report::build(&envelope, &scans, &self.ledger)?.body };
-            let answer = self.send(&report).await?;
-            let parsed = wire::read_report(&report.body)
-                .map_err(|error| Error::invalid(format!("the report of {} is not readable: {error}", self.host.name)))?;
-            self.ledger.acknowledge(&parsed, &answer);
-            taken.answered(&answer, report.body.len());
-            if answer.full_required.is_empty() {
-                break;
-            }
-        }
-        Ok(taken)
-    }
-
-    async fn send(&mut self, report: &Waiting) -> Result<ReportAnswerBody> {
-        let counter = &mut self.counter;
-        let mut next_counter = || {
-            *counter += 1;
-            Ok(*counter)
-        };
-        let mut link = Link { server: &self.server, identity: &self.identity, next_counter: &mut next_counter };
-        match delivery::send(&mut link, report, 0, &Retries::default(), &mut Silent).await? {
-            Verdict::Taken(answer) => Ok(answer),
-            Verdict::Refused(error) => Err(error),
-        }
     }
 }
 

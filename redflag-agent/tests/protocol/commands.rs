@@ -101,6 +101,28 @@ async fn a_simulation_says_what_it_did() {
 }
 
 #[tokio::test]
+async fn a_simulation_ends_badly_when_a_server_answers_wrongly() {
+    let (server, directory) = (TestServer::start().await, tempfile::tempdir().unwrap());
+    let simulate = async |profile| {
+        let fixed =
+            ["simulate", "--server", &server.url, "--token", "good", "--agents", "2", "--first-updates", "20", "--rounds", "1", "--json"];
+        let output = agent(directory.path(), &[&fixed[..], &["--profile", profile]].concat()).await;
+        let summary: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output.stderr)));
+        (output.status.code(), summary)
+    };
+    // This server holds numbers against those used before, and looks at no clock.
+    let (code, summary) = simulate("clones").await;
+    assert_eq!((code, &summary["wrong"], &summary["refused"]), (Some(0), &serde_json::json!(0), &serde_json::json!(2)), "{summary}");
+    let (code, summary) = simulate("skew").await;
+    // It takes what was signed an hour ago, and so the good report after it is late: two wrong answers for each agent.
+    assert_eq!((code, &summary["wrong"], &summary["refused"]), (Some(1), &serde_json::json!(4), &serde_json::json!(0)), "{summary}");
+    assert!(summary["wrong_answers"][0].as_str().unwrap().contains("signed an hour ago"), "{summary}");
+    let (code, summary) = simulate("lost-answers").await;
+    assert_eq!((code, &summary["latencies"]["again"]["count"]), (Some(0), &serde_json::json!(2)), "{summary}");
+}
+
+#[tokio::test]
 async fn the_service_ends_cleanly_when_asked() {
     let (server, directory) = (TestServer::start().await, tempfile::tempdir().unwrap());
     let state = directory.path().join("state");

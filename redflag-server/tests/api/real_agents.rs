@@ -1,6 +1,6 @@
 //! The real agent code against the real server over a socket.
 
-use redflag_agent::{AgentHome, EnrolOptions, Silent, Simulation, SimulationOptions, enrol};
+use redflag_agent::{AgentHome, EnrolOptions, Silent, Simulation, SimulationOptions, enrol, simulation::Profile};
 use redflag_core::{Fleet, query::UpdateFilter};
 use redflag_server::{EnrolmentTokenOptions, Server, Settings};
 use redflag_store_sqlite::SqliteStore;
@@ -32,6 +32,38 @@ async fn a_simulated_fleet_and_the_server_agree() {
     assert_eq!(agents.total, 6);
     assert_eq!(agents.items.iter().map(|row| row.head.events).sum::<u64>(), summary.events, "{summary:?}");
     assert_eq!(agents.items.iter().map(|row| row.open.total).sum::<u64>(), open.total);
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+/// Idle and changed hosts, clones, wrong clocks and lost answers: every answer is what it must be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mixed_fleet_is_answered_as_it_must_be() {
+    let (fleet, server) = bound().await;
+    let (url, token) = (server.url(), token(&server, 11).await);
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(server.run(shutdown.clone()));
+    let options = SimulationOptions {
+        server: url,
+        token,
+        agents: 11,
+        first_updates: 40,
+        profile: Profile::Mixed,
+        rounds: 4,
+        ..SimulationOptions::default()
+    };
+    let summary = Simulation::new(options).run(&mut Silent).await.unwrap();
+    assert_eq!((summary.wrong, &summary.wrong_answers), (0, &Vec::new()), "{summary:?}");
+    // Of ten that report, two are cloned and two have a wrong clock, in each of four rounds.
+    assert_eq!((summary.reporting, summary.refused), (10, 16));
+    assert_eq!((summary.rejected, summary.reports_stale), (0, 0));
+    assert!(summary.reports_unchanged > 0 && summary.reports_recorded > 0, "{summary:?}");
+    let measured: u64 = summary.latencies.values().map(|latency| latency.count).sum();
+    assert!(measured > summary.reports, "{summary:?}");
+    let agents = fleet.store().agents(&redflag_core::query::AgentQuery::default()).await.unwrap();
+    assert!(agents.items.iter().map(|row| row.head.events).sum::<u64>() <= summary.events, "an answer that was lost is counted once");
+    let open = fleet.store().stats(&UpdateFilter::default()).await.unwrap();
+    assert_eq!(open.total, summary.updates, "what was refused changed nothing");
     shutdown.cancel();
     serving.await.unwrap().unwrap();
 }

@@ -23,6 +23,13 @@ use std::time::{Duration, Instant};
 /// Further than any server may accept.
 const SKEW: Duration = Duration::from_hours(1);
 
+/// Whether a report that must have no effect may also be taken as a late one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    Too,
+    Never,
+}
+
 #[derive(Debug)]
 pub(super) struct SimulatedAgent {
     pub(super) host: SimulatedHost,
@@ -73,18 +80,19 @@ impl SimulatedAgent {
         Ok(())
     }
 
-    /// The original reports; a copy that was made before then does so with numbers that are used up.
+    /// The original reports; a copy that was made before then does so with numbers that are used up. Within the same second its
+    /// signature is a replay; later it is a new one, and the report is late.
     async fn with_a_clone(&mut self, tally: &mut Tally) -> Result<()> {
         let (counter, sequence) = (self.counter, self.sequence);
         self.report(Kind::Idle, tally).await?;
         let report = self.build(sequence + 1)?;
-        self.must_be_refused("a clone's report", &report, counter + 1, Duration::ZERO, tally).await
+        self.must_be_refused("a clone's report", &report, counter + 1, Duration::ZERO, Late::Too, tally).await
     }
 
     async fn with_a_wrong_clock(&mut self, tally: &mut Tally) -> Result<()> {
         let report = self.build(self.sequence + 1)?;
         self.counter += 1;
-        self.must_be_refused("a report signed an hour ago", &report, self.counter, SKEW, tally).await?;
+        self.must_be_refused("a report signed an hour ago", &report, self.counter, SKEW, Late::Never, tally).await?;
         self.report(Kind::Idle, tally).await.map(drop)
     }
 
@@ -160,13 +168,24 @@ impl SimulatedAgent {
         }
     }
 
-    async fn must_be_refused(&self, what: &str, report: &Waiting, counter: u64, ago: Duration, tally: &mut Tally) -> Result<()> {
+    async fn must_be_refused(
+        &self,
+        what: &str,
+        report: &Waiting,
+        counter: u64,
+        ago: Duration,
+        late: Late,
+        tally: &mut Tally,
+    ) -> Result<()> {
         let started = Instant::now();
         let answer = delivery::post(&self.server, &self.identity, counter, clock::now().saturating_sub(ago), report).await;
         tally.took(Kind::Refused, started.elapsed());
         match answer {
             Err(Error::Unauthorized { .. }) => tally.summary.refused += 1,
             Err(error) => return Err(error),
+            Ok(answer) if late == Late::Too && answer.status == ReportStatus::Stale && answer.events == 0 => {
+                tally.answered(&answer, report.body.len());
+            }
             Ok(answer) => tally.wrong(format!("{}: {what} was answered with {}", self.host.name, shown(&answer))),
         }
         Ok(())

@@ -54,9 +54,10 @@ async fn a_mixed_fleet_is_answered_as_it_must_be() {
     };
     let summary = Simulation::new(options).run(&mut Silent).await.unwrap();
     assert_eq!((summary.wrong, &summary.wrong_answers), (0, &Vec::new()), "{summary:?}");
-    // Of ten that report, two are cloned and two have a wrong clock, in each of four rounds.
-    assert_eq!((summary.reporting, summary.refused), (10, 16));
-    assert_eq!((summary.rejected, summary.reports_stale), (0, 0));
+    // Of ten that report, two are cloned and two have a wrong clock, in each of four rounds. What a clone sends in the same second is
+    // a replay; later it is late.
+    assert_eq!((summary.reporting, summary.refused + summary.reports_stale, summary.rejected), (10, 16, 0), "{summary:?}");
+    assert!((8..=16).contains(&summary.refused), "a wrong clock is always refused: {summary:?}");
     assert!(summary.reports_unchanged > 0 && summary.reports_recorded > 0, "{summary:?}");
     let measured: u64 = summary.latencies.values().map(|latency| latency.count).sum();
     assert!(measured > summary.reports, "{summary:?}");

@@ -23,11 +23,13 @@ async fn random_histories_read_like_the_memory_store() {
     }
 }
 
-/// `REDFLAG_DIGEST_CASES` sets how many (1 when unset): a campaign of a million events takes about 100.
+/// `REDFLAG_DIGEST_CASES` sets how many (1 when unset), `REDFLAG_DIGEST_PACKAGES` of how many packages (400 when unset): histories of
+/// many packages have more events for their time.
 #[tokio::test]
 async fn long_histories_export_like_the_memory_store() {
     let (first, cases) = (setting("REDFLAG_SEED", 2_000), setting("REDFLAG_DIGEST_CASES", 1));
-    let (harness, shape) = (Schemas::new(), Shape { agents: 4, steps: 120, packages: 400 });
+    let packages = usize::try_from(setting("REDFLAG_DIGEST_PACKAGES", 400)).expect("a number of packages");
+    let (harness, shape) = (Schemas::new(), Shape { agents: 4, steps: 120, packages });
     let mut events = 0;
     for seed in first..first + cases {
         match compare_digests_with_memory(&harness, seed, shape).await {

@@ -7,9 +7,9 @@
 //!
 //! Whatever is wrong before the intent is on disk refuses the command, and nothing has changed. What happens behind it is in the
 //! [`answer`]. A command is carried out at most once: its counter is used up before anything is executed. If the executor is killed
-//! in between, the next start looks at what is installed ([`found`]) and says what became of it.
+//! in between, the next start looks at what is installed (`found.rs`) and says what became of it.
 //!
-//! [`policy`] is what root allows on this host, [`journal`] what is kept on disk, [`service`] the socket, [`command_line`] the
+//! [`policy`] is what root allows on this host, `journal.rs` what is kept on disk, [`service`] the socket, [`command_line`] the
 //! binary `redflag-executor`.
 
 pub mod answer;

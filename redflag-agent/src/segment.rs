@@ -2,7 +2,7 @@
 //!
 //! A segment is a header of eight bytes, then records: length (`u32`, little endian), CRC32C of length and payload (`u32`, little
 //! endian), payload. Reading stops at the first record that does not check: everything before it is exactly what was
-//! written, and nothing behind it can be trusted, because its place depends on a length that may be wrong. [`file`] keeps such a
+//! written, and nothing behind it can be trusted, because its place depends on a length that may be wrong. [`mod@file`] keeps such a
 //! file on disk.
 
 pub mod file;

@@ -52,15 +52,16 @@ impl Resolution {
                 _ => section = Some(section_of(line)?),
             }
         }
-        let (mut installs, mut removals) = (0, 0);
+        let (mut installs, mut removals) = (0_usize, 0_usize);
         for line in lines {
             if let [what, count, "Package" | "Packages"] = line.split_whitespace().collect::<Vec<_>>().as_slice() {
                 let count: usize = count.parse().map_err(|_| unreadable(line))?;
-                match *what {
-                    "Install" | "Upgrade" | "Downgrade" => installs += count,
-                    "Remove" => removals += count,
+                let sum = match *what {
+                    "Install" | "Upgrade" | "Downgrade" => &mut installs,
+                    "Remove" => &mut removals,
                     _ => return Err(unreadable(line)),
-                }
+                };
+                *sum = sum.checked_add(count).ok_or_else(|| unreadable(line))?;
             }
         }
         if (installs, removals) != (resolution.installs.len(), resolution.removed) || installs == 0 {
@@ -147,6 +148,9 @@ mod tests {
         for at in (0..end - 1).filter(|at| !TABLE[..*at].ends_with("1 Package") || TABLE[..*at].matches(" Package\n").count() < 2) {
             assert!(Resolution::read(&TABLE[..at]).is_err(), "cut at {at}: {}", &TABLE[..at]);
         }
+        // Found by fuzzing: two counts whose sum is beyond every number.
+        let beyond = TABLE.replace("Install  1 Package", &format!("Install  {} Packages", usize::MAX));
+        assert!(Resolution::read(&beyond).is_err());
         let modules = TABLE.replace("Removing:", "Enabling module streams:");
         assert!(Resolution::read(&modules).unwrap_err().contains("Enabling module streams"));
     }

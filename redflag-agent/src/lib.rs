@@ -55,6 +55,8 @@ pub mod status_command;
 #[cfg(feature = "agent")]
 pub mod terminal_progress;
 
+#[cfg(test)]
+mod changed_text;
 mod tool;
 
 #[cfg(feature = "agent")]

@@ -13,7 +13,7 @@ use redflag_core::{
     names::{PackageKey, Text, Version},
     words::ScanResult,
 };
-use scan_lab::{build, directory, require, stdout};
+use scan_lab::{build, directory, require, stdout, update_of};
 use std::{fs, path::PathBuf, time::Duration};
 use tempfile::TempDir;
 
@@ -59,13 +59,7 @@ impl Lab {
     /// The items that bring packages to the versions they are offered.
     async fn offered(&self, names: &[&str]) -> Vec<Item> {
         let scan = self.scan().await;
-        let item = |name: &&str| {
-            let package = package(name);
-            let offer = &scan.offers[&package];
-            let from = offer.installed.clone().expect("an update replaces a version");
-            Item { package, from, to: offer.candidate.version.clone(), origin: offer.candidate.origin.clone() }
-        };
-        names.iter().map(item).collect()
+        names.iter().map(|name| update_of(&scan, &package(name))).collect()
     }
 
     async fn plan(&self, items: &[Item]) -> Result<Plan, InstallError> {
@@ -367,14 +361,7 @@ async fn on_this_machine_all_installable_updates_are_planned_as_they_are_offered
     require(TOOLS);
     let scan = scan::Apt::new().scan().await;
     let installable = scan.offers.iter().filter(|(_, offer)| scan_lab::installable(offer));
-    let items: Vec<Item> = installable
-        .map(|(package, offer)| Item {
-            package: package.clone(),
-            from: offer.installed.clone().expect("an update replaces a version"),
-            to: offer.candidate.version.clone(),
-            origin: offer.candidate.origin.clone(),
-        })
-        .collect();
+    let items: Vec<Item> = installable.map(|(package, _)| update_of(&scan, package)).collect();
     if items.is_empty() {
         println!("this machine is up to date");
         return;

@@ -13,7 +13,7 @@ use redflag_core::{
     names::{PackageKey, Text, Version},
     words::ScanResult,
 };
-use scan_lab::{build, directory, require, stdout};
+use scan_lab::{build, directory, require, stdout, update_of};
 use std::{
     fs,
     path::PathBuf,
@@ -66,13 +66,7 @@ impl Lab {
     /// The items that bring packages to the versions they are offered.
     async fn offered(&self, names: &[&str]) -> Vec<Item> {
         let scan = self.scan().await;
-        let item = |name: &&str| {
-            let package = package(name);
-            let offer = &scan.offers[&package];
-            let from = offer.installed.clone().expect("an update replaces a version");
-            Item { package, from, to: offer.candidate.version.clone(), origin: offer.candidate.origin.clone() }
-        };
-        names.iter().map(item).collect()
+        names.iter().map(|name| update_of(&scan, &package(name))).collect()
     }
 
     async fn plan(&self, items: &[Item]) -> Result<Plan, InstallError> {

@@ -25,13 +25,7 @@ use std::time::Duration;
 async fn offered(lab: &Lab) -> Vec<Item> {
     let scan = lab.scanner().scan().await;
     assert_eq!((scan.result, &scan.error), (ScanResult::Complete, &None));
-    let item = |(package, offer): (&PackageKey, &redflag_core::offer::Offer)| Item {
-        package: package.clone(),
-        from: offer.installed.clone().expect("a container runs something"),
-        to: offer.candidate.version.clone(),
-        origin: offer.candidate.origin.clone(),
-    };
-    scan.offers.iter().map(item).collect()
+    scan.offers.iter().map(|(package, offer)| Item::of_offer(package, offer).expect("a container runs something")).collect()
 }
 
 /// The names of all containers, with those times of keeping taken out.

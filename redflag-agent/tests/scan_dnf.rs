@@ -1,5 +1,6 @@
 //! The dnf scanner against a real dnf, pointed at repositories made for the test.
 
+#[expect(dead_code, reason = "the worlds are shared; this test needs only some of their tools")]
 mod scan_lab;
 
 use redflag_agent::scan::{Dnf, Scan, Scanner};

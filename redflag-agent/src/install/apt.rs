@@ -149,9 +149,6 @@ impl Installer for Apt {
         let words = arguments::of_items(items)?;
         let (plan, before) = self.prepare(items, &words).await?;
         items::as_approved(&plan, approved)?;
-        if let Some(removal) = plan.changes.iter().find(|change| change.to.is_none()) {
-            return Err(InstallError::Unresolvable { reason: format!("{} would be removed", removal.package) });
-        }
         let tool = self.apt_get(arguments::installation(&words, self.lock_time_max));
         let tool = tool.with_environment(ENVIRONMENT.map(|(name, value)| (name, value.into()))).with_time_max(INSTALL_TIME_MAX);
         let ended = tool.run_for_end(OUTPUT_BYTES_MAX / 2).await;

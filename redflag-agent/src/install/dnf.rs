@@ -222,9 +222,6 @@ impl Installer for Dnf {
         let words = arguments::of_items(items)?;
         let (plan, before) = self.prepare(items, &words).await?;
         items::as_approved(&plan, approved)?;
-        if let Some(removal) = plan.changes.iter().find(|change| change.to.is_none()) {
-            return Err(InstallError::Unresolvable { reason: format!("{} would be removed", removal.package) });
-        }
         let install = self.dnf.clone().with(arguments::installation(&words)).with_environment([("HOME", "/root".into())]);
         let install = install.with_time_max(INSTALL_TIME_MAX);
         let ended = self.run(install).await;

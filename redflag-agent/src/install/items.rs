@@ -48,10 +48,14 @@ pub(super) fn arguments<T>(
     Ok(arguments)
 }
 
-/// Whether a fresh plan changes what was approved, and nothing else.
+/// Whether a fresh plan changes what was approved, and nothing else. A plan that removes something is shown and never carried out,
+/// approved or not.
 pub(super) fn as_approved(plan: &Plan, approved: &Plan) -> Result<(), InstallError> {
     if plan.changes == approved.changes {
-        return Ok(());
+        return match plan.changes.iter().find(|change| change.to.is_none()) {
+            Some(removal) => Err(InstallError::Unresolvable { reason: format!("{} would be removed", removal.package) }),
+            None => Ok(()),
+        };
     }
     let only_in = |one: &Plan, other: &Plan| one.changes.iter().find(|change| !other.changes.contains(change)).cloned();
     let words = |what: &str, change: Option<Change>| change.map(|change| format!("{what} {}", change.package));

@@ -44,12 +44,7 @@ fn package(name: &str) -> PackageKey {
 
 async fn offered(apt: &Path) -> Vec<Item> {
     let scan = scan::Apt::with_configuration(apt).scan().await;
-    let item = |name: &&str| {
-        let offer = scan.offers.get(&package(name))?;
-        let (from, to) = (offer.installed.clone()?, offer.candidate.version.clone());
-        Some(Item { package: package(name), from, to, origin: offer.candidate.origin.clone() })
-    };
-    NAMES.iter().filter_map(item).collect()
+    NAMES.iter().filter_map(|name| Item::of_offer(&package(name), scan.offers.get(&package(name))?)).collect()
 }
 
 /// An executor as root, for which the lab's apt is the host's.

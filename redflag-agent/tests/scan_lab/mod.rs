@@ -2,8 +2,9 @@
 //!
 //! A tool that is missing fails the test and names the package to install: a check that cannot run has not passed.
 
-use redflag_core::offer::Offer;
+use redflag_agent::scan::Scan;
 use redflag_core::words::AvailabilityKind;
+use redflag_core::{command::plan::Item, names::PackageKey, offer::Offer};
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -48,6 +49,11 @@ pub(crate) fn stdout(program: &str, arguments: &[&str], environment: &[(&str, &P
         .unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments:?} failed:\n{}", text_of(&output));
     String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The item that brings a package to the version it is offered.
+pub(crate) fn update_of(scan: &Scan, package: &PackageKey) -> Item {
+    Item::of_offer(package, &scan.offers[package]).expect("an update replaces a version")
 }
 
 /// `from -> to kind` of an offer.

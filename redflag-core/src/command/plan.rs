@@ -6,6 +6,7 @@
 use crate::{
     ids::Digest,
     names::{PackageKey, Text, Version},
+    offer::{Candidate, Offer},
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -23,6 +24,15 @@ pub struct Item {
     /// Where it comes from, in the manager's words, where the offer names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Text>,
+}
+
+impl Item {
+    /// The item that brings a package to the version it is offered; none where no installed version is replaced.
+    #[must_use]
+    pub fn of_offer(package: &PackageKey, offer: &Offer) -> Option<Self> {
+        let Candidate { version, origin, .. } = &*offer.candidate;
+        Some(Self { package: package.clone(), from: offer.installed.clone()?, to: version.clone(), origin: origin.clone() })
+    }
 }
 
 /// One package a transaction would touch.

@@ -215,9 +215,7 @@ impl Queue<'_> {
         let item = |package: &PackageKey| {
             let missing = || Refusal::NotApproved { package: package.clone() };
             let state = self.state(package).filter(|state| matches!(state.standing, Standing::Approved(_))).ok_or_else(missing)?;
-            let candidate = &state.offer.candidate;
-            let from = state.offer.installed.clone().ok_or_else(missing)?;
-            Ok(Item { package: package.clone(), from, to: candidate.version.clone(), origin: candidate.origin.clone() })
+            Item::of_offer(package, &state.offer).ok_or_else(missing)
         };
         packages.iter().map(item).collect()
     }

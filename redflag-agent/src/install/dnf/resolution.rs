@@ -121,6 +121,7 @@ fn unreadable(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::changed_text::{changed, changes};
     use proptest::prelude::*;
 
     const TABLE: &str = "Dependencies resolved.\n==========\n Package  Architecture  Version  Repository  Size\n==========\n\
@@ -159,19 +160,15 @@ mod tests {
         /// Whatever else stands in it, a table is read as its own summary counts, or not at all.
         #[test]
         fn no_changed_table_is_read_but_as_it_counts(
-            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..8),
+            changes in changes(),
             lines in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
         ) {
             let mut kept: Vec<&str> = TABLE.lines().collect();
             for line in lines {
                 kept.remove(line.index(kept.len()));
             }
-            let mut characters: Vec<char> = kept.join("\n").chars().collect();
-            for (at, character) in changes {
-                let at = at.index(characters.len());
-                characters[at] = character;
-            }
-            let text: String = characters.into_iter().collect();
+            let text = changed(&kept.join("
+    "), &changes);
             if let Ok(resolution) = Resolution::read(&text) {
                 let counted = |what: &str| -> usize {
                     let counts = text.lines().filter_map(|line| line.strip_prefix(what)?.trim().split(' ').next()?.parse::<usize>().ok());

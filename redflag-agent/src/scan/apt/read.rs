@@ -268,6 +268,7 @@ pub(crate) fn package(name: &str, arch: &str) -> Result<PackageKey, String> {
 #[cfg(test)]
 mod tests {
     use super::{super::simulation::Simulation, *};
+    use crate::changed_text::{changed, changes};
     use proptest::prelude::*;
 
     const HOST_LIST: &str = include_str!("../../../tests/fixtures/apt/host-list.txt");
@@ -338,19 +339,12 @@ mod tests {
     proptest! {
         #[test]
         fn no_reader_panics_on_changed_output(
-            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..20),
+            changes in changes(),
             noise in ".{0,200}",
         ) {
             let tables = include_str!("../../../tests/fixtures/apt/host-policy.txt");
             for whole in [HOST_LIST, HOST_SIMULATION, tables, noise.as_str()] {
-                let mut characters: Vec<char> = whole.chars().collect();
-                for (at, character) in &changes {
-                    if !characters.is_empty() {
-                        let at = at.index(characters.len());
-                        characters[at] = *character;
-                    }
-                }
-                let text: String = characters.into_iter().collect();
+                let text = changed(whole, &changes);
                 let mut gaps = Vec::new();
                 let listed = list(&text, &mut gaps);
                 Simulation::read(&text, &mut gaps).disagreements(&listed);

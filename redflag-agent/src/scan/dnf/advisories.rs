@@ -142,6 +142,7 @@ fn note(advisories: &mut HashMap<String, Advisory>, fields: &BTreeMap<String, Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::changed_text::{changed, changes};
     use proptest::prelude::*;
 
     const INFO: &str = include_str!("../../../tests/fixtures/dnf/lab-updateinfo-info.txt");
@@ -226,18 +227,11 @@ mod tests {
     proptest! {
         #[test]
         fn no_changed_output_makes_a_reader_panic(
-            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..20),
+            changes in changes(),
             noise in ".{0,200}",
         ) {
             for whole in [LIST, INFO, noise.as_str()] {
-                let mut characters: Vec<char> = whole.chars().collect();
-                for (at, character) in &changes {
-                    if !characters.is_empty() {
-                        let at = at.index(characters.len());
-                        characters[at] = *character;
-                    }
-                }
-                let text: String = characters.into_iter().collect();
+                let text = changed(whole, &changes);
                 let advisories = Advisories::read(&text, &text, &mut Vec::new());
                 described(&advisories, "lab-app", "1.0-1", "2.0-1");
             }

@@ -259,6 +259,7 @@ pub(crate) fn evr(text: &str) -> Result<Version, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::changed_text::{changed, changes};
     use proptest::prelude::*;
 
     const CHECK: &str = include_str!("../../../tests/fixtures/dnf/lab-check-update.txt");
@@ -367,18 +368,11 @@ mod tests {
 
         #[test]
         fn no_reader_panics_on_changed_output(
-            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<char>()), 0..20),
+            changes in changes(),
             noise in ".{0,200}",
         ) {
             for whole in [CHECK, UPGRADES, noise.as_str()] {
-                let mut characters: Vec<char> = whole.chars().collect();
-                for (at, character) in &changes {
-                    if !characters.is_empty() {
-                        let at = at.index(characters.len());
-                        characters[at] = *character;
-                    }
-                }
-                let text: String = characters.into_iter().collect();
+                let text = changed(whole, &changes);
                 let mut gaps = Vec::new();
                 let offered = offered(&text, &mut gaps);
                 checked(&text, &mut gaps).not_offered(&offered);

@@ -216,6 +216,23 @@ async fn only_the_enabled_stream_of_a_module_is_offered() {
     assert_eq!(brief(&scan.offers[&key("lab-mod")]), "1.0-1 -> 1.1-1 installable");
 }
 
+/// Who has dnf's cache expired wants the repositories asked, though the configuration holds what they said for fresh.
+#[tokio::test]
+async fn an_expired_cache_is_renewed_by_the_next_scan() {
+    require(TOOLS);
+    let directory = directory();
+    let lab = directory.path();
+    let path = lab.to_str().expect("a path of plain letters");
+    build("dnf-lab.sh", &[path]);
+    let configuration = fs::read_to_string(lab.join("dnf.conf")).unwrap();
+    fs::write(lab.join("dnf.conf"), configuration.replace("metadata_expire=0", "metadata_expire=86400")).unwrap();
+    let offered = async || brief(&dnf(lab).scan().await.offers[&key("lab-app")]);
+    assert_eq!(offered().await, "1.0-1 -> 2.0-1 installable");
+    // Ends with `dnf clean expire-cache`.
+    build("dnf-lab.sh", &[path, "publish", "lab-app", "3.0", "1"]);
+    assert_eq!(offered().await, "1.0-1 -> 3.0-1 installable");
+}
+
 #[tokio::test]
 async fn a_dnf_that_is_not_there_or_fails_is_a_failed_scan() {
     let missing = Dnf::with_command("/nonexistent/dnf", []);

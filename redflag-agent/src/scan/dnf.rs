@@ -115,8 +115,9 @@ impl Dnf {
         Ok(scan.with_gaps(&gaps))
     }
 
+    /// From the cache (`-C`): dnf would otherwise forget that its metadata was marked as expired, without having renewed it.
     async fn installed(&self) -> Result<Output, ToolError> {
-        self.ask_for(&["-q", "repoquery", "--installed", "--qf", read::INSTALLED_FORMAT]).run().await
+        self.ask_for(&["-q", "-C", "repoquery", "--installed", "--qf", read::INSTALLED_FORMAT]).run().await
     }
 
     async fn check(&self, repositories: &[&str]) -> Result<Output, ToolError> {

@@ -53,7 +53,8 @@ pub(crate) fn stdout(program: &str, arguments: &[&str], environment: &[(&str, &P
 
 /// The item that brings a package to the version it is offered.
 pub(crate) fn update_of(scan: &Scan, package: &PackageKey) -> Item {
-    Item::of_offer(package, &scan.offers[package]).expect("an update replaces a version")
+    let offer = scan.offers.get(package).unwrap_or_else(|| panic!("{package} is not offered: {scan:?}"));
+    Item::of_offer(package, offer).expect("an update replaces a version")
 }
 
 /// `from -> to kind` of an offer.

@@ -174,7 +174,9 @@ fn asctime(text: &str) -> Option<Timestamp> {
     let fields: Vec<&str> = text.split_whitespace().collect();
     let &[_, month, day, time, year] = fields.as_slice() else { return None };
     let month = MONTHS.iter().position(|name| *name == month)? + 1;
-    format!("{year}-{month:02}-{day:0>2}T{time}Z").parse().ok()
+    let time: Timestamp = format!("{year}-{month:02}-{day:0>2}T{time}Z").parse().ok()?;
+    // What dnf marked as expired and could not renew it dates at the beginning of time.
+    (time != Timestamp::EPOCH).then_some(time)
 }
 
 /// What an upgrade of everything would leave out.
@@ -325,6 +327,8 @@ mod tests {
         assert_eq!(repositories.enabled, 2);
         assert_eq!(repositories.refreshed_at.unwrap().to_string(), "2026-11-03T05:38:59Z");
         assert_eq!(super::repositories("Total packages: 0\n"), Repositories::default());
+        let undated = super::repositories(&text.replace("Mon Nov 23 15:38:59 2026", "Thu Jan  1 00:00:00 1970"));
+        assert_eq!(undated, Repositories { enabled: 1, refreshed_at: None });
     }
 
     #[test]

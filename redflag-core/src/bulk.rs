@@ -244,7 +244,7 @@ impl Fleet {
         }
         let mut agents = BTreeSet::new();
         for number in 1.. {
-            let query = AgentQuery { page: PageNumber::new(number)?, size: PageSize::new(limits::PAGE_SIZE_MAX)?, ..AgentQuery::default() };
+            let query = AgentQuery { page: PageNumber::new(number)?, size: PageSize::MAX, ..AgentQuery::default() };
             let page = self.store().agents(&query).await?;
             if page.items.is_empty() {
                 break;

@@ -228,7 +228,7 @@ impl Exporter {
     /// Agents are listed by name, and exported by id: ids are all that is kept of a page.
     async fn agents(&mut self, page: u32) -> Result<(), StoreError> {
         let store = self.fleet.store();
-        let size = PageSize::new(limits::PAGE_SIZE_MAX)?;
+        let size = PageSize::MAX;
         let mut ids = Vec::new();
         for number in page.. {
             let query = AgentQuery { page: PageNumber::new(number)?, size, ..AgentQuery::default() };

@@ -139,6 +139,12 @@ impl BatchId {
 }
 
 impl CommandId {
+    /// The id of a plan of what was approved, by a digest of the approvals.
+    #[must_use]
+    pub fn of_approvals(agent: AgentId, approvals: &Digest) -> Self {
+        Self(derived("redflag command of approvals", agent, approvals.as_bytes(), 0))
+    }
+
     /// The id of the installation that follows from a plan.
     #[must_use]
     pub fn of_plan(agent: AgentId, plan: Self) -> Self {

@@ -152,7 +152,7 @@ impl Fleet {
         let mut found = Vec::new();
         compare(&mut found, None, "counts of all updates", &self.store().stats(&any()).await?, &stats);
         let mut listed = BTreeMap::new();
-        let size = PageSize::new(limits::PAGE_SIZE_MAX)?;
+        let size = PageSize::MAX;
         for page in 1.. {
             let page = PageNumber::new(page)?;
             let query = PackageQuery { filter: any(), sort: PackageSortKey::Name, reverse: false, page, size };

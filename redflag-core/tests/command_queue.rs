@@ -118,6 +118,46 @@ fn an_agent_has_so_many_open_commands_and_is_given_so_many_at_once() {
 }
 
 #[test]
+fn what_is_approved_is_planned_once_whoever_asks() {
+    let (fleet, updates) = approved();
+    let requested = |second| now(fleet.request_approved(agent(0), &Terms::default(), at(second))).unwrap();
+    let first = requested(3);
+    let [plan] = first.commands.as_slice() else { panic!("{first:?}") };
+    let packages: Vec<_> = plan.action.items().iter().map(|item| item.package.clone()).collect();
+    assert_eq!(packages, updates.iter().map(|(package, _)| package.clone()).collect::<Vec<_>>(), "together, in one transaction");
+    assert_eq!((requested(4).commands.len(), requested(4).refused.len()), (0, 0), "it is under way");
+    let cancel = Step::Cancel { command: plan.id, by: Actor::Operator(text("ada")), reason: None };
+    step(&fleet, cancel, 5);
+    assert_eq!(status(&fleet, &updates[0].0), Status::NeedsReview);
+    assert!(requested(6).commands.is_empty(), "what is in review is not approved");
+    let error = now(fleet.request_approved(agent(9), &Terms::default(), at(7)));
+    assert!(error.unwrap().commands.is_empty(), "nothing is approved of an agent that is not there");
+}
+
+#[test]
+fn an_update_that_cannot_be_installed_now_is_planned_alone() {
+    let lab = Lab::over(Arc::new(MemoryStore::new()));
+    now(lab.fleet.enrol(enrolment(0))).unwrap();
+    let offer = |(name, held): (&str, bool)| OfferInput {
+        package_name: name.to_owned(),
+        current_version: Some("1".to_owned()),
+        available_version: "2".to_owned(),
+        availability: held.then(|| "held".to_owned()),
+        ..OfferInput::default()
+    };
+    let updates = checked("apt", &[("bash", false), ("curl", true), ("dash", false), ("ed", true)].map(offer));
+    now(lab.report(1, vec![scope_of("apt", at(1), &updates, &[])])).unwrap();
+    for (number, (package, offer)) in (1..).zip(&updates) {
+        let decision = Decision::Approve { offer_digest: offer.digest(package), comment: None };
+        now(lab.decide(batch_id(number), package, decision, at(2))).unwrap();
+    }
+    let requested = now(lab.fleet.request_approved(agent(0), &Terms::default(), at(3))).unwrap().commands;
+    let names =
+        |record: &CommandRecord| record.action.items().iter().map(|item| item.package.name.to_string()).collect::<Vec<_>>().join(" ");
+    assert_eq!(requested.iter().map(names).collect::<Vec<_>>(), ["bash dash", "curl", "ed"]);
+}
+
+#[test]
 fn terms_are_within_their_limits() {
     let seconds = |duration: std::time::Duration| u32::try_from(duration.as_secs()).unwrap();
     let (lifetime, run) = (seconds(limits::COMMAND_LIFETIME_MAX), seconds(limits::COMMAND_RUN_MAX));

@@ -6,7 +6,6 @@ use crate::{
     command::record::CommandRecord,
     event::{EventKind, RecordedEvent},
     ids::{AgentId, BatchId, UpdateId},
-    limits,
     query::{
         BatchQuery, BatchRow, CommandQuery, PageNumber, PageSize, PageStart, StatusFilter, UpdateFilter, UpdateQuery, UpdateRow,
         UpdateStats,
@@ -93,12 +92,8 @@ impl Image {
     }
 }
 
-fn largest_page() -> PageSize {
-    PageSize::new(limits::PAGE_SIZE_MAX).expect("the limit is within itself")
-}
-
 async fn batches(store: &dyn Store, agent: AgentId) -> Result<Vec<BatchRow>, StoreError> {
-    let mut query = BatchQuery { agent: Some(agent), size: largest_page(), ..BatchQuery::default() };
+    let mut query = BatchQuery { agent: Some(agent), size: PageSize::MAX, ..BatchQuery::default() };
     let mut rows = Vec::new();
     loop {
         let page = store.batches(&query).await?;
@@ -112,7 +107,7 @@ async fn batches(store: &dyn Store, agent: AgentId) -> Result<Vec<BatchRow>, Sto
 }
 
 async fn commands(store: &dyn Store, agent: AgentId) -> Result<Vec<CommandRecord>, StoreError> {
-    let mut query = CommandQuery { agent: Some(agent), size: largest_page(), ..CommandQuery::default() };
+    let mut query = CommandQuery { agent: Some(agent), size: PageSize::MAX, ..CommandQuery::default() };
     let mut records = Vec::new();
     loop {
         let page = store.commands(&query).await?;
@@ -125,7 +120,7 @@ async fn commands(store: &dyn Store, agent: AgentId) -> Result<Vec<CommandRecord
 }
 
 async fn states(store: &dyn Store, filter: &UpdateFilter) -> Result<Vec<UpdateRow>, StoreError> {
-    let mut query = UpdateQuery { filter: filter.clone(), size: largest_page(), ..UpdateQuery::default() };
+    let mut query = UpdateQuery { filter: filter.clone(), size: PageSize::MAX, ..UpdateQuery::default() };
     let mut rows = Vec::new();
     loop {
         let page = store.updates(&query).await?;

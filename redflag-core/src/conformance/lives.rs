@@ -234,7 +234,7 @@ impl World {
 
     /// Every command that passes, walked in pages.
     async fn commands(&self, agent: Option<AgentId>, state: CommandFilter) -> Result<Vec<CommandRecord>, Failure> {
-        let size = PageSize::new(limits::PAGE_SIZE_MAX).map_err(|error| Failure::new(error.to_string()))?;
+        let size = PageSize::MAX;
         let mut query = CommandQuery { agent, state, after: None, size };
         let mut found = Vec::new();
         loop {

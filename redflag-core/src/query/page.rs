@@ -8,6 +8,9 @@ use crate::limits;
 pub struct PageSize(u32);
 
 impl PageSize {
+    /// The largest page.
+    pub const MAX: Self = Self(limits::PAGE_SIZE_MAX);
+
     /// A page of `rows`.
     ///
     /// # Errors

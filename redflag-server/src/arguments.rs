@@ -2,7 +2,8 @@
 
 use clap::Args;
 use redflag_core::{names::Text, retention::RetentionWindow};
-use std::time::Duration;
+use redflag_server::DatabaseName;
+use std::{path::PathBuf, time::Duration};
 
 /// Which fleet a command is about.
 #[derive(Debug, Args)]
@@ -10,6 +11,24 @@ pub(crate) struct Database {
     /// The database: a path of a SQLite file, sqlite:PATH, a PostgreSQL URL, or memory: (gone when `serve` ends)
     #[arg(long, env = "REDFLAG_DATABASE", hide_env_values = true, default_value = "redflag.db")]
     pub(crate) database: String,
+}
+
+/// Which key signs commands.
+#[derive(Debug, Args)]
+pub(crate) struct SigningKeyFile {
+    /// The file of the key that signs commands [default: DATABASE.signing-key for a SQLite file, else redflag.signing-key]
+    #[arg(long, env = "REDFLAG_SIGNING_KEY", hide_env_values = true, value_name = "FILE")]
+    signing_key: Option<PathBuf>,
+}
+
+impl SigningKeyFile {
+    /// The file; none where the fleet of this database, and so its key, is gone with the process.
+    pub(crate) fn path(self, database: &Database) -> anyhow::Result<Option<PathBuf>> {
+        match self.signing_key {
+            Some(path) => Ok(Some(path)),
+            None => Ok(database.database.parse::<DatabaseName>()?.signing_key()),
+        }
+    }
 }
 
 /// For whom a command prints.

@@ -84,6 +84,22 @@ impl fmt::Debug for DatabaseName {
 }
 
 impl DatabaseName {
+    /// Where the key that signs commands lies when nothing else is asked for: beside a SQLite file, in the working directory for a
+    /// database that is elsewhere. None for a fleet that is gone with the process: so is its key.
+    #[must_use]
+    pub fn signing_key(&self) -> Option<PathBuf> {
+        match self {
+            Self::Memory => None,
+            Self::Sqlite(path) => {
+                let mut name = path.clone().into_os_string();
+                name.push(".signing-key");
+                Some(name.into())
+            }
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Some("redflag.signing-key".into()),
+        }
+    }
+
     /// Opens the fleet; a SQLite file, or a schema on PostgreSQL, that is not there is made.
     ///
     /// # Errors

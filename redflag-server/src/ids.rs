@@ -31,6 +31,16 @@ fn version_7() -> uuid::Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
+/// The 32 bytes of a new key.
+///
+/// # Panics
+/// When the operating system has no randomness to give.
+pub(crate) fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
 /// A secret of 256 bits from the operating system: a session id, a sign-in link's or an enrolment token.
 ///
 /// It has no `Debug` or `Display` of its content; [`Secret::expose`] is the only way to it.
@@ -44,9 +54,7 @@ impl Secret {
     /// When the operating system has no randomness to give: nothing safe can be done then.
     #[must_use]
     pub fn new() -> Self {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-        Self(URL_SAFE_NO_PAD.encode(bytes))
+        Self(URL_SAFE_NO_PAD.encode(random_bytes()))
     }
 
     /// Reads one that somebody presents; none when it cannot be one.

@@ -5,13 +5,16 @@ pub mod api;
 pub mod app;
 pub mod clock;
 pub mod database;
+pub mod halt;
 pub mod ids;
 pub mod listing;
 pub mod problem;
 pub mod router;
 pub mod settings;
+pub mod signing_key;
 
 mod body;
+mod dispatch;
 mod operations;
 mod pages;
 mod server;

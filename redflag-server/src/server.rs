@@ -4,8 +4,9 @@ use crate::{
     access::{self, EnrolmentTokenOptions, Role},
     app::{App, AppState},
     database::{DatabaseName, UnknownDatabase},
-    operations, router,
+    dispatch, operations, router,
     settings::Settings,
+    signing_key::{SigningKey, SigningKeyError},
 };
 use redflag_core::{Fleet, names::Text, store::StoreError};
 use std::{future::IntoFuture as _, io, net::SocketAddr, time::Duration};
@@ -41,6 +42,9 @@ pub enum ServerError {
         /// Why.
         source: StoreError,
     },
+    /// The key that signs commands cannot be used.
+    #[error(transparent)]
+    SigningKey(#[from] SigningKeyError),
     /// Operations under way cannot be read.
     #[error("going on with bulk decisions")]
     Operations(#[source] StoreError),
@@ -69,16 +73,17 @@ impl Server {
     /// Binds the listener.
     ///
     /// # Errors
-    /// When plain HTTP would leave this machine, or the address cannot be listened on.
+    /// When plain HTTP would leave this machine, the key that signs commands cannot be used, or the address cannot be listened on.
     pub async fn bind(settings: Settings, fleet: Fleet) -> Result<Self, ServerError> {
         let address = settings.listen;
         settings.check()?;
+        let signing_key = settings.signing_key.as_deref().map_or_else(|| Ok(SigningKey::new()), SigningKey::open)?;
         let listen = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         // Port 0 became a real one; pages show the address.
         let settings = Settings { listen: address, ..settings };
-        Ok(Self { app: App::new(fleet, settings), listener })
+        Ok(Self { app: App::with_signing_key(fleet, settings, signing_key), listener })
     }
 
     /// How clients reach it: the public URL if one is set, else the address listened on.
@@ -113,8 +118,8 @@ impl Server {
         Ok(token.expose().to_owned())
     }
 
-    /// Goes on with bulk decisions that an earlier stop interrupted, and serves until `shutdown` is cancelled, then lets requests under way end for at most ten seconds; those that wait for the feed to
-    /// go on are answered at once.
+    /// Goes on with bulk decisions that an earlier stop interrupted, and serves until `shutdown` is cancelled, then lets requests under
+    /// way end for at most ten seconds; those that wait for the feed to go on, or for commands, are answered at once.
     ///
     /// # Errors
     /// When the listener or, at the start, the store fails.
@@ -130,6 +135,8 @@ impl Server {
         };
         let serving = axum::serve(self.listener, router::router(&self.app)).with_graceful_shutdown(shutdown.cancelled_owned());
         tokio::select! {
+            never = dispatch::sweep_for_ever(&self.app) => never,
+            never = dispatch::follow_feed(&self.app) => never,
             served = serving.into_future() => served.map_err(ServerError::Serve),
             () = drained => {
                 tracing::warn!("requests still under way after {DRAIN:?} were cut off");

@@ -1,9 +1,10 @@
 //! Settings of a server, with defaults that start on SQLite without set-up.
 
 use crate::server::ServerError;
-use redflag_core::limits;
+use redflag_core::{command::record::Terms, limits};
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -23,6 +24,11 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// Who encrypts.
     pub transport: Transport,
+    /// The file of the key that signs commands, which is made when there is none. Without one, a key that lives as long as the process:
+    /// agents enrolled before the next start will not know that of the next one.
+    pub signing_key: Option<PathBuf>,
+    /// On which terms approved updates are planned and installed.
+    pub terms: Terms,
     /// Limits of one request.
     pub limits: RequestLimits,
 }
@@ -70,6 +76,8 @@ impl Default for Settings {
             offline_after: Duration::from_secs(15 * 60),
             public_url: None,
             transport: Transport::default(),
+            signing_key: None,
+            terms: Terms::default(),
             limits: RequestLimits::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod agents;
 mod batches;
+mod commands_of_agents;
 mod decisions;
 mod feed;
 mod health;
@@ -35,6 +36,10 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/enrol", Policy::Public, reports::enrol)
         .post("/api/v1/report", Policy::Agent, reports::report)
         .post("/api/v1/agents/{id}/updates", Policy::Agent, reports::compatible_report)
+        .post("/api/v1/commands/lease", Policy::Agent, commands_of_agents::lease)
+        .post("/api/v1/commands/{id}/start", Policy::Agent, commands_of_agents::start)
+        .post("/api/v1/commands/{id}/result", Policy::Agent, commands_of_agents::result)
+        .post("/api/v1/commands/{id}/output", Policy::Agent, commands_of_agents::output)
         .get("/api/v1/agents", VIEWER, agents::list)
         .get("/api/v1/agents/{id}", VIEWER, agents::one)
         .delete("/api/v1/agents/{id}", ADMIN, removal::agent)

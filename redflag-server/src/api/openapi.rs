@@ -1,6 +1,6 @@
 //! The OpenAPI document, made from the handlers themselves.
 
-use super::{agents, batches, decisions, feed, operations, packages, past, removal, reports, session, trend, updates};
+use super::{agents, batches, commands_of_agents, decisions, feed, operations, packages, past, removal, reports, session, trend, updates};
 use crate::{listing, problem::Problem};
 use axum::{
     http::{Uri, header},
@@ -21,6 +21,10 @@ use utoipa::OpenApi;
         reports::enrol,
         reports::report,
         reports::compatible_report,
+        commands_of_agents::lease,
+        commands_of_agents::start,
+        commands_of_agents::result,
+        commands_of_agents::output,
         agents::list,
         agents::one,
         removal::agent,

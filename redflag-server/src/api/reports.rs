@@ -12,6 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::VerifyingKey;
 use redflag_core::{
     agent::Enrolment,
+    command::delivery::SignerBody,
     ids::AgentId,
     names::Text,
     report::Report,
@@ -54,6 +55,9 @@ pub(super) struct EnrolledView {
     name: String,
     /// The server's time, for comparing clocks.
     server_time: String,
+    /// Whose key signs commands here; the agent pins it.
+    #[schema(value_type = Object)]
+    signer: SignerBody,
 }
 
 /// Enrols an agent with a token.
@@ -74,7 +78,8 @@ pub(super) async fn enrol(
     app.fleet.enrol(enrolment).await?;
     let head = store.agent(agent).await?.ok_or_else(|| Problem::not_found(format!("no agent {agent}")))?;
     tracing::info!(%agent, name = head.name.as_str(), "an agent enrolled");
-    let view = EnrolledView { agent_id: agent.to_string(), name: head.name.to_string(), server_time: now.to_string() };
+    let signer = app.signing_key.signer(app.settings.terms.mode);
+    let view = EnrolledView { agent_id: agent.to_string(), name: head.name.to_string(), server_time: now.to_string(), signer };
     Ok((StatusCode::CREATED, Json(view)))
 }
 

@@ -2,12 +2,15 @@
 
 use super::noted_url;
 use crate::{
-    arguments::{self, Database},
+    arguments::{self, Database, SigningKeyFile},
     interrupt, output,
 };
 use anyhow::Context as _;
 use clap::Args;
-use redflag_core::limits;
+use redflag_core::{
+    command::{payload::SideEffect, record::Terms},
+    limits,
+};
 use redflag_server::{RequestLimits, Server, Settings, Transport, open_fleet};
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -16,6 +19,11 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 pub(crate) struct Serve {
     #[command(flatten)]
     database: Database,
+    #[command(flatten)]
+    signing_key: SigningKeyFile,
+    /// What installing approved updates may change beyond them without a second look: new-package, other-package, removal; may be repeated
+    #[arg(long, env = "REDFLAG_ALLOW_SIDE_EFFECT", hide_env_values = true, value_name = "WORD", value_delimiter = ',')]
+    allow_side_effect: Vec<SideEffect>,
     /// Where to listen
     #[arg(long, env = "REDFLAG_LISTEN", hide_env_values = true, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -43,8 +51,10 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    fn settings(self) -> Settings {
-        Settings {
+    fn settings(self) -> anyhow::Result<Settings> {
+        Ok(Settings {
+            signing_key: self.signing_key.path(&self.database)?,
+            terms: Terms { side_effects: self.allow_side_effect.into_iter().collect(), ..Terms::default() },
             listen: self.listen,
             database: self.database.database,
             batch_events: self.batch_events,
@@ -56,19 +66,20 @@ impl Serve {
                 body_bytes_max: self.body_bytes_max,
                 ..RequestLimits::default()
             },
-        }
+        })
     }
 
     /// Runs the command.
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let shutdown = interrupt::cancelled_on_signal().context("listening for signals")?;
-        let settings = self.settings();
+        let settings = self.settings()?;
         // Before a file is made that nobody will serve.
         settings.check()?;
         let fleet = open_fleet(&settings).await?;
         let server = Server::bind(settings, fleet.clone()).await?;
         let first_start = noted_url::note(&fleet, &server.url()).await?;
         output::line(&format!("serving {}", server.url()))?;
+        output::line(&format!("commands are signed by key {}", server.app().signing_key.fingerprint()))?;
         if first_start {
             output::line(&format!("sign in (once, within 15 minutes): {}", server.sign_in_link().await?))?;
         } else {

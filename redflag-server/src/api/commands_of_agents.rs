@@ -1,0 +1,99 @@
+//! What agents say about commands: they ask for them, begin them, and tell how they ended.
+
+use super::id::Id;
+use crate::{
+    access::AgentCredential,
+    app::AppState,
+    body::JsonBody,
+    dispatch, halt,
+    problem::{Problem, ProblemBody},
+};
+use axum::{Json, extract::State, http::StatusCode};
+use redflag_core::{
+    command::{
+        delivery::{LeaseAnswer, LeaseBody, OutputBody, ResultAnswer, StartAnswer},
+        record::{Claim, CommandRecord},
+        step::Step,
+    },
+    ids::CommandId,
+    limits,
+    store::{StoreError, StoreErrorKind},
+};
+use std::time::Duration;
+
+/// Hands out the agent's commands; waits for one where there is none.
+#[utoipa::path(post, path = "/api/v1/commands/lease", tag = "agent", request_body(content = Object, description = "how many, and how long to wait"),
+    responses((status = 200, body = Object, description = "what was handed out and not begun"), (status = 400, body = ProblemBody),
+        (status = 401, body = ProblemBody)))]
+pub(super) async fn lease(
+    State(app): State<AppState>,
+    credential: AgentCredential,
+    JsonBody(body): JsonBody<LeaseBody>,
+) -> Result<Json<LeaseAnswer>, Problem> {
+    let LeaseBody { limit, wait_seconds } = body;
+    dispatch::lease(&app, credential.agent, limit, Duration::from_secs(wait_seconds.into())).await.map(Json)
+}
+
+/// Says that the agent is about to begin. It may only when the answer is `started`.
+#[utoipa::path(post, path = "/api/v1/commands/{id}/start", tag = "agent", params(("id" = String, Path)),
+    responses((status = 200, body = Object, description = "where the command stands"), (status = 401, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+pub(super) async fn start(
+    State(app): State<AppState>,
+    credential: AgentCredential,
+    Id(command): Id<CommandId>,
+) -> Result<Json<StartAnswer>, Problem> {
+    if let Some(halt) = halt::halted(app.fleet.store()).await? {
+        return Err(Problem::new(StatusCode::CONFLICT, "halted", format!("commands are halted: {}", halt.reason)));
+    }
+    let record = one(app.fleet.command(credential.agent, Step::Start { command }, app.now()).await?)?;
+    tracing::info!(agent = %credential.agent, %command, state = %record.state, "an agent is about to begin a command");
+    Ok(Json(StartAnswer { id: command, state: record.state }))
+}
+
+/// Says how a command ended. The same again has one effect; a result that comes late is kept as late.
+#[utoipa::path(post, path = "/api/v1/commands/{id}/result", tag = "agent", params(("id" = String, Path)),
+    request_body(content = Object, description = "how it ended"),
+    responses((status = 200, body = Object, description = "where the command stands"), (status = 400, body = ProblemBody),
+        (status = 401, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+pub(super) async fn result(
+    State(app): State<AppState>,
+    credential: AgentCredential,
+    Id(command): Id<CommandId>,
+    JsonBody(claim): JsonBody<Claim>,
+) -> Result<Json<ResultAnswer>, Problem> {
+    let commands = app.fleet.command(credential.agent, Step::Finish { command, claim }, app.now()).await?;
+    app.outputs.forget(command);
+    let record = one(commands)?;
+    tracing::info!(agent = %credential.agent, %command, state = %record.state, "an agent told how a command ended");
+    Ok(Json(ResultAnswer { id: command, state: record.state }))
+}
+
+/// Takes what a running command prints, for whoever watches.
+#[utoipa::path(post, path = "/api/v1/commands/{id}/output", tag = "agent", params(("id" = String, Path)),
+    request_body(content = Object, description = "a part of the output"),
+    responses((status = 204, description = "taken"), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 413, body = ProblemBody)))]
+pub(super) async fn output(
+    State(app): State<AppState>,
+    credential: AgentCredential,
+    Id(command): Id<CommandId>,
+    JsonBody(OutputBody { offset, text }): JsonBody<OutputBody>,
+) -> Result<StatusCode, Problem> {
+    if text.len() > limits::COMMAND_OUTPUT_BYTES_MAX {
+        let detail = format!("more than the limit of {} bytes", limits::COMMAND_OUTPUT_BYTES_MAX);
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
+    }
+    let record = app.fleet.store().command(credential.agent, command).await?;
+    let record = record.ok_or_else(|| Problem::not_found(format!("unknown command {command}")))?;
+    if record.state.open() {
+        app.outputs.add(command, offset, &text);
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The command a step was about; what follows from it comes behind.
+fn one(commands: Vec<CommandRecord>) -> Result<CommandRecord, Problem> {
+    let missing = || Problem::internal(&StoreError::caused(StoreErrorKind::Corrupt, "a step of a command answered no command"));
+    commands.into_iter().next().ok_or_else(missing)
+}

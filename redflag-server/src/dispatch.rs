@@ -1,0 +1,88 @@
+//! Handing commands to agents: plans are requested for what is approved, commands are leased and signed, and whoever waits is woken.
+
+mod output;
+mod wake;
+
+pub(crate) use output::Outputs;
+pub(crate) use wake::{Wakers, follow_feed};
+
+use crate::{app::App, halt, problem::Problem};
+use redflag_core::{
+    command::{
+        delivery::{LeaseAnswer, LeasedCommand, WAIT_SECONDS_MAX},
+        step::Step,
+    },
+    ids::AgentId,
+    store::{StoreError, StoreErrorKind},
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often commands that ran out are looked for.
+const SWEEP_BETWEEN: Duration = Duration::from_secs(30);
+
+/// The commands of an agent; waits for one, as long as the agent wants and a request may take.
+///
+/// # Errors
+/// When the store fails.
+///
+/// # Cancel safety
+/// What was leased for an answer that nobody takes is leased again by the next call.
+pub(crate) async fn lease(app: &App, agent: AgentId, limit: u32, wait: Duration) -> Result<LeaseAnswer, Problem> {
+    let longest = app.settings.limits.request_timeout.mul_f64(5.0 / 6.0).min(Duration::from_secs(WAIT_SECONDS_MAX.into()));
+    let until = Instant::now() + wait.min(longest);
+    let waker = app.wakers.of(agent);
+    loop {
+        // Before looking, so that what happens meanwhile is not missed.
+        let mut woken = std::pin::pin!(waker.notified());
+        woken.as_mut().enable();
+        let answer = lease_now(app, agent, limit).await?;
+        if !answer.commands.is_empty() {
+            return Ok(answer);
+        }
+        tokio::select! {
+            () = woken => {}
+            () = tokio::time::sleep_until(until) => return Ok(answer),
+            () = app.stopping.cancelled() => return Ok(answer),
+        }
+    }
+}
+
+async fn lease_now(app: &App, agent: AgentId, limit: u32) -> Result<LeaseAnswer, Problem> {
+    let (now, terms) = (app.now(), &app.settings.terms);
+    let signer = app.signing_key.signer(terms.mode);
+    if let Some(halt) = halt::halted(app.fleet.store()).await? {
+        return Ok(LeaseAnswer { commands: Vec::new(), signer, halted: Some(halt.reason) });
+    }
+    let requested = app.fleet.request_approved(agent, terms, now).await?;
+    for refusal in requested.refused {
+        tracing::warn!(%agent, "an approved update cannot be planned: {refusal}");
+    }
+    let leased = app.fleet.command(agent, Step::Lease { limit }, now).await?;
+    let mut commands = Vec::with_capacity(leased.len());
+    for record in &leased {
+        let envelope = app.signing_key.envelope(record).ok_or_else(|| no_counter(record.id))?;
+        let envelope = String::from_utf8(envelope.to_json()).map_err(|error| Problem::internal(&error))?;
+        tracing::info!(%agent, command = %record.id, action = %record.action.kind(), attempt = record.attempts, "a command is handed out");
+        commands.push(LeasedCommand { id: record.id, envelope });
+    }
+    Ok(LeaseAnswer { commands, signer, halted: None })
+}
+
+fn no_counter(command: redflag_core::ids::CommandId) -> Problem {
+    Problem::internal(&StoreError::caused(StoreErrorKind::Corrupt, format!("command {command} was leased without a counter")))
+}
+
+/// Ends what ran out, for as long as the server runs.
+pub(crate) async fn sweep_for_ever(app: &App) -> ! {
+    loop {
+        match app.fleet.sweep_commands(app.now()).await {
+            Ok(changed) => changed.iter().for_each(|record| {
+                tracing::info!(agent = %record.audience.agent, command = %record.id, state = %record.state, "a command ran out");
+                app.wakers.wake(record.audience.agent);
+            }),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "commands that ran out could not be ended; tried again"),
+        }
+        tokio::time::sleep(SWEEP_BETWEEN).await;
+    }
+}

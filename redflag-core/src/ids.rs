@@ -108,6 +108,12 @@ impl BatchId {
         Self(derived("redflag batch of report", agent, report.as_uuid().as_bytes(), u64::from(index)))
     }
 
+    /// The id of the batch with this number of an agent's stream, when it is the end of ignores.
+    #[must_use]
+    pub fn of_ended_ignores(agent: AgentId, number: u64) -> Self {
+        Self(derived("redflag batch of ended ignores", agent, &[], number))
+    }
+
     /// The id of batch `index` of an agent's part of a bulk decision (clause S2), the same at every try.
     #[must_use]
     pub fn of_operation(agent: AgentId, operation: OperationId, index: u32) -> Self {

@@ -12,6 +12,7 @@ pub mod event;
 pub mod export;
 pub mod feed;
 pub mod ids;
+pub mod ignores;
 pub mod limits;
 pub mod memory;
 pub mod metadata;

@@ -18,6 +18,7 @@ use crate::{
     event::{Actor, Event, EventKind, RecordedEvent, Source},
     feed::Tombstone,
     ids::{AgentId, BatchId, CommandId, Digest, EventId, ReportId},
+    ignores::EndIgnores,
     limits,
     names::{Manager, PackageKey, Text},
     offer::OfferDigest,
@@ -59,6 +60,8 @@ pub enum UnitOfWork {
     Restore(Restore),
     /// A step of an agent's queue of commands.
     Command(CommandStep),
+    /// Ignores have run out.
+    EndIgnores(EndIgnores),
 }
 
 /// A batch with when it was received.
@@ -336,6 +339,8 @@ pub enum Answer {
     Restored,
     /// To a step of the queue: the command it is about and what follows from it, what is handed out, or what a sweep changed.
     Commands(Vec<CommandRecord>),
+    /// To the end of ignores: how many updates are asked about again.
+    IgnoresEnded(u32),
 }
 
 /// Why a unit of work as a whole is refused; nothing changes.
@@ -482,6 +487,7 @@ impl UnitOfWork {
             Self::Rebuild(work) => work.needs(),
             Self::Restore(work) => work.needs(),
             Self::Command(step) => step.needs(),
+            Self::EndIgnores(work) => work.needs(),
         }
     }
 
@@ -500,6 +506,7 @@ impl UnitOfWork {
             Self::Rebuild(work) => work.decide(loaded),
             Self::Restore(work) => work.decide(loaded),
             Self::Command(step) => step.decide(loaded),
+            Self::EndIgnores(work) => work.decide(loaded),
         }
     }
 
@@ -514,7 +521,8 @@ impl UnitOfWork {
             | Self::Prune(_)
             | Self::Rebuild(_)
             | Self::Restore(_)
-            | Self::Command(_) => None,
+            | Self::Command(_)
+            | Self::EndIgnores(_) => None,
         }
     }
 }

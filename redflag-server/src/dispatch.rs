@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// How often commands that ran out are looked for.
 const SWEEP_BETWEEN: Duration = Duration::from_secs(30);
+/// Every how many times ignores that ran out are looked for, too: all that is ignored is read then.
+const IGNORES_EVERY: u32 = 10;
 
 /// The commands of an agent; waits for one, as long as the agent wants and a request may take.
 ///
@@ -75,7 +77,16 @@ fn no_counter(command: redflag_core::ids::CommandId) -> Problem {
 
 /// Ends what ran out, for as long as the server runs.
 pub(crate) async fn sweep_for_ever(app: &App) -> ! {
-    loop {
+    for sweep in (0..IGNORES_EVERY).cycle() {
+        if sweep == 0 {
+            match app.fleet.end_ignores(app.now()).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "ignores ran out"),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "ignores that ran out could not be ended; tried again")
+                }
+            }
+        }
         match app.fleet.sweep_commands(app.now()).await {
             Ok(changed) => changed.iter().for_each(|record| {
                 tracing::info!(agent = %record.audience.agent, command = %record.id, state = %record.state, "a command ran out");
@@ -85,4 +96,5 @@ pub(crate) async fn sweep_for_ever(app: &App) -> ! {
         }
         tokio::time::sleep(SWEEP_BETWEEN).await;
     }
+    unreachable!("it cycles")
 }

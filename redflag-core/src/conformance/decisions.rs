@@ -124,6 +124,34 @@ pub(super) async fn a_package_ignore_outlives_versions(harness: &dyn Harness) ->
     Ok(())
 }
 
+pub(super) async fn an_ignore_that_ran_out_asks_again(harness: &dyn Harness) -> CheckResult {
+    let lab = Lab::new(harness, 1).await?;
+    let (_, offers) = pool(6, "apt", 4);
+    lab.report(1, vec![apt(1, &offers)]).await?;
+    let ignore = |index: usize, scope, until| {
+        let (package, offer) = &offers[index];
+        (package.clone(), Decision::Ignore { offer_digest: offer.digest(package), scope, until, reason: None })
+    };
+    let ignores = [(0, IgnoreScope::Version, Some(at(10))), (1, IgnoreScope::Package, Some(at(10))), (2, IgnoreScope::Version, None)];
+    for (number, (index, scope, until)) in (1..).zip(ignores) {
+        let (package, decision) = ignore(index, scope, until);
+        lab.decide(batch_id(number), &package, decision, at(2)).await?;
+    }
+    ensure_eq!(lab.fleet.end_ignores(at(9)).await?, 0, "ignores that have not run out");
+    let lab = lab.reopened(harness).await;
+    ensure_eq!(lab.fleet.end_ignores(at(10)).await?, 2, "ignores that have run out");
+    ensure_eq!(lab.fleet.end_ignores(at(11)).await?, 0, "the same once more");
+    let expected = [Status::Pending, Status::Pending, Status::Ignored, Status::Pending];
+    for ((package, _), expected) in offers.iter().zip(expected) {
+        let state = lab.update(package).await?.state;
+        ensure_eq!((state.status(), state.package_ignore.is_some()), (expected, false), "an update after the ignores ran out");
+    }
+    let events = lab.store().events(&UpdateId { agent: agent(0), package: offers[0].0.clone() }).await?;
+    let last = events.last().map(|event| event.actor.clone());
+    ensure_eq!(last, Some(Actor::System(text("ignores"))), "who reopened it");
+    lab.counts_agree().await
+}
+
 pub(super) async fn a_decision_without_effect_leaves_no_trace(harness: &dyn Harness) -> CheckResult {
     let lab = Lab::new(harness, 1).await?;
     let (_, offers) = pool(5, "apt", 2);

@@ -277,7 +277,8 @@ impl Maker {
             | UnitOfWork::Prune(_)
             | UnitOfWork::Rebuild(_)
             | UnitOfWork::Restore(_)
-            | UnitOfWork::Command(_) => {}
+            | UnitOfWork::Command(_)
+            | UnitOfWork::EndIgnores(_) => {}
         }
         work
     }

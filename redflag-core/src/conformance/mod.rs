@@ -228,6 +228,7 @@ registry! { $
         a_decision_about_another_offer_is_rejected ["A1" "S4"]
         decisions_survive_the_same_scan_and_not_a_new_version ["S4"]
         a_package_ignore_outlives_versions ["S4"]
+        an_ignore_that_ran_out_asks_again ["S4"]
         a_decision_without_effect_leaves_no_trace ["B9" "B4"]
         a_bulk_decision_is_about_what_was_shown ["S2" "A1"]
         installed_versions_are_kept_as_history ["S1" "R1"]

@@ -33,6 +33,12 @@ mutants! {
             Ok(answer)
         }
     }
+    a_store_whose_ignores_never_end, KeepsIgnores {}, ["an_ignore_that_ran_out_asks_again"], {
+        async fn run(&self, memory: &MemoryStore, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {
+            let mode = if matches!(work, UnitOfWork::EndIgnores(_)) { Mode::Rehearse } else { mode };
+            memory.run(work, mode).await
+        }
+    }
     /// Stops at the first bad event, as a database does whose transaction was aborted.
     a_store_that_loses_the_batch_with_its_bad_event, LosesTheBatch {}, ["one_bad_event_harms_no_other"], {
         async fn run(&self, memory: &MemoryStore, work: &UnitOfWork, mode: Mode) -> Result<Answer, StoreError> {

@@ -7,7 +7,7 @@ use crate::{
         command_line::read_envelope,
         service,
     },
-    output::print,
+    output::{print, show},
 };
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -51,7 +51,7 @@ pub async fn run(arguments: &ExecuteArguments) -> Result<ExitCode> {
     let envelope = read_envelope(&arguments.envelope)?;
     let bytes = match &arguments.executor {
         Some(program) => start(program, &envelope).await.with_context(|| format!("could not use {}", program.display()))?,
-        None => service::ask(&arguments.socket, &envelope).await.with_context(|| {
+        None => service::ask(&arguments.socket, &envelope, &mut |part| show(&part)).await.with_context(|| {
             format!("no answer from the executor at {}; is redflag-executor.socket active?", arguments.socket.display())
         })?,
     };

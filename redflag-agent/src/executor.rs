@@ -21,7 +21,7 @@ mod found;
 mod journal;
 
 use crate::{
-    clock,
+    Printed, clock,
     error::{Result, with_causes},
     home::{AgentHome, HomeLock},
     install::{InstallError, Installer},
@@ -99,12 +99,19 @@ impl Executor {
     ///
     /// Not cancel safe: dropping the future kills a package manager in the middle of its work.
     pub async fn run(&mut self, envelope: &[u8]) -> Answer {
+        self.run_and_print(envelope, &Printed::default()).await
+    }
+
+    /// As [`Executor::run`]; what an installation prints goes to `printed` as it comes.
+    ///
+    /// Not cancel safe, as [`Executor::run`].
+    pub async fn run_and_print(&mut self, envelope: &[u8], printed: &Printed) -> Answer {
         // A command whose result could not be kept, on a full disk for example, comes to its end first.
         if let Err(error) = self.recover().await {
             return Answer::not_ready(&error);
         }
         let mut answer = match self.verify(envelope) {
-            Ok((policy, verified)) => Answer::about(verified.command(), self.carry_out(&policy, verified.command()).await),
+            Ok((policy, verified)) => Answer::about(verified.command(), self.carry_out(&policy, verified.command(), printed).await),
             Err(answer) => *answer,
         };
         answer.notes.append(&mut self.notes);
@@ -200,7 +207,7 @@ impl Executor {
         })
     }
 
-    async fn carry_out(&mut self, policy: &Policy, command: &Command) -> Outcome {
+    async fn carry_out(&mut self, policy: &Policy, command: &Command, printed: &Printed) -> Outcome {
         let task = match self.prepare(policy, &command.action).await {
             Ok(task) => task,
             Err(refused) => return Outcome::Refused(refused),
@@ -208,16 +215,16 @@ impl Executor {
         if let Err(error) = self.journal.begin(command, clock::now(), boot()) {
             return CommandRefusal::new(RefusalCode::NotReady, with_causes(&error)).into();
         }
-        let outcome = self.execute(task, policy.time_max).await.cleaned();
+        let outcome = self.execute(task, policy.time_max, printed).await.cleaned();
         if let Err(error) = self.journal.finish(&outcome) {
             self.notes.push(format!("what became of this command could not be kept: {}", with_causes(&error)));
         }
         outcome
     }
 
-    async fn execute(&self, task: Task, time_max: Duration) -> Outcome {
+    async fn execute(&self, task: Task, time_max: Duration, printed: &Printed) -> Outcome {
         match task {
-            Task::Install { installer, items, plan } => match timeout(time_max, installer.install(&items, &plan)).await {
+            Task::Install { installer, items, plan } => match timeout(time_max, installer.install(&items, &plan, printed)).await {
                 Ok(Ok(installed)) => Outcome::Installed(installed),
                 Ok(Err(error)) => Outcome::Failed { error },
                 Err(_) => found::of_items(&*installer, &items, format!("it took longer than {} s", time_max.as_secs())).await,

@@ -57,6 +57,7 @@ pub mod terminal_progress;
 
 #[cfg(test)]
 mod changed_text;
+mod printed;
 mod tool;
 
 #[cfg(feature = "agent")]
@@ -69,6 +70,7 @@ pub use error::{Error, Result};
 pub use home::AgentHome;
 #[cfg(feature = "agent")]
 pub use identity::Identity;
+pub use printed::Printed;
 #[cfg(feature = "agent")]
 pub use progress::{Progress, Silent, Stage};
 #[cfg(feature = "agent")]

@@ -13,6 +13,13 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Writes `text` as it is to standard error.
+#[cfg(feature = "agent")]
+pub fn show(text: &str) {
+    // With standard error gone there is nobody left to tell.
+    drop(write!(io::stderr().lock(), "{text}"));
+}
+
 /// Writes `text` and a line end to standard error. Whether logs are wanted plays no part.
 pub fn note(text: &str) {
     // With standard error gone there is nobody left to tell.

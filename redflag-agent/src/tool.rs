@@ -4,6 +4,7 @@
 //! environment. Whatever ends the wait early (time limit, output limit, the caller dropping the future) kills
 //! the whole group.
 
+use crate::Printed;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     ffi::OsString,
@@ -135,20 +136,21 @@ impl Tool {
         Err(ToolError::ExitCode { program: self.name(), code: output.code, message: message.unwrap_or_else(|| "no message".into()) })
     }
 
-    /// Runs it to whatever end and keeps the last `bytes_max` bytes of each of its streams. For commands that change the host:
+    /// Runs it to whatever end and keeps the last `bytes_max` bytes of each of its streams; both go to `printed` as they come. For commands that change the host:
     /// they may print without limit, and a daemon they leave behind may keep their streams open.
-    pub(crate) async fn run_for_end(&self, bytes_max: usize) -> Ended {
+    pub(crate) async fn run_for_end(&self, bytes_max: usize, printed: &Printed) -> Ended {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let ended = tokio::time::timeout(self.time_max, self.end(bytes_max, &mut stdout, &mut stderr)).await;
+        let ended = tokio::time::timeout(self.time_max, self.end(bytes_max, printed, &mut stdout, &mut stderr)).await;
         let code = ended.unwrap_or_else(|_| Err(ToolError::Time { program: self.name(), time_max: self.time_max }));
         let end = |bytes: &[u8]| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(bytes_max)..]).into_owned();
         Ended { code, output: end(&stdout) + &end(&stderr) }
     }
 
-    async fn end(&self, bytes_max: usize, stdout: &mut Vec<u8>, stderr: &mut Vec<u8>) -> Result<i32, ToolError> {
+    async fn end(&self, bytes_max: usize, printed: &Printed, stdout: &mut Vec<u8>, stderr: &mut Vec<u8>) -> Result<i32, ToolError> {
         let mut group = Group(self.start().map_err(|source| ToolError::Start { program: self.name(), source })?);
         let (out, err) = (group.0.stdout.take().expect("it is piped"), group.0.stderr.take().expect("it is piped"));
-        let read = async { tokio::try_join!(read_end(out, bytes_max, stdout), read_end(err, bytes_max, stderr)).map(drop) };
+        let read =
+            async { tokio::try_join!(read_end(out, bytes_max, printed, stdout), read_end(err, bytes_max, printed, stderr)).map(drop) };
         let mut read = std::pin::pin!(read);
         let mut all_read = false;
         let status = loop {
@@ -236,14 +238,18 @@ async fn read_start(mut source: impl AsyncRead + Unpin, bytes_max: usize) -> std
 }
 
 /// Reads all and keeps the last `bytes_max` bytes, or up to twice as many, in `end` at every moment.
-async fn read_end(mut source: impl AsyncRead + Unpin, bytes_max: usize, end: &mut Vec<u8>) -> std::io::Result<()> {
-    while source.read_buf(end).await? > 0 {
+async fn read_end(mut source: impl AsyncRead + Unpin, bytes_max: usize, printed: &Printed, end: &mut Vec<u8>) -> std::io::Result<()> {
+    loop {
+        let known = end.len();
+        if source.read_buf(end).await? == 0 {
+            return Ok(());
+        }
+        printed.add(&end[known..]);
         // Twice as many before any are thrown away, so that not every read moves them.
         if end.len() >= 2 * bytes_max {
             end.drain(..end.len() - bytes_max);
         }
     }
-    Ok(())
 }
 
 /// The part of a tool's message that names the trouble: its error lines, else its last lines.
@@ -312,16 +318,16 @@ mod tests {
     #[tokio::test]
     async fn of_a_command_that_changes_the_host_the_end_is_kept_however_it_ends() {
         let script = "yes noise | head -n 200000; echo last; echo why >&2; exit 3";
-        let ended = shell(script).run_for_end(64).await;
+        let ended = shell(script).run_for_end(64, &Printed::default()).await;
         assert_eq!(ended.code.unwrap(), 3);
         assert!(ended.output.ends_with("noise\nlast\nwhy\n") && ended.output.len() <= 68, "{}", ended.output);
-        let ended = shell("echo begun; sleep 600").with_time_max(Duration::from_secs(3)).run_for_end(64).await;
+        let ended = shell("echo begun; sleep 600").with_time_max(Duration::from_secs(3)).run_for_end(64, &Printed::default()).await;
         assert!(matches!(ended.code, Err(ToolError::Time { .. })) && ended.output == "begun\n", "{ended:?}");
     }
 
     #[tokio::test]
     async fn a_daemon_that_keeps_the_streams_open_is_not_waited_for() {
-        let ended = shell("echo done; setsid sleep 60 & echo $!").run_for_end(64).await;
+        let ended = shell("echo done; setsid sleep 60 & echo $!").run_for_end(64, &Printed::default()).await;
         assert_eq!(ended.code.unwrap(), 0);
         let mut lines = ended.output.lines();
         assert_eq!(lines.next(), Some("done"));

@@ -5,6 +5,7 @@
 mod scan_lab;
 
 use redflag_agent::{
+    Printed,
     install::{Apt, InstallError, Installed, Installer},
     scan::{self, Scan, Scanner},
 };
@@ -81,7 +82,7 @@ impl Lab {
 
     /// Installs with the plan that is made now.
     async fn install(&self, items: &[Item]) -> Result<Installed, InstallError> {
-        self.apt.install(items, &self.apt.plan(items).await?).await
+        self.apt.install(items, &self.apt.plan(items).await?, &Printed::default()).await
     }
 
     /// What keeps `items` from being installed; nothing of them is.
@@ -127,11 +128,11 @@ async fn offered_updates_are_planned_installed_and_seen_by_the_next_scan() {
     assert_eq!((plan.download_bytes, plan.reboot_required), (Some(sizes), None));
 
     let part = Plan::of(plan.changes[..1].to_vec());
-    let error = lab.apt.install(&items, &part).await.unwrap_err();
+    let error = lab.apt.install(&items, &part, &Printed::default()).await.unwrap_err();
     assert!(matches!(&error, InstallError::PlanChanged { reason } if reason.starts_with("now with apt lab-")), "{error:?}");
     assert_eq!(lab.plan(&items).await.unwrap(), plan, "nothing was begun");
 
-    let installed = lab.apt.install(&items, &plan).await.unwrap();
+    let installed = lab.apt.install(&items, &plan, &Printed::default()).await.unwrap();
     assert!(installed.output.contains("Setting up lab-app (2.0-1)"), "{}", installed.output);
     assert_eq!((installed.reboot_required, installed.transaction), (None, None));
     let scan = lab.scan().await;

@@ -5,6 +5,7 @@
 mod scan_lab;
 
 use redflag_agent::{
+    Printed,
     install::{Dnf, InstallError, Installed, Installer},
     scan::{self, Scan, Scanner},
 };
@@ -84,7 +85,7 @@ impl Lab {
 
     /// Installs with the plan that is made now.
     async fn install(&self, items: &[Item]) -> Result<Installed, InstallError> {
-        self.dnf.install(items, &self.dnf.plan(items).await?).await
+        self.dnf.install(items, &self.dnf.plan(items).await?, &Printed::default()).await
     }
 
     /// What keeps `items` from being installed; nothing of them is.
@@ -149,11 +150,11 @@ async fn offered_updates_are_planned_installed_and_seen_by_the_next_scan() {
     assert_eq!((plan.download_bytes, plan.reboot_required), (Some(sizes), None));
 
     let part = Plan::of(plan.changes[..1].to_vec());
-    let error = lab.dnf.install(&items, &part).await.unwrap_err();
+    let error = lab.dnf.install(&items, &part, &Printed::default()).await.unwrap_err();
     assert!(matches!(&error, InstallError::PlanChanged { reason } if reason.starts_with("now with dnf lab-")), "{error:?}");
     assert_eq!(lab.plan(&items).await.unwrap(), plan, "nothing was begun");
 
-    let installed = lab.dnf.install(&items, &plan).await.unwrap();
+    let installed = lab.dnf.install(&items, &plan, &Printed::default()).await.unwrap();
     assert!(installed.output.contains("Complete!"), "{}", installed.output);
     let history = lab.run(&["-q", "history", "info", "last"]);
     let id = history.lines().find_map(|line| line.strip_prefix("Transaction ID : ")).unwrap();

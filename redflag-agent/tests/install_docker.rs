@@ -10,6 +10,7 @@ use container_lab::{
     gate::{GATE, Gate, LOGIN, Mood},
 };
 use redflag_agent::{
+    Printed,
     install::{InstallError, Installer as _},
     scan::Scanner as _,
 };
@@ -105,7 +106,7 @@ fn a_container_is_made_again_as_it_was_from_exactly_the_approved_image() {
         );
         // The tag moves on between approval and installation: what was approved is installed all the same.
         let third = web(&registry, "3.0", &[]);
-        let installed = lab.installer().install(&items, &approved(&items)).await.unwrap();
+        let installed = lab.installer().install(&items, &approved(&items), &Printed::default()).await.unwrap();
         assert_eq!(installed.output, "web: runs the new image\n");
 
         assert_eq!(names(&engine), ["web running", "web.redflag-kept exited"]);
@@ -151,7 +152,7 @@ fn a_container_is_made_again_as_it_was_from_exactly_the_approved_image() {
 
         let items = offered(&lab).await;
         assert!(items[0].from.as_str().ends_with(&second) && items[0].to.as_str().ends_with(&third), "{items:?}");
-        lab.installer().kept_for(Duration::ZERO).install(&items, &approved(&items)).await.unwrap();
+        lab.installer().kept_for(Duration::ZERO).install(&items, &approved(&items), &Printed::default()).await.unwrap();
         assert_eq!((offered(&lab).await, names(&engine)), (vec![], vec!["web running".to_owned()]));
         let images = engine.docker(&["images", "-q"]);
         assert_eq!(images.lines().count(), 1, "old images go with the old containers: {images}");
@@ -176,7 +177,7 @@ fn an_update_that_does_not_prove_itself_is_undone() {
             web(&registry, version, options);
             let items = offered(&lab).await;
             assert_eq!(items.len(), 2);
-            let error = lab.installer().install(&items, &approved(&items)).await.unwrap_err();
+            let error = lab.installer().install(&items, &approved(&items), &Printed::default()).await.unwrap_err();
             let InstallError::Failed { reason, done, rolled_back, output } = &error else { panic!("{error:?}") };
             assert!(reason.contains(words) && *rolled_back && done.is_empty(), "{error:?}");
             assert_eq!(output, "db: runs the new image\nweb: runs the old image\ndb: runs the old image\n");
@@ -229,7 +230,7 @@ fn what_is_not_as_approved_is_refused_before_anything_changes() {
             let item = [item];
             for result in [
                 lab.installer().plan(&item).await.map(|plan| format!("{plan:?}")),
-                lab.installer().install(&item, &approved(&item)).await.map(|done| done.output),
+                lab.installer().install(&item, &approved(&item), &Printed::default()).await.map(|done| done.output),
             ] {
                 let error = serde_json::to_value(result.expect_err("it is refused")).unwrap();
                 assert_eq!(error["code"], code, "{item:?}: {error}");
@@ -240,12 +241,15 @@ fn what_is_not_as_approved_is_refused_before_anything_changes() {
         assert!(matches!(lab.installer().plan(&[twice.clone(), twice.clone()]).await, Err(InstallError::Grammar { .. })));
         let plan: Plan = lab.installer().plan(std::slice::from_ref(&twice)).await.unwrap();
         assert_eq!(plan.excess(std::slice::from_ref(&twice)), []);
-        let other = lab.installer().install(std::slice::from_ref(&twice), &Plan::default()).await;
+        let other = lab.installer().install(std::slice::from_ref(&twice), &Plan::default(), &Printed::default()).await;
         assert!(matches!(other, Err(InstallError::PlanChanged { .. })), "{other:?}");
         registry.stop();
         let fresh = lab.installer();
         assert!(matches!(fresh.plan(std::slice::from_ref(&twice)).await, Err(InstallError::Unreachable { .. })));
-        assert!(matches!(fresh.install(std::slice::from_ref(&twice), &plan).await, Err(InstallError::Unreachable { .. })));
+        assert!(matches!(
+            fresh.install(std::slice::from_ref(&twice), &plan, &Printed::default()).await,
+            Err(InstallError::Unreachable { .. })
+        ));
         assert_eq!(names(&engine), before);
         drop(engine);
         assert!(matches!(fresh.plan(&[twice]).await, Err(InstallError::Unreachable { .. })));
@@ -266,7 +270,7 @@ fn killed_after_any_change_the_next_run_finishes_or_undoes_it() {
             let digest = web(&registry, "2.0", &["--volume", "/data"]);
             let items = offered(&lab).await;
             let cut = Cut::open(socket.clone(), &engine.socket, changes_max);
-            let killed = lab.installer().with_socket(&socket).install(&items, &approved(&items)).await;
+            let killed = lab.installer().with_socket(&socket).install(&items, &approved(&items), &Printed::default()).await;
             let made = cut.made();
             drop(cut);
             let after_kill = names(&engine);
@@ -319,7 +323,7 @@ fn a_plan_says_what_an_interrupted_update_waits_for() {
         let error = lab.installer().plan(&items).await.unwrap_err();
         assert!(matches!(&error, InstallError::Interrupted { reason } if reason.contains("container web;")), "{error:?}");
         // The next installation takes care of it by itself.
-        lab.installer().install(&items, &approved(&items)).await.unwrap();
+        lab.installer().install(&items, &approved(&items), &Printed::default()).await.unwrap();
         assert_eq!(version(&engine, "web"), "2.0");
         assert_eq!(names(&engine), ["web running", "web.redflag-kept exited"]);
     });
@@ -338,7 +342,7 @@ fn a_newer_version_takes_its_tag_along_and_a_login_is_given_to_the_engine() {
         let items = offered(&lab).await;
         assert_eq!(items[0].to.as_str(), format!("1.10@{newer}"));
         lab.installer().plan(&items).await.unwrap();
-        lab.installer().install(&items, &approved(&items)).await.unwrap();
+        lab.installer().install(&items, &approved(&items), &Printed::default()).await.unwrap();
         assert_eq!((version(&engine, "web"), offered(&lab).await), ("1.10".to_owned(), vec![]));
         assert_eq!(inspect(&engine, "web")["Config"]["Image"], format!("{GATE}/lab/web:1.10"));
     });
@@ -357,7 +361,7 @@ fn podman_recreates_and_returns_as_docker_does() {
         let items = offered(&lab).await;
         let plan = lab.installer().plan(&items).await.unwrap();
         assert_eq!(plan.excess(&items), []);
-        lab.installer().install(&items, &approved(&items)).await.unwrap();
+        lab.installer().install(&items, &approved(&items), &Printed::default()).await.unwrap();
         assert_eq!((version(&engine, "web"), offered(&lab).await), ("2.0".to_owned(), vec![]));
         assert_eq!(names(&engine), ["bare running", "web running", "web.redflag-kept exited"], "podman would start the old one at boot");
         let inspected = inspect(&engine, "web");
@@ -366,7 +370,7 @@ fn podman_recreates_and_returns_as_docker_does() {
 
         web(&registry, "3.0", &["--oci", "--exit", "7"]);
         let items = offered(&lab).await;
-        let error = lab.installer().install(&items, &approved(&items)).await.unwrap_err();
+        let error = lab.installer().install(&items, &approved(&items), &Printed::default()).await.unwrap_err();
         assert!(matches!(&error, InstallError::Failed { rolled_back: true, .. }), "{error:?}");
         assert_eq!(version(&engine, "web"), "2.0");
     });

@@ -19,6 +19,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 
+/// A part of what an installation prints, as the executor sends it before its answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    /// The part, without control characters.
+    pub(super) printed: String,
+}
+
+impl Part {
+    pub(super) fn to_json(text: &str) -> String {
+        serde_json::to_string(&Self { printed: clean_text(text) }).expect("text is JSON")
+    }
+}
+
 /// The answer to one envelope.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Answer {

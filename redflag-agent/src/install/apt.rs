@@ -10,6 +10,7 @@ mod failure;
 
 use super::{InstallError, Installed, Installer, OUTPUT_BYTES_MAX, items};
 use crate::{
+    Printed,
     scan::{
         self,
         apt::{Details, Paths, read, simulation::Simulation},
@@ -145,13 +146,13 @@ impl Installer for Apt {
         self.prepare(items, &words).await.map(|(plan, _)| plan)
     }
 
-    async fn install(&self, items: &[Item], approved: &Plan) -> Result<Installed, InstallError> {
+    async fn install(&self, items: &[Item], approved: &Plan, printed: &Printed) -> Result<Installed, InstallError> {
         let words = arguments::of_items(items)?;
         let (plan, before) = self.prepare(items, &words).await?;
         items::as_approved(&plan, approved)?;
         let tool = self.apt_get(arguments::installation(&words, self.lock_time_max));
         let tool = tool.with_environment(ENVIRONMENT.map(|(name, value)| (name, value.into()))).with_time_max(INSTALL_TIME_MAX);
-        let ended = tool.run_for_end(OUTPUT_BYTES_MAX / 2).await;
+        let ended = tool.run_for_end(OUTPUT_BYTES_MAX / 2, printed).await;
         match Host::now(&self.apt).await {
             Ok(after) => judge(items, &before, &after, ended),
             Err(error) => Err(failed(format!("what is installed now cannot be told: {error}"), Vec::new(), ended.output)),

@@ -11,6 +11,7 @@ pub(crate) mod resolution;
 
 use super::{InstallError, Installed, Installer, OUTPUT_BYTES_MAX, items};
 use crate::{
+    Printed,
     scan::dnf::{installed_of, newest, read},
     tool::{Ended, Tool},
 };
@@ -98,10 +99,10 @@ impl Dnf {
     }
 
     /// Runs an installation; one that met the locks of others changed nothing and is run again.
-    async fn run(&self, installation: Tool) -> Ended {
+    async fn run(&self, installation: Tool, printed: &Printed) -> Ended {
         let until = Instant::now() + self.lock_time_max;
         loop {
-            let ended = installation.run_for_end(OUTPUT_BYTES_MAX / 2).await;
+            let ended = installation.run_for_end(OUTPUT_BYTES_MAX / 2, printed).await;
             if !matches!(ended.code, Ok(LOCKED)) || !wait_for_locks(until).await {
                 return ended;
             }
@@ -218,13 +219,13 @@ impl Installer for Dnf {
         self.prepare(items, &words).await.map(|(plan, _)| plan)
     }
 
-    async fn install(&self, items: &[Item], approved: &Plan) -> Result<Installed, InstallError> {
+    async fn install(&self, items: &[Item], approved: &Plan, printed: &Printed) -> Result<Installed, InstallError> {
         let words = arguments::of_items(items)?;
         let (plan, before) = self.prepare(items, &words).await?;
         items::as_approved(&plan, approved)?;
         let install = self.dnf.clone().with(arguments::installation(&words)).with_environment([("HOME", "/root".into())]);
         let install = install.with_time_max(INSTALL_TIME_MAX);
-        let ended = self.run(install).await;
+        let ended = self.run(install, printed).await;
         let after = match self.host().await {
             Ok(after) => after,
             Err(error) => return Err(failed(format!("what is installed now cannot be told: {error}"), Vec::new(), ended.output)),

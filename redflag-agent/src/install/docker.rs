@@ -12,6 +12,7 @@ mod watch;
 
 use super::{InstallError, Installed, Installer, OUTPUT_BYTES_MAX, items};
 use crate::{
+    Printed,
     engine::{self, Engine, EngineError},
     scan::docker::{
         containers::{self, Container, Platform},
@@ -226,9 +227,10 @@ impl Docker {
     }
 
     /// Prepares every container, or leaves none prepared.
-    async fn prepare_all(&self, engine: &Engine, targets: &[Target]) -> Result<Vec<Prepared>, InstallError> {
+    async fn prepare_all(&self, engine: &Engine, targets: &[Target], printed: &Printed) -> Result<Vec<Prepared>, InstallError> {
         let mut prepared = Vec::new();
         for target in targets {
+            printed.line(&format!("{}: fetching {}", target.container.name, target.pinned()));
             match self.prepare(engine, target).await {
                 Ok(one) => prepared.push(one),
                 Err(error) => {
@@ -246,11 +248,11 @@ impl Docker {
     }
 
     /// Switches one container after the other; when one fails, all come back.
-    async fn switch_all(&self, engine: &Engine, prepared: &[Prepared], output: &mut String) -> Result<(), Undone> {
+    async fn switch_all(&self, engine: &Engine, prepared: &[Prepared], output: &mut Output<'_>) -> Result<(), Undone> {
         let changed: Vec<_> = prepared.iter().filter(|one| one.recreated).map(|one| &one.names).collect();
         for (index, names) in changed.iter().enumerate() {
             let Err(reason) = switch::switch(engine, names, self.patience).await else {
-                output.push_str(&format!("{}: runs the new image\n", names.name));
+                output.line(&format!("{}: runs the new image", names.name));
                 continue;
             };
             let reason = format!("container {}: {reason}", names.name);
@@ -258,7 +260,7 @@ impl Docker {
             // The one that failed first, then those before it, the last first; those after it were only prepared.
             for names in changed[..=index].iter().rev().chain(&changed[index + 1..]) {
                 match switch::back(engine, names).await {
-                    Ok(()) => output.push_str(&format!("{}: runs the old image\n", names.name)),
+                    Ok(()) => output.line(&format!("{}: runs the old image", names.name)),
                     Err(error) => way_back.push(format!("{} (its old container may be {}): {error}", names.name, names.old)),
                 }
             }
@@ -280,14 +282,19 @@ impl Installer for Docker {
         self.planned(&engine, items, &targets).await
     }
 
-    async fn install(&self, items: &[Item], approved: &Plan) -> Result<Installed, InstallError> {
+    async fn install(&self, items: &[Item], approved: &Plan, printed: &Printed) -> Result<Installed, InstallError> {
         let engine = self.engine().await?;
-        let mut output = String::new();
-        output.extend(self.recovered(&engine).await?.into_iter().map(|line| line + "\n"));
+        let mut output = Output { text: String::new(), printed };
+        self.recovered(&engine).await?.iter().for_each(|line| output.line(line));
         let targets = self.targets(&engine, items).await?;
         items::as_approved(&plan_of(items, &targets), approved)?;
-        let prepared = self.prepare_all(&engine, &targets).await?;
-        let failed = |reason, done, rolled_back, output: &str| InstallError::Failed { reason, done, rolled_back, output: ended(output) };
+        let prepared = self.prepare_all(&engine, &targets, printed).await?;
+        let failed = |reason, done, rolled_back, output: &Output<'_>| InstallError::Failed {
+            reason,
+            done,
+            rolled_back,
+            output: ended(&output.text),
+        };
         if let Err(undone) = self.switch_all(&engine, &prepared, &mut output).await {
             let reason = match &undone.way_back {
                 Some(trouble) => format!("{}; and the way back failed: {trouble}", undone.reason),
@@ -305,9 +312,9 @@ impl Installer for Docker {
             }
         }
         for complaint in switch::remove_expired(&engine, self.kept_for).await? {
-            output.push_str(&format!("not removed: {complaint}\n"));
+            output.line(&format!("not removed: {complaint}"));
         }
-        Ok(Installed { reboot_required: Some(false), transaction: None, output: ended(&output) })
+        Ok(Installed { reboot_required: Some(false), transaction: None, output: ended(&output.text) })
     }
 
     async fn recover(&self) -> Result<Vec<String>, InstallError> {
@@ -323,6 +330,20 @@ impl Installer for Docker {
             tracing::warn!(complaint, "an old container or image was not removed");
         }
         Ok(())
+    }
+}
+
+/// What an installation tells, as it comes and in the end.
+#[derive(Debug)]
+struct Output<'a> {
+    text: String,
+    printed: &'a Printed,
+}
+
+impl Output<'_> {
+    fn line(&mut self, line: &str) {
+        self.printed.line(line);
+        self.text.extend([line, "\n"]);
     }
 }
 

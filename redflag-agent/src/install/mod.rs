@@ -19,7 +19,7 @@ pub use dnf::Dnf;
 pub use docker::Docker;
 pub use items::ITEMS_MAX;
 
-use crate::tool::ToolError;
+use crate::{Printed, tool::ToolError};
 use async_trait::async_trait;
 use redflag_core::{
     command::plan::{Item, Plan},
@@ -42,13 +42,13 @@ pub trait Installer: Send + Sync + std::fmt::Debug {
     async fn plan(&self, items: &[Item]) -> Result<Plan, InstallError>;
 
     /// Brings `items` to exactly their versions, in one transaction, and checks that they are there. The plan is made once more right
-    /// before; if it does not change the same as `approved`, nothing is begun.
+    /// before; if it does not change the same as `approved`, nothing is begun. What its tools print goes to `printed` as it comes.
     ///
     /// # Errors
     /// As [`InstallError`] says. [`InstallError::Failed`] tells what of it happened all the same.
     ///
     /// Not cancel safe: dropping it kills the package manager in the middle of its work.
-    async fn install(&self, items: &[Item], approved: &Plan) -> Result<Installed, InstallError>;
+    async fn install(&self, items: &[Item], approved: &Plan, printed: &Printed) -> Result<Installed, InstallError>;
 
     /// Finishes or undoes what an interrupted installation left, where the manager's own tools leave that to us, and tells what was
     /// done. A package manager that asks people to repair the host is left to them.

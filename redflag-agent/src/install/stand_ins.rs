@@ -1,6 +1,7 @@
 //! What apt, dpkg, dnf and rpm are really told: programs that write down their arguments stand in for them.
 
 use super::{Apt, Dnf, InstallError, Installer, hostile};
+use crate::Printed;
 use redflag_core::{
     command::plan::Item,
     names::{APT, DNF},
@@ -47,7 +48,7 @@ async fn check(
     for items in accepted.chunks(ITEMS_PER_TRANSACTION) {
         answers(directory, items);
         let plan = installer.plan(items).await.unwrap();
-        installer.install(items, &plan).await.unwrap();
+        installer.install(items, &plan, &Printed::default()).await.unwrap();
         let heard = words();
         let (mut told, mut options) = (0, true);
         for word in heard.lines() {

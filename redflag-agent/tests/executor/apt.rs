@@ -78,7 +78,9 @@ async fn an_approved_update_goes_from_scan_to_scan_through_the_unprivileged_agen
 
     let other_plan = Order { items: items[..1].to_vec(), ..order.clone() };
     assert_eq!(refusal(&execute(2, Action::Install(other_plan))), RefusalCode::PlanChanged);
-    let installed = execute(2, Action::Install(order.clone()));
+    let output = service.execute(Some(NOBODY), &write(&lab, &signed(&command(2, Action::Install(order.clone())))), &["--json"]);
+    let (installed, printed) = (answer(&output), String::from_utf8(output.stderr).unwrap());
+    assert!(printed.contains("Setting up lab-app (2.0-1)"), "what apt prints comes beside the answer: {printed}");
     assert!(matches!(installed.outcome, Outcome::Installed(_)), "{installed:?}");
     assert!(offered(&world.path().join("apt.conf")).await.is_empty(), "a new scan sees them installed");
     for name in NAMES {

@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use ed25519_dalek::{Signer as _, SigningKey};
 use redflag_agent::{
-    clock,
+    Printed, clock,
     executor::{
         Executor, ExecutorOptions,
         answer::{Answer, Outcome, Refused},
@@ -306,7 +306,7 @@ impl Installer for Host {
     }
 
     #[expect(clippy::zombie_processes, reason = "who would wait is killed")]
-    async fn install(&self, items: &[Item], _approved: &Plan) -> Result<Installed, InstallError> {
+    async fn install(&self, items: &[Item], _approved: &Plan, _printed: &Printed) -> Result<Installed, InstallError> {
         let trouble: Option<Trouble> = self.read("trouble");
         match trouble {
             Some(Trouble::KilledBefore) => Self::kill_executor(),

@@ -7,9 +7,10 @@ use crate::{
     host::Machine,
     identity::Identity,
     server::{PlainHttp, Server, ServerUrl},
+    signer::PinnedSigner,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use redflag_core::{ids::AgentId, names::Text, time::Timestamp};
+use redflag_core::{command::delivery::SignerBody, ids::AgentId, names::Text, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -46,6 +47,9 @@ struct Answer {
     agent_id: AgentId,
     name: Text,
     server_time: Timestamp,
+    /// Servers that hand out no commands name none.
+    #[serde(default)]
+    signer: Option<SignerBody>,
 }
 
 /// Enrols the host and returns its identity.
@@ -96,6 +100,8 @@ pub(crate) async fn register(server: &Server, identity: &mut Identity, options: 
     if answer.agent_id != identity.agent {
         return Err(server.unreachable(format!("it enrolled {} instead of {}", answer.agent_id, identity.agent), None));
     }
+    let signer = answer.signer.as_ref().map(PinnedSigner::from_body).transpose();
+    identity.signer = signer.map_err(|error| server.unreachable(format!("its answer to enrolment cannot be used: {error}"), None))?;
     let now = clock::now();
     let apart = now.since(answer.server_time).max(answer.server_time.since(now));
     if apart > CLOCKS_APART_MAX {

@@ -8,9 +8,16 @@ use crate::{
     error::{Error, Result},
     home::AgentHome,
     server::{PlainHttp, ServerUrl},
+    signer::PinnedSigner,
 };
 use ed25519_dalek::SigningKey;
-use redflag_core::{ids::AgentId, names::Text, signing, time::Timestamp};
+use redflag_core::{
+    command::{delivery::SignerBody, payload::Audience},
+    ids::AgentId,
+    names::Text,
+    signing,
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, os::unix::fs::PermissionsExt as _};
 
@@ -28,6 +35,8 @@ pub struct Identity {
     pub server: ServerUrl,
     /// When the server enrolled it, by this host's clock; none while enrolment is under way.
     pub enrolled_at: Option<Timestamp>,
+    /// The server's key that may sign commands to it; none where the server named none.
+    pub signer: Option<PinnedSigner>,
     pub(crate) key: SigningKey,
 }
 
@@ -40,6 +49,8 @@ struct Stored {
     server: String,
     plain_http: PlainHttp,
     enrolled_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signer: Option<SignerBody>,
 }
 
 impl Identity {
@@ -47,13 +58,19 @@ impl Identity {
     #[must_use]
     pub fn new(server: ServerUrl, name: Text) -> Self {
         let agent = AgentId::from_uuid(clock::new_uuid()).expect("a version 7 UUID is not nil");
-        Self { agent, name, server, enrolled_at: None, key: SigningKey::from_bytes(&clock::random_bytes()) }
+        Self { agent, name, server, enrolled_at: None, signer: None, key: SigningKey::from_bytes(&clock::random_bytes()) }
     }
 
     /// The public half of the key.
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
         self.key.verifying_key().to_bytes()
+    }
+
+    /// To whom commands to it are.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        Audience { agent: self.agent, key_id: signing::key_id(&self.public_key()) }
     }
 
     /// A short name of the public key for people to compare with what the server shows.
@@ -71,8 +88,18 @@ impl Identity {
         let Some(stored) = durable::read_json::<Stored>(&path)? else { return Ok(None) };
         let server = ServerUrl::parse(&stored.server, stored.plain_http)
             .map_err(|error| Error::damaged(&path, format!("its server is not usable: {error}")))?;
+        let signer = pinned(home, &stored)?;
         let key = read_key(home)?;
-        Ok(Some(Self { agent: stored.agent_id, name: stored.name, server, enrolled_at: stored.enrolled_at, key }))
+        Ok(Some(Self { agent: stored.agent_id, name: stored.name, server, enrolled_at: stored.enrolled_at, signer, key }))
+    }
+
+    /// The server's key as it is pinned in `home` now: a person may pin another one while the agent runs.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn read_signer(home: &AgentHome) -> Result<Option<PinnedSigner>> {
+        let stored = durable::read_json::<Stored>(&home.file(IDENTITY))?;
+        stored.map_or(Ok(None), |stored| pinned(home, &stored))
     }
 
     /// Reads the identity of an enrolled agent.
@@ -90,12 +117,21 @@ impl Identity {
     /// When a file cannot be written.
     pub(crate) fn write(&self, home: &AgentHome) -> Result<()> {
         durable::replace(&home.file(KEY), &self.key.to_bytes())?;
+        self.write_without_key(home)
+    }
+
+    /// Writes all but the key, as of an identity that was read.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn write_without_key(&self, home: &AgentHome) -> Result<()> {
         let stored = Stored {
             agent_id: self.agent,
             name: self.name.clone(),
             server: self.server.as_str().to_owned(),
             plain_http: self.server.plain_http(),
             enrolled_at: self.enrolled_at,
+            signer: self.signer.as_ref().map(PinnedSigner::to_body),
         };
         durable::replace_json(&home.file(IDENTITY), &stored)
     }
@@ -104,14 +140,20 @@ impl Identity {
 /// The key is not shown, not even in a log.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { agent, name, server, enrolled_at, key: _ } = self;
+        let Self { agent, name, server, enrolled_at, signer, key: _ } = self;
         f.debug_struct("Identity")
             .field("agent", agent)
             .field("name", name)
             .field("server", server)
             .field("enrolled_at", enrolled_at)
+            .field("signer", signer)
             .finish_non_exhaustive()
     }
+}
+
+fn pinned(home: &AgentHome, stored: &Stored) -> Result<Option<PinnedSigner>> {
+    let signer = stored.signer.as_ref().map(PinnedSigner::from_body).transpose();
+    signer.map_err(|error| Error::damaged(home.file(IDENTITY), format!("its signer is not usable: {error}")))
 }
 
 fn read_key(home: &AgentHome) -> Result<SigningKey> {
@@ -135,6 +177,8 @@ fn read_key(home: &AgentHome) -> Result<SigningKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use redflag_core::command::payload::SigningMode;
 
     fn home() -> (tempfile::TempDir, AgentHome) {
         let directory = tempfile::tempdir().unwrap();
@@ -157,6 +201,24 @@ mod tests {
         assert_eq!((again.agent, again.public_key(), again.name), (identity.agent, identity.public_key(), identity.name.clone()));
         assert!(matches!(Identity::enrolled(&home), Err(Error::NotEnrolled { .. })));
         assert!(!format!("{identity:?}").contains("key"));
+    }
+
+    #[test]
+    fn a_file_without_a_signer_reads_and_an_unsound_signer_is_refused() {
+        let (_directory, home) = home();
+        let key = STANDARD.encode(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
+        let signer = PinnedSigner::parse(&key, SigningMode::ServerSigns).unwrap();
+        Identity { signer: Some(signer.clone()), ..identity() }.write(&home).unwrap();
+        assert_eq!(Identity::read(&home).unwrap().unwrap().signer, Some(signer.clone()));
+        assert_eq!(Identity::read_signer(&home).unwrap(), Some(signer));
+        let path = home.file(IDENTITY);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace(&key, &STANDARD.encode([0; 32]))).unwrap();
+        assert!(Identity::read(&home).unwrap_err().to_string().contains("signer is not usable"));
+        let mut before: serde_json::Value = serde_json::from_str(&text).unwrap();
+        before.as_object_mut().unwrap().remove("signer");
+        std::fs::write(&path, before.to_string()).unwrap();
+        assert_eq!(Identity::read(&home).unwrap().unwrap().signer, None);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub mod segment;
 #[cfg(feature = "agent")]
 pub mod server;
 #[cfg(feature = "agent")]
+pub mod signer;
+#[cfg(feature = "agent")]
 pub mod simulation;
 #[cfg(feature = "agent")]
 pub mod status;

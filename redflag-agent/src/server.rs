@@ -75,6 +75,11 @@ impl ServerUrl {
         self.plain_http
     }
 
+    /// The host alone, for people.
+    pub(crate) fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
     /// What the `Host` header says: the port is left out where it is the scheme's own.
     fn authority(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();

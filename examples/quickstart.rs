@@ -116,7 +116,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.once {
         println!("\nOpen this link to sign in (once, within 15 minutes):\n\n  {persons_link}\n\nCtrl-C ends it.");
         let waiting = tokio::spawn(cancel_when_interrupted(shutdown.clone()));
-        agent.run(&RunOptions { interval: Duration::from_mins(5) }, shutdown.clone()).await?;
+        agent.run(&RunOptions { interval: Duration::from_mins(5), ..RunOptions::default() }, shutdown.clone()).await?;
         waiting.await.context("waiting for Ctrl-C")??;
     }
     shutdown.cancel();

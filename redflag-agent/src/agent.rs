@@ -1,7 +1,11 @@
-//! The agent at work: scan, put the report into the outbox, deliver, remember what the server acknowledged.
+//! The agent at work: scan, put the report into the outbox, deliver, remember what the server acknowledged. What it does about commands
+//! in between is in `agent/command_loop.rs`.
+
+mod command_loop;
 
 use crate::{
     clock,
+    commands::CommandOptions,
     counters::Counters,
     delivery::{self, Link, Retries, Verdict},
     durable,
@@ -14,9 +18,10 @@ use crate::{
     progress::{Progress, Silent, Stage},
     report::{self, Envelope, ScopeSummary},
     scan::{Scan, Scanner},
-    server::Server,
+    server::{Server, Signature},
     status::{LastDelivery, Status, Trouble},
 };
+use command_loop::CommandLoop;
 use redflag_core::{agent::HostFacts, ids::ReportId, names::Manager, report::ReportStatus, wire, wire::ReportAnswerBody};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -107,15 +112,17 @@ impl Counts {
 }
 
 /// How [`Agent::run`] works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RunOptions {
     /// Time from one scan to the next, give or take a tenth, so that a fleet does not report in step.
     pub interval: Duration,
+    /// How commands are carried out; none to observe only.
+    pub commands: Option<CommandOptions>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { interval: Duration::from_mins(15) }
+        Self { interval: Duration::from_mins(15), commands: None }
     }
 }
 
@@ -176,6 +183,17 @@ impl Agent {
         &self.identity
     }
 
+    pub(crate) const fn retries(&self) -> Retries {
+        self.retries
+    }
+
+    /// Posts a body once, signed.
+    pub(crate) async fn post(&mut self, server: &Server, path: &str, body: Vec<u8>) -> Result<Vec<u8>> {
+        let counter = self.counters.next_signature()?;
+        let signature = Signature { agent: self.identity.agent, key: &self.identity.key, counter, signed_at: clock::now() };
+        server.post(path, body, Some(signature)).await
+    }
+
     /// How much waits in the outbox.
     #[must_use]
     pub fn outbox_depth(&self) -> Depth {
@@ -198,7 +216,8 @@ impl Agent {
     }
 
     /// Reports at every interval until `shutdown`. The first report of all leaves at once; after a later start the first one waits
-    /// for a random part of the interval. In between nothing runs and little is kept in memory.
+    /// for a random part of the interval. In between it carries commands out, where the options say how; else nothing runs and little is
+    /// kept in memory.
     ///
     /// # Errors
     /// [`Error::Unauthorized`], and when the outbox can no longer promise to keep reports; everything else is logged, shown in
@@ -208,9 +227,14 @@ impl Agent {
     }
 
     async fn run_for_ever(&mut self, options: &RunOptions) -> Result<()> {
-        tokio::time::sleep(options.first_wait(self.counters.last().sequence)).await;
+        let mut commands = CommandLoop::open(self, options.commands.as_ref())?;
+        let mut next = Instant::now() + options.first_wait(self.counters.last().sequence);
         loop {
-            let next = Instant::now() + options.next_wait();
+            match &mut commands {
+                Some(commands) => commands.attend(self, next).await?,
+                None => tokio::time::sleep_until(next).await,
+            }
+            next = Instant::now() + options.next_wait();
             let outcome = self.report(&mut Silent).await.map(|summary| log_summary(&summary));
             self.survive(outcome)?;
             let patient = async {
@@ -221,7 +245,6 @@ impl Agent {
                 Ok(())
             };
             tokio::time::timeout_at(next, patient).await.unwrap_or(Ok(()))?;
-            tokio::time::sleep_until(next).await;
         }
     }
 

@@ -305,7 +305,7 @@ fn print_summary(summary: &ReportSummary) -> Result<()> {
 
 async fn run_command(state_dir: &PathBuf, arguments: &RunArguments) -> Result<ExitCode> {
     let mut agent = Agent::open(AgentHome::existing(state_dir)?, scan::scanners())?;
-    let options = RunOptions { interval: Duration::from_mins(arguments.interval_minutes) };
+    let options = RunOptions { interval: Duration::from_mins(arguments.interval_minutes), commands: None };
     let shutdown = shutdown_at_signal()?;
     let identity = agent.identity();
     tracing::info!(agent = %identity.agent, server = %identity.server, interval_minutes = arguments.interval_minutes, "started");

@@ -42,7 +42,7 @@ impl Retries {
         Self { limit: None, ..self }
     }
 
-    fn delays(&self) -> impl Iterator<Item = Duration> + Send + use<> {
+    pub(crate) fn delays(&self) -> impl Iterator<Item = Duration> + Send + use<> {
         let builder = ExponentialBuilder::default().with_min_delay(self.first).with_max_delay(self.longest);
         match self.limit {
             Some(limit) => builder.with_max_times(limit).build(),
@@ -94,7 +94,7 @@ pub(crate) async fn send(
 
 /// How long to wait before the next try: a random part of `delay` (full jitter), so that a fleet whose server comes back does not
 /// arrive together. Never sooner than the server asked, and not all agents at the moment asked for either.
-fn wait(delay: Duration, asked: Option<Duration>) -> Duration {
+pub(crate) fn wait(delay: Duration, asked: Option<Duration>) -> Duration {
     let asked = asked.map_or(Duration::ZERO, |asked| asked + clock::random_up_to(asked / 4));
     asked.max(clock::random_up_to(delay))
 }

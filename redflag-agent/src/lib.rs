@@ -7,6 +7,8 @@ pub mod clock;
 #[cfg(feature = "agent")]
 pub mod command_line;
 #[cfg(feature = "agent")]
+pub mod commands;
+#[cfg(feature = "agent")]
 pub mod counters;
 #[cfg(feature = "agent")]
 pub mod delivery;
@@ -64,6 +66,8 @@ mod tool;
 
 #[cfg(feature = "agent")]
 pub use agent::{Agent, Counts, Delivery, ReportSummary, RunOptions};
+#[cfg(feature = "agent")]
+pub use commands::CommandOptions;
 #[cfg(feature = "agent")]
 pub use delivery::Retries;
 #[cfg(feature = "agent")]

@@ -1,8 +1,16 @@
 //! What the agent last did, kept for `redflag-agent status`: for people, never read back to decide anything.
 
 use crate::{clock, durable, error::Result, home::AgentHome, report::ScopeSummary};
-use redflag_core::{agent::HostFacts, ids::ReportId, report::ReportStatus, time::Timestamp, wire::ReportAnswerBody};
+use redflag_core::{
+    agent::HostFacts,
+    command::payload::ActionKind,
+    ids::{CommandId, ReportId},
+    report::ReportStatus,
+    time::Timestamp,
+    wire::ReportAnswerBody,
+};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 const STATUS: &str = "status.json";
 
@@ -18,6 +26,36 @@ pub struct Status {
     pub scopes: Vec<ScopeSummary>,
     /// What went wrong since; none after a delivery.
     pub trouble: Option<Trouble>,
+    /// What it does about commands.
+    #[serde(default)]
+    pub commands: CommandStatus,
+}
+
+/// What the agent does about commands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommandStatus {
+    /// Where the executor listens that it hands commands to; none while it only observes.
+    pub executor: Option<PathBuf>,
+    /// The last command that came to an end.
+    pub last: Option<LastCommand>,
+    /// Why it takes no commands now; none while it does.
+    pub held_up: Option<Trouble>,
+    /// What went wrong with commands; none after one that went as it should.
+    pub trouble: Option<Trouble>,
+}
+
+/// A command that came to an end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastCommand {
+    /// Which.
+    pub id: CommandId,
+    /// What was to be done, where the agent knows.
+    pub action: Option<ActionKind>,
+    /// When, by this host's clock.
+    pub at: Timestamp,
+    /// How, in words for people.
+    pub end: String,
 }
 
 /// A report the server took.
@@ -42,7 +80,7 @@ impl LastDelivery {
 }
 
 /// Something that went wrong.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// When, by this host's clock.
     pub at: Timestamp,

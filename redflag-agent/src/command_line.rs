@@ -2,10 +2,12 @@
 
 use crate::{
     agent::{Agent, Counts, Delivery, ReportSummary, RunOptions},
+    commands::CommandOptions,
     doctor_command::{self, DoctorArguments},
     enrolment::{EnrolOptions, enrol},
     error::Error,
     execute_command::{self, ExecuteArguments},
+    executor::service::DEFAULT_SOCKET,
     home::{AgentHome, DEFAULT_STATE_DIR},
     host,
     identity::Identity,
@@ -16,10 +18,15 @@ use crate::{
     simulation::{Latency, Profile, Simulation, SimulationOptions, SimulationSummary},
     status_command::{self, StatusArguments},
     terminal_progress::TerminalProgress,
+    trust_command::{self, TrustArguments},
 };
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
@@ -101,9 +108,11 @@ A report the server does not answer for is kept and sent with the next one (exit
 Examples:
   redflag-agent run
   redflag-agent run --interval-minutes 60
+  redflag-agent run --executor none      reports, and takes no commands
 
-Ends cleanly at SIGTERM and SIGINT. Ends with code 77 when the server no longer accepts this agent, and
-with 78 on another machine than the one enrolled.")]
+Between scans it takes the commands the server has signed for this host and hands them to the executor
+(docs/executor.md). Ends cleanly at SIGTERM and SIGINT; with code 77 when the server no longer accepts this
+agent, and with 78 on another machine than the one enrolled.")]
     Run(RunArguments),
     /// Show who this agent is, what it last did and what waits
     #[command(after_help = "\
@@ -111,6 +120,8 @@ Examples:
   redflag-agent status
   redflag-agent status --json")]
     Status(StatusArguments),
+    /// Pin another key of the server: the one that may sign commands to this host
+    TrustServerKey(TrustArguments),
     /// Find out what is wrong with this agent, and how to mend it
     Doctor(DoctorArguments),
     /// Show what the scanners find, without reporting it
@@ -144,6 +155,9 @@ struct EnrolArguments {
     /// Mark the agent with this word (may be repeated)
     #[arg(long = "tag", value_name = "WORD")]
     tags: Vec<String>,
+    /// Print one JSON document instead of lines for people
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     transport: TransportArguments,
 }
@@ -176,6 +190,20 @@ struct RunArguments {
     /// Minutes from one scan to the next, give or take a tenth
     #[arg(long, value_name = "MINUTES", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=10_080))]
     interval_minutes: u64,
+    /// Where the executor listens that commands are handed to, or `none` to only observe; where it listens by default, if it does at
+    /// the start
+    #[arg(long, env = "REDFLAG_AGENT_EXECUTOR", hide_env_values = true, value_name = "PATH|none")]
+    executor: Option<PathBuf>,
+}
+
+impl RunArguments {
+    fn executor(&self) -> Option<CommandOptions> {
+        match &self.executor {
+            Some(none) if none.as_os_str() == "none" => None,
+            Some(socket) => Some(CommandOptions::through(socket)),
+            None => Path::new(DEFAULT_SOCKET).exists().then(|| CommandOptions::through(DEFAULT_SOCKET)),
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -224,6 +252,7 @@ pub async fn run(line: &CommandLine) -> Result<ExitCode> {
         Command::Report(arguments) => report_command(&line.state_dir, arguments).await,
         Command::Run(arguments) => run_command(&line.state_dir, arguments).await,
         Command::Status(arguments) => status_command::run(&line.state_dir, arguments),
+        Command::TrustServerKey(arguments) => trust_command::run(&line.state_dir, arguments),
         Command::Doctor(arguments) => doctor_command::run(&line.state_dir, arguments).await,
         Command::Scan(arguments) => scan_command::run(arguments).await,
         Command::Execute(arguments) => execute_command::run(arguments).await,
@@ -252,8 +281,16 @@ async fn enrol_command(state_dir: &PathBuf, arguments: &EnrolArguments) -> Resul
     };
     let identity = enrol(&home, &options).await.context("could not enrol; it is safe to run the same command again")?;
     let Identity { agent, name, server, .. } = &identity;
+    if arguments.json {
+        print(&serde_json::to_string_pretty(&status_command::Who::of(&identity))?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     print(&format!("enrolled as {name} ({agent}) at {server}"))?;
     print(&format!("key fingerprint: {}", identity.fingerprint()))?;
+    if let Some(signer) = &identity.signer {
+        print(&format!("server's key: {} ({})\n", signer.fingerprint(), signer.mode()))?;
+        print(&trust_command::policy_hint(&signer.policy_block(server.host())))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -305,10 +342,11 @@ fn print_summary(summary: &ReportSummary) -> Result<()> {
 
 async fn run_command(state_dir: &PathBuf, arguments: &RunArguments) -> Result<ExitCode> {
     let mut agent = Agent::open(AgentHome::existing(state_dir)?, scan::scanners())?;
-    let options = RunOptions { interval: Duration::from_mins(arguments.interval_minutes), commands: None };
+    let options = RunOptions { interval: Duration::from_mins(arguments.interval_minutes), commands: arguments.executor() };
     let shutdown = shutdown_at_signal()?;
     let identity = agent.identity();
-    tracing::info!(agent = %identity.agent, server = %identity.server, interval_minutes = arguments.interval_minutes, "started");
+    let executor = options.commands.as_ref().map_or("none".into(), |commands| commands.socket.display().to_string());
+    tracing::info!(agent = %identity.agent, server = %identity.server, interval_minutes = arguments.interval_minutes, executor, "started");
     agent.run(&options, shutdown).await.context("the agent has stopped")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

@@ -58,6 +58,8 @@ pub mod status;
 pub mod status_command;
 #[cfg(feature = "agent")]
 pub mod terminal_progress;
+#[cfg(feature = "agent")]
+pub mod trust_command;
 
 #[cfg(test)]
 mod changed_text;

@@ -1,18 +1,22 @@
 //! `redflag-agent status`: who this agent is, what it last did, and what waits. Needs no lock, so it answers while `run` works.
 
 use crate::{
+    commands::inbox::{Inbox, Kept},
     home::AgentHome,
     host,
     identity::Identity,
     outbox::{Depth, Outbox},
     output::print,
     quarantine,
-    status::Status,
+    signer::{PinnedSigner, ShownSigner},
+    status::{CommandStatus, Status},
+    trust_command::policy_hint,
 };
 use anyhow::Result;
 use clap::Args;
 use redflag_core::{
-    ids::{AgentId, Digest},
+    command::payload::ActionKind,
+    ids::{AgentId, CommandId, Digest},
     names::Text,
     signing,
     time::Timestamp,
@@ -28,8 +32,9 @@ pub struct StatusArguments {
     pub json: bool,
 }
 
+/// Who an agent is, as `--json` shows it.
 #[derive(Serialize)]
-struct Shown {
+pub(crate) struct Who {
     agent_id: AgentId,
     name: Text,
     server: String,
@@ -37,10 +42,48 @@ struct Shown {
     /// The key's full name, by which commands and the executor's policy mean it.
     key_id: Digest,
     enrolled_at: Option<Timestamp>,
+    /// The server's key that is pinned.
+    signer: Option<ShownSigner>,
+}
+
+impl Who {
+    pub(crate) fn of(identity: &Identity) -> Self {
+        Self {
+            agent_id: identity.agent,
+            name: identity.name.clone(),
+            server: identity.server.to_string(),
+            key_fingerprint: identity.fingerprint(),
+            key_id: signing::key_id(&identity.public_key()),
+            enrolled_at: identity.enrolled_at,
+            signer: identity.signer.as_ref().map(PinnedSigner::shown),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    who: Who,
     outbox: Depth,
+    commands_under_way: Vec<UnderWay>,
     quarantined: Vec<String>,
     #[serde(flatten)]
     status: Status,
+}
+
+/// A command in the inbox.
+#[derive(Serialize)]
+struct UnderWay {
+    id: CommandId,
+    action: Option<ActionKind>,
+    received_at: Timestamp,
+    step: &'static str,
+}
+
+impl UnderWay {
+    fn of(kept: &Kept) -> Self {
+        Self { id: kept.id, action: kept.action, received_at: kept.received_at, step: kept.step.word() }
+    }
 }
 
 /// Prints the status kept in `state_dir`.
@@ -51,24 +94,24 @@ pub fn run(state_dir: &Path, arguments: &StatusArguments) -> Result<ExitCode> {
     let home = AgentHome::existing(state_dir)?;
     let identity = Identity::enrolled(&home)?;
     let shown = Shown {
-        agent_id: identity.agent,
-        name: identity.name.clone(),
-        server: identity.server.to_string(),
-        key_fingerprint: identity.fingerprint(),
-        key_id: signing::key_id(&identity.public_key()),
-        enrolled_at: identity.enrolled_at,
+        who: Who::of(&identity),
+        commands_under_way: Inbox::look(&home)?.iter().map(UnderWay::of).collect(),
         outbox: Outbox::depth_of(&home)?,
         quarantined: quarantine::quarantined(&home)?,
         status: Status::read(&home),
     };
-    print(&if arguments.json { serde_json::to_string_pretty(&shown)? } else { text(&shown) })?;
+    let hint = identity.signer.as_ref().map(|signer| policy_hint(&signer.policy_block(identity.server.host())));
+    print(&if arguments.json { serde_json::to_string_pretty(&shown)? } else { text(&shown, hint) })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(shown: &Shown) -> String {
-    let Shown { agent_id, name, server, key_fingerprint, outbox, quarantined, status, .. } = shown;
+fn text(shown: &Shown, hint: Option<String>) -> String {
+    let Shown { who, outbox, quarantined, status, .. } = shown;
+    let Who { agent_id, name, server, key_fingerprint, signer, .. } = who;
     let mut lines =
         vec![format!("agent        {name} ({agent_id})"), format!("server       {server}"), format!("key          {key_fingerprint}")];
+    let signer = signer.as_ref().map_or("none is pinned".to_owned(), |signer| format!("{} ({})", signer.fingerprint, signer.mode));
+    lines.push(format!("server key   {signer}"));
     lines.push(match &status.last_delivery {
         Some(last) => format!("last report  {} ({}, {} events)", last.at, last.status, last.events),
         None => "last report  none yet; run `redflag-agent report`".to_owned(),
@@ -80,11 +123,28 @@ fn text(shown: &Shown) -> String {
         let (updates, installable, at, result) = (scope.updates, scope.installable, scope.scanned_at, scope.result);
         lines.push(format!("{:<12} {updates} updates, {installable} installable; scan {result} at {at}{because}", scope.manager));
     }
+    lines.extend(commands(shown));
     if let Some(trouble) = &status.trouble {
         lines.push(format!("trouble      {} ({})", trouble.message, trouble.at));
     }
     if !quarantined.is_empty() {
         lines.push(format!("quarantine   {}", quarantined.join(", ")));
     }
+    lines.extend(hint.map(|hint| format!("\n{hint}")));
     lines.join("\n")
+}
+
+fn commands(shown: &Shown) -> Vec<String> {
+    let CommandStatus { executor, last, held_up, trouble } = &shown.status.commands;
+    let what = |action: &Option<ActionKind>| action.map_or("command".to_owned(), |action| action.to_string());
+    let mut lines = vec![match executor {
+        Some(executor) => format!("commands     handed to the executor at {}", executor.display()),
+        None => "commands     none are taken: this agent only observes".to_owned(),
+    }];
+    let under_way = shown.commands_under_way.iter();
+    lines.extend(under_way.map(|kept| format!("under way    {} {} ({} {})", what(&kept.action), kept.id, kept.step, kept.received_at)));
+    lines.extend(last.iter().map(|last| format!("last command {} {}: {} ({})", what(&last.action), last.id, last.end, last.at)));
+    let troubles = held_up.iter().chain(trouble);
+    lines.extend(troubles.map(|trouble| format!("trouble      {} ({})", trouble.message, trouble.at)));
+    lines
 }

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may end the test")]
 
+mod carrying_out;
 mod commands;
 mod convergence;
 mod delivery;
+mod desk;
 mod doctor;
 mod enrolment;
 mod footprint;
 mod reports;
+mod stand_in;
 mod support;

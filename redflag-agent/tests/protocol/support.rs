@@ -1,5 +1,6 @@
 //! A small server for the agent's tests: checks every signature, judges reports with core over a memory store, and plays faults.
 
+use crate::desk::Desk;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, VerifyingKey};
 use redflag_agent::{
@@ -63,23 +64,29 @@ pub(crate) struct TestServer {
     pub(crate) url: String,
     fleet: Arc<Mutex<Fleet>>,
     inner: Arc<Mutex<Inner>>,
+    pub(crate) desk: Desk,
     ahead: Arc<Mutex<Duration>>,
 }
 
-struct Request {
-    path: String,
+pub(crate) struct Request {
+    pub(crate) path: String,
     headers: HashMap<String, String>,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
-type Answer = (u16, serde_json::Value);
+pub(crate) type Answer = (u16, serde_json::Value);
 
 impl TestServer {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let server =
-            Self { url, fleet: Arc::new(Mutex::new(Fleet::new(MemoryStore::default()))), inner: Arc::default(), ahead: Arc::default() };
+        let server = Self {
+            url,
+            fleet: Arc::new(Mutex::new(Fleet::new(MemoryStore::default()))),
+            inner: Arc::default(),
+            desk: Desk::default(),
+            ahead: Arc::default(),
+        };
         let accepting = server.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -166,6 +173,10 @@ impl TestServer {
                     }
                 }
             }
+            path if path.starts_with("/api/v1/commands/") => match self.about_commands(&request).await {
+                Some(answer) => with_no_header(answer),
+                None => return,
+            },
             "/healthz" => (200, serde_json::json!("ok"), None),
             _ => with_no_header(problem(404, "not_found")),
         };
@@ -186,7 +197,11 @@ impl TestServer {
         let enrolment = enrolment_of(&body);
         self.fleet().enrol(enrolment.clone()).await.unwrap();
         self.inner.lock().unwrap().agents.entry(enrolment.agent).or_insert((enrolment.public_key, 0));
-        (201, serde_json::json!({"agent_id": enrolment.agent, "name": enrolment.name, "server_time": "2026-11-23T10:00:00Z"}))
+        let mut answer = serde_json::json!({"agent_id": enrolment.agent, "name": enrolment.name, "server_time": "2026-11-23T10:00:00Z"});
+        if let Some(signer) = self.desk.signer() {
+            answer["signer"] = serde_json::to_value(signer).unwrap();
+        }
+        (201, answer)
     }
 
     async fn report(&self, request: &Request) -> Answer {
@@ -201,7 +216,7 @@ impl TestServer {
     }
 
     /// The agent that signed the request, and its counter.
-    fn check(&self, request: &Request) -> Result<(AgentId, u64), &'static str> {
+    pub(crate) fn check(&self, request: &Request) -> Result<(AgentId, u64), &'static str> {
         let header = |name: &str| request.headers.get(name).map(String::as_str).unwrap_or_default();
         let parameters = SignatureParameters::from_header(header(signing::SIGNATURE_INPUT)).map_err(|_| "signature_input")?;
         if header(signing::CONTENT_DIGEST) != signing::content_digest(&request.body) {
@@ -242,7 +257,7 @@ fn with_no_header((status, body): Answer) -> (u16, serde_json::Value, Option<u64
     (status, body, None)
 }
 
-fn problem(status: u16, code: &str) -> Answer {
+pub(crate) fn problem(status: u16, code: &str) -> Answer {
     (
         status,
         serde_json::json!({"type": "about:blank", "status": status, "title": "refused", "code": code, "detail": format!("because of {code}")}),
@@ -352,7 +367,11 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) async fn new() -> Self {
-        let server = TestServer::start().await;
+        Self::at(TestServer::start().await).await
+    }
+
+    /// Enrolled at a server that is set up already.
+    pub(crate) async fn at(server: TestServer) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let identity = enrol(&home(&directory), &options(&server, "good")).await.unwrap();
         Self { server, apt: FakeManager::new("apt"), identity, directory }

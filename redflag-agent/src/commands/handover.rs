@@ -58,7 +58,7 @@ pub(crate) async fn hand_over(options: &CommandOptions, kept: &Kept, mut had: Ha
 async fn ask(options: &CommandOptions, kept: &Kept, had: Had) -> Result<Claim, Hindrance> {
     let socket = options.socket.display();
     let not_ready = |message: String| CommandRefusal::new(RefusalCode::NotReady, message);
-    let answer = match service::ask(&options.socket, kept.envelope.as_bytes()).await {
+    let answer = match service::ask(&options.socket, kept.envelope.as_bytes(), &mut |_| ()).await {
         Ok(bytes) => read(kept.id, &bytes),
         Err(error) => {
             let had = if never_reached(&error) { Had::Never } else { Had::Perhaps };

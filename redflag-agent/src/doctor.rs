@@ -3,6 +3,7 @@
 //! A doctor never fails: whatever a check meets becomes a finding. It changes nothing, takes no lock that somebody may wait for, and
 //! ends, because every wait has a limit. It scans the managers for real, since only that shows whether they answer.
 
+mod commands;
 mod locks;
 mod managers;
 mod network;
@@ -100,6 +101,8 @@ impl Doctor {
     async fn examine_work(&self, home: &AgentHome, identity: Option<Identity>) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let Some(identity) = identity {
+            findings.push(commands::server_key(&self.root, home, &identity));
+            findings.push(commands::taken(home).await);
             findings.extend(network::server(identity.server).await);
             findings.push(state::last_delivery(home));
         }

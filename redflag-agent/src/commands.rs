@@ -30,6 +30,8 @@ pub struct CommandOptions {
     pub patience: Retries,
     /// How long to wait, more or less, before a server that hands nothing out is asked again.
     pub pause: Duration,
+    /// How long a scan that is due waits for the executor at its work.
+    pub scan_patience: Duration,
 }
 
 impl CommandOptions {
@@ -37,6 +39,6 @@ impl CommandOptions {
     #[must_use]
     pub fn through(socket: impl Into<PathBuf>) -> Self {
         let patience = Retries { first: Duration::from_secs(1), longest: Duration::from_mins(1), limit: Some(20) };
-        Self { socket: socket.into(), patience, pause: Duration::from_secs(30) }
+        Self { socket: socket.into(), patience, pause: Duration::from_secs(30), scan_patience: Duration::from_hours(1) }
     }
 }

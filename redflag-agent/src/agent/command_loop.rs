@@ -2,7 +2,7 @@
 //!
 //! Steps are kept in the inbox, so every wait can be cut short: a poll, a pause or a result that nobody answers gives way to the next
 //! scan. Only the executor at its work makes a scan wait, because in the middle of an installation a package manager says nothing
-//! true; and not for longer than [`SCAN_PATIENCE`].
+//! true; and not for longer than the options say.
 
 use super::{Agent, log_summary};
 use crate::{
@@ -35,8 +35,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 const COMMANDS_TAKEN: u32 = 4;
 /// An empty answer that comes sooner was not waited for, and the next poll waits instead.
 const WAITED_MIN: Duration = Duration::from_secs(1);
-/// How long a scan waits for the executor.
-const SCAN_PATIENCE: Duration = Duration::from_hours(1);
 
 /// An agent's dealings with commands.
 pub(super) struct CommandLoop {
@@ -186,12 +184,7 @@ impl CommandLoop {
             let next = match &kept.step {
                 Step::Received => begin(agent, server, &kept, until).await?,
                 Step::Started if kept.action == Some(ActionKind::Rescan) => Next::Step(Step::Ended { claim: rescan(agent).await? }),
-                Step::Started => {
-                    match timeout_at(until.max(Instant::now() + SCAN_PATIENCE), handover::hand_over(&self.options, &kept, had)).await {
-                        Ok(claim) => Next::Step(Step::Ended { claim }),
-                        Err(_) => Next::Leave(Then::Scan),
-                    }
-                }
+                Step::Started => self.hand_over(&kept, had, until).await,
                 Step::Ended { claim } => tell_end(agent, server, &kept, claim, until).await?,
                 Step::Answered => {
                     log_summary(&agent.report(&mut Silent).await?);
@@ -206,6 +199,14 @@ impl CommandLoop {
                 Next::Forget(then) => return self.inbox.forget(kept.id).map(|()| then),
                 Next::Leave(then) => return Ok(then),
             }
+        }
+    }
+
+    async fn hand_over(&self, kept: &Kept, had: Had, until: Instant) -> Next {
+        let until = until.max(Instant::now() + self.options.scan_patience);
+        match timeout_at(until, handover::hand_over(&self.options, kept, had)).await {
+            Ok(claim) => Next::Step(Step::Ended { claim }),
+            Err(_) => Next::Leave(Then::Scan),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-const COMMANDS: &[&str] = &["enrol", "report", "run", "status", "doctor", "scan", "execute", "simulate"];
+const COMMANDS: &[&str] = &["enrol", "report", "run", "status", "trust-server-key", "doctor", "scan", "execute", "simulate"];
 
 async fn agent(state: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("redflag-agent"));

@@ -3,7 +3,7 @@
 use crate::support::{Answer, Request, TestServer, problem};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signer as _, SigningKey};
-use redflag_agent::clock;
+use redflag_agent::{AgentHome, clock, commands::inbox::Inbox};
 use redflag_core::{
     command::{
         delivery::{LeaseAnswer, LeaseBody, LeasedCommand, ResultAnswer, SignerBody, StartAnswer},
@@ -52,6 +52,12 @@ pub(crate) struct Papers {
     pub(crate) on_lease: VecDeque<Mishap>,
     pub(crate) on_start: VecDeque<Mishap>,
     pub(crate) on_result: VecDeque<Mishap>,
+    /// Requests of every kind that arrived.
+    pub(crate) requests: u32,
+    /// The agent's home, to be looked into at every request about one command.
+    pub(crate) watched: Option<AgentHome>,
+    /// What was asked, and how far the agent had written that the command is.
+    pub(crate) seen: Vec<(String, &'static str)>,
     pub(crate) leases: Vec<LeaseBody>,
     pub(crate) starts: Vec<CommandId>,
     /// Every result that was taken, answered or not.
@@ -70,6 +76,14 @@ pub(crate) fn public(seed: u8) -> [u8; 32] {
     key(seed).verifying_key().to_bytes()
 }
 
+impl Papers {
+    fn look(&mut self, id: &str, what: &str) {
+        let Some(home) = &self.watched else { return };
+        let kept = Inbox::look(home).unwrap().into_iter().find(|kept| kept.id.to_string() == id);
+        self.seen.push((what.to_owned(), kept.map_or("nothing", |kept| kept.step.word())));
+    }
+}
+
 impl Desk {
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Papers) -> T) -> T {
         look(&mut self.0.lock().unwrap())
@@ -84,7 +98,7 @@ impl Desk {
         })
     }
 
-    fn sign(&self, record: &CommandRecord) -> LeasedCommand {
+    pub(crate) fn sign(&self, record: &CommandRecord) -> LeasedCommand {
         let mut command = record.payload().expect("what was leased has a counter");
         self.with(|papers| {
             if let Some(forge) = papers.forge {
@@ -137,6 +151,7 @@ impl TestServer {
 
     /// Answers a request about commands; none when the answer is lost.
     pub(crate) async fn about_commands(&self, request: &Request) -> Option<Answer> {
+        self.desk.with(|papers| papers.requests += 1);
         if self.desk.with(|papers| papers.announced.is_none()) {
             return Some(problem(404, "not_found"));
         }
@@ -145,6 +160,9 @@ impl TestServer {
             Err(why) => return Some(problem(401, why)),
         };
         let parts: Vec<_> = request.path.trim_start_matches("/api/v1/commands/").split('/').collect();
+        if let [id, what] = parts[..] {
+            self.desk.with(|papers| papers.look(id, what));
+        }
         let mishap = self.desk.with(|papers| match parts[..] {
             ["lease"] => papers.on_lease.pop_front(),
             [_, "start"] => papers.on_start.pop_front(),

@@ -10,6 +10,7 @@ mod desk;
 mod doctor;
 mod enrolment;
 mod footprint;
+mod real_executor;
 mod reports;
 mod stand_in;
 mod support;

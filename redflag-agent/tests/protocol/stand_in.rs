@@ -1,7 +1,12 @@
 //! A stand-in for the executor: keeps a journal as the real one does, and plays what can happen to it.
 
-use crate::{desk::public, support::FakeManager};
+use crate::{
+    desk::{SERVER, STRANGER, public},
+    support::FakeManager,
+};
 use redflag_agent::{
+    AgentHome,
+    commands::inbox::Inbox,
     executor::answer::{Answer, Outcome, Refused},
     install::Installed,
 };
@@ -46,6 +51,8 @@ pub(crate) struct Memory {
     pub(crate) asked: Vec<CommandId>,
     /// What was done, in order.
     pub(crate) done: Vec<CommandId>,
+    /// How far the agent had written that each command is, when it was handed over.
+    pub(crate) seen: Vec<&'static str>,
     journal: HashMap<CommandId, String>,
 }
 
@@ -85,10 +92,12 @@ impl StandIn {
         if stream.read_to_end(&mut envelope).await.is_err() || envelope.is_empty() {
             return;
         }
-        let pinned = [SigningMode::ServerSigns, SigningMode::OperatorSigns].map(|mode| PinnedKey::new(&public(1), mode).unwrap());
-        let authentic = pinned.iter().find_map(|key| Authentic::read(&envelope, std::slice::from_ref(key), 1).ok());
-        let command = authentic.expect("only what the server signed is handed over").command().clone();
+        let pinned = [SERVER, STRANGER].map(|seed| PinnedKey::new(&public(seed), SigningMode::ServerSigns).unwrap());
+        let command = Authentic::read(&envelope, &pinned, 1).expect("only commands are handed over").command().clone();
+        let home = AgentHome::open(self.socket.with_file_name("state")).unwrap();
+        let kept = Inbox::look(&home).unwrap().into_iter().find(|kept| kept.id == command.id);
         let whim = self.with(|memory| {
+            memory.seen.push(kept.map_or("nothing", |kept| kept.step.word()));
             memory.asked.push(command.id);
             memory.whims.pop_front()
         });

@@ -210,7 +210,8 @@ fn summary(beyond: &[&Excess]) -> Text {
 
 impl Excess {
     /// The side effect it is; none when the items themselves would not come as they were approved, which nothing can allow.
-    pub(super) const fn side_effect(&self) -> Option<SideEffect> {
+    #[must_use]
+    pub const fn side_effect(&self) -> Option<SideEffect> {
         match self {
             Self::NewPackage(_) => Some(SideEffect::NewPackage),
             Self::Removal(_) => Some(SideEffect::Removal),
@@ -219,7 +220,9 @@ impl Excess {
         }
     }
 
-    fn within(&self, allowed: &BTreeSet<SideEffect>) -> bool {
+    /// Whether these side effects allow it.
+    #[must_use]
+    pub fn within(&self, allowed: &BTreeSet<SideEffect>) -> bool {
         self.side_effect().is_some_and(|effect| allowed.contains(&effect))
     }
 }

@@ -1,6 +1,6 @@
 //! Pages of commands, newest first, with the reference evaluator.
 
-use super::PageSize;
+use super::{PageSize, QueryError};
 use crate::{
     command::{lifecycle::CommandState, record::CommandRecord},
     ids::{AgentId, CommandId},
@@ -8,9 +8,9 @@ use crate::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
+use std::{cmp::Reverse, fmt, str::FromStr};
 
-/// Which commands.
+/// Which commands by state. In text: `any`, `open`, or one state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommandFilter {
     /// All.
@@ -36,6 +36,31 @@ impl CommandFilter {
     /// The states that pass.
     pub fn states(self) -> impl Iterator<Item = CommandState> {
         CommandState::ALL.iter().copied().filter(move |state| self.matches(*state))
+    }
+}
+
+impl FromStr for CommandFilter {
+    type Err = QueryError;
+
+    fn from_str(text: &str) -> Result<Self, QueryError> {
+        match text {
+            "any" => Ok(Self::Any),
+            "open" => Ok(Self::Open),
+            word => match word.parse() {
+                Ok(state) => Ok(Self::Only(state)),
+                Err(error) => Err(QueryError::new("state", format!("{error}; or: any, open"))),
+            },
+        }
+    }
+}
+
+impl fmt::Display for CommandFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Any => "any",
+            Self::Open => "open",
+            Self::Only(state) => state.as_str(),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 mod output;
 mod wake;
 
-pub(crate) use output::Outputs;
+pub(crate) use output::{Output, Outputs};
 pub(crate) use wake::{Wakers, follow_feed};
 
 use crate::{app::App, halt, problem::Problem};

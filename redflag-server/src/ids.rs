@@ -2,7 +2,7 @@
 
 use crate::clock;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use redflag_core::ids::{BatchId, Digest, OperationId};
+use redflag_core::ids::{BatchId, CommandId, Digest, OperationId};
 use std::fmt;
 
 /// A new batch id.
@@ -21,6 +21,15 @@ pub fn batch_id() -> BatchId {
 #[must_use]
 pub fn operation_id() -> OperationId {
     OperationId::from_uuid(version_7()).expect("a version 7 UUID is never nil")
+}
+
+/// A new command id.
+///
+/// # Panics
+/// As [`batch_id`].
+#[must_use]
+pub fn command_id() -> CommandId {
+    CommandId::from_uuid(version_7()).expect("a version 7 UUID is never nil")
 }
 
 /// A version 7 UUID, so that neighbours in time are neighbours in an index.

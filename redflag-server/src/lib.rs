@@ -9,7 +9,9 @@ pub mod halt;
 pub mod ids;
 pub mod listing;
 pub mod problem;
+pub mod queue;
 pub mod router;
+pub mod second_look;
 pub mod settings;
 pub mod signing_key;
 

@@ -7,17 +7,17 @@ use crate::{
     body::JsonBody,
     dispatch, halt,
     problem::{Problem, ProblemBody},
+    queue,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use redflag_core::{
     command::{
         delivery::{LeaseAnswer, LeaseBody, OutputBody, ResultAnswer, StartAnswer},
-        record::{Claim, CommandRecord},
+        record::Claim,
         step::Step,
     },
     ids::CommandId,
     limits,
-    store::{StoreError, StoreErrorKind},
 };
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(super) async fn start(
     if let Some(halt) = halt::halted(app.fleet.store()).await? {
         return Err(Problem::new(StatusCode::CONFLICT, "halted", format!("commands are halted: {}", halt.reason)));
     }
-    let record = one(app.fleet.command(credential.agent, Step::Start { command }, app.now()).await?)?;
+    let record = queue::first(app.fleet.command(credential.agent, Step::Start { command }, app.now()).await?)?;
     tracing::info!(agent = %credential.agent, %command, state = %record.state, "an agent is about to begin a command");
     Ok(Json(StartAnswer { id: command, state: record.state }))
 }
@@ -63,8 +63,8 @@ pub(super) async fn result(
     JsonBody(claim): JsonBody<Claim>,
 ) -> Result<Json<ResultAnswer>, Problem> {
     let commands = app.fleet.command(credential.agent, Step::Finish { command, claim }, app.now()).await?;
-    app.outputs.forget(command);
-    let record = one(commands)?;
+    app.outputs.forget(credential.agent, command);
+    let record = queue::first(commands)?;
     tracing::info!(agent = %credential.agent, %command, state = %record.state, "an agent told how a command ended");
     Ok(Json(ResultAnswer { id: command, state: record.state }))
 }
@@ -87,13 +87,7 @@ pub(super) async fn output(
     let record = app.fleet.store().command(credential.agent, command).await?;
     let record = record.ok_or_else(|| Problem::not_found(format!("unknown command {command}")))?;
     if record.state.open() {
-        app.outputs.add(command, offset, &text);
+        app.outputs.add(credential.agent, command, offset, &text);
     }
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The command a step was about; what follows from it comes behind.
-fn one(commands: Vec<CommandRecord>) -> Result<CommandRecord, Problem> {
-    let missing = || Problem::internal(&StoreError::caused(StoreErrorKind::Corrupt, "a step of a command answered no command"));
-    commands.into_iter().next().ok_or_else(missing)
 }

@@ -2,9 +2,13 @@
 
 mod agents;
 mod batches;
+mod command_steps;
+mod command_views;
+mod commands;
 mod commands_of_agents;
 mod decisions;
 mod feed;
+mod halting;
 mod health;
 pub(crate) mod id;
 mod openapi;
@@ -55,6 +59,15 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .get("/api/v1/selection", APPROVER, operations::select)
         .post("/api/v1/operations", APPROVER, operations::start)
         .get("/api/v1/operations/{id}", VIEWER, operations::one)
+        .get("/api/v1/commands", VIEWER, commands::list)
+        .get("/api/v1/commands/{agent_id}/{id}", VIEWER, commands::one)
+        .post("/api/v1/commands/{agent_id}/{id}/cancel", APPROVER, command_steps::cancel)
+        .post("/api/v1/commands/{agent_id}/{id}/retry", APPROVER, command_steps::retry)
+        .post("/api/v1/commands/{agent_id}/{id}/confirm", APPROVER, command_steps::confirm)
+        .post("/api/v1/agents/{id}/commands", APPROVER, command_steps::request)
+        .get("/api/v1/halt", VIEWER, halting::show)
+        .post("/api/v1/halt", ADMIN, halting::set)
+        .delete("/api/v1/halt", ADMIN, halting::lift)
         .get("/api/v1/session", VIEWER, session::show)
         .get("/api/v1/stats", VIEWER, updates::stats)
         .get("/api/v1/packages", VIEWER, packages::list)

@@ -1,6 +1,9 @@
 //! The OpenAPI document, made from the handlers themselves.
 
-use super::{agents, batches, commands_of_agents, decisions, feed, operations, packages, past, removal, reports, session, trend, updates};
+use super::{
+    agents, batches, command_steps, commands, commands_of_agents, decisions, feed, halting, operations, packages, past, removal, reports,
+    session, trend, updates,
+};
 use crate::{listing, problem::Problem};
 use axum::{
     http::{Uri, header},
@@ -44,6 +47,15 @@ use utoipa::OpenApi;
         operations::select,
         operations::start,
         operations::one,
+        commands::list,
+        commands::one,
+        command_steps::request,
+        command_steps::cancel,
+        command_steps::retry,
+        command_steps::confirm,
+        halting::show,
+        halting::set,
+        halting::lift,
         batches::list,
         batches::one,
         session::show,

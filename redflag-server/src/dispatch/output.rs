@@ -1,6 +1,9 @@
 //! What the tools of running commands print, for whoever watches: the newest part, in memory. The result brings the output that is kept.
 
-use redflag_core::{ids::CommandId, limits};
+use redflag_core::{
+    ids::{AgentId, CommandId},
+    limits,
+};
 use std::{collections::VecDeque, sync::Mutex};
 
 /// Of how many commands the output is kept; the oldest goes first.
@@ -13,7 +16,8 @@ pub(crate) struct Outputs(Mutex<VecDeque<Output>>);
 /// The output of one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Output {
-    command: CommandId,
+    /// Ids of commands are unique within their agent only.
+    of: (AgentId, CommandId),
     /// How many bytes were sent, also those that are gone.
     pub(crate) sent: u64,
     /// The end of them.
@@ -22,27 +26,27 @@ pub(crate) struct Output {
 
 impl Outputs {
     /// Adds a part that begins at `offset`; what was there before counts once. A part that leaves a gap starts anew.
-    pub(crate) fn add(&self, command: CommandId, offset: u64, text: &str) {
+    pub(crate) fn add(&self, agent: AgentId, command: CommandId, offset: u64, text: &str) {
         let mut outputs = self.0.lock().expect("nothing panics under this lock");
-        let position = outputs.iter().position(|output| output.command == command);
+        let position = outputs.iter().position(|output| output.of == (agent, command));
         let position = position.unwrap_or_else(|| {
             if outputs.len() == COMMANDS_MAX {
                 outputs.pop_front();
             }
-            outputs.push_back(Output { command, sent: offset, text: String::new() });
+            outputs.push_back(Output { of: (agent, command), sent: offset, text: String::new() });
             outputs.len() - 1
         });
         outputs[position].add(offset, text);
     }
 
     /// What a command has printed.
-    pub(crate) fn of(&self, command: CommandId) -> Option<Output> {
-        self.0.lock().expect("nothing panics under this lock").iter().find(|output| output.command == command).cloned()
+    pub(crate) fn of(&self, agent: AgentId, command: CommandId) -> Option<Output> {
+        self.0.lock().expect("nothing panics under this lock").iter().find(|output| output.of == (agent, command)).cloned()
     }
 
     /// Forgets a command that has ended.
-    pub(crate) fn forget(&self, command: CommandId) {
-        self.0.lock().expect("nothing panics under this lock").retain(|output| output.command != command);
+    pub(crate) fn forget(&self, agent: AgentId, command: CommandId) {
+        self.0.lock().expect("nothing panics under this lock").retain(|output| output.of != (agent, command));
     }
 }
 
@@ -65,6 +69,10 @@ impl Output {
 mod tests {
     use super::*;
 
+    fn agent(number: u128) -> AgentId {
+        AgentId::from_uuid(uuid::Uuid::from_u128(number)).unwrap()
+    }
+
     fn command(number: u128) -> CommandId {
         CommandId::from_uuid(uuid::Uuid::from_u128(number)).unwrap()
     }
@@ -72,28 +80,29 @@ mod tests {
     #[test]
     fn parts_count_once_and_gaps_show() {
         let outputs = Outputs::default();
-        outputs.add(command(1), 0, "one ");
-        outputs.add(command(1), 0, "one ");
-        outputs.add(command(1), 2, "e two ");
-        assert_eq!(outputs.of(command(1)).unwrap().text, "one two ");
-        outputs.add(command(1), 12, "four");
-        assert_eq!(outputs.of(command(1)).unwrap().text, "one two \n[a part is missing]\nfour");
-        outputs.forget(command(1));
-        assert_eq!(outputs.of(command(1)), None);
+        outputs.add(agent(1), command(1), 0, "one ");
+        outputs.add(agent(1), command(1), 0, "one ");
+        outputs.add(agent(1), command(1), 2, "e two ");
+        assert_eq!(outputs.of(agent(1), command(1)).unwrap().text, "one two ");
+        outputs.add(agent(1), command(1), 12, "four");
+        assert_eq!(outputs.of(agent(1), command(1)).unwrap().text, "one two \n[a part is missing]\nfour");
+        assert_eq!(outputs.of(agent(2), command(1)), None, "another agent's command of the same id is another");
+        outputs.forget(agent(1), command(1));
+        assert_eq!(outputs.of(agent(1), command(1)), None);
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
         let outputs = Outputs::default();
         let part = "é".repeat(limits::COMMAND_OUTPUT_BYTES_MAX / 2);
-        outputs.add(command(1), 0, &part);
-        outputs.add(command(1), part.len() as u64, "end");
-        let kept = outputs.of(command(1)).unwrap();
+        outputs.add(agent(1), command(1), 0, &part);
+        outputs.add(agent(1), command(1), part.len() as u64, "end");
+        let kept = outputs.of(agent(1), command(1)).unwrap();
         assert!(kept.text.len() <= limits::COMMAND_OUTPUT_BYTES_MAX && kept.text.ends_with("end"));
         assert_eq!(kept.sent, part.len() as u64 + 3);
         for number in 2..=COMMANDS_MAX as u128 + 1 {
-            outputs.add(command(number), 0, "x");
+            outputs.add(agent(1), command(number), 0, "x");
         }
-        assert_eq!(outputs.of(command(1)), None, "the oldest went");
+        assert_eq!(outputs.of(agent(1), command(1)), None, "the oldest went");
     }
 }

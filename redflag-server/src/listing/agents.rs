@@ -1,7 +1,7 @@
 //! The list of agents.
 
 use super::{
-    Listing, page_number,
+    Listing, Numbered, page_number,
     parameters::{Parameters, Sorts, Written},
 };
 use crate::problem::Problem;
@@ -28,7 +28,9 @@ impl Listing for AgentQuery {
         written.page(self.page, self.size);
         written.finish()
     }
+}
 
+impl Numbered for AgentQuery {
     fn at_page(&self, number: u32) -> Self {
         Self { page: page_number(number), ..self.clone() }
     }

@@ -5,11 +5,13 @@
 
 mod agents;
 mod batches;
+mod commands;
 mod filter;
 mod packages;
 mod parameters;
 mod updates;
 
+pub(crate) use commands::command_cursor;
 pub use filter::filter_from_uri;
 pub(crate) use filter::{query_string as filter_query, take as take_filter};
 pub(crate) use parameters::Parameters;
@@ -29,10 +31,6 @@ pub trait Listing: Sized {
     /// The parameters that lead here again, those with their default left out, in a fixed order.
     fn parameters(&self) -> Vec<(&'static str, String)>;
 
-    /// The same list from page `number`, which counts from 1.
-    #[must_use]
-    fn at_page(&self, number: u32) -> Self;
-
     /// `path` with the parameters; percent-encoded, ready for an attribute once escaped as HTML.
     fn href(&self, path: &str) -> String {
         let parameters = self.parameters();
@@ -42,6 +40,13 @@ pub trait Listing: Sized {
         let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={}", parameters::encoded(value))).collect();
         format!("{path}?{}", pairs.join("&"))
     }
+}
+
+/// A list whose pages have numbers.
+pub trait Numbered: Listing {
+    /// The same list from page `number`, which counts from 1.
+    #[must_use]
+    fn at_page(&self, number: u32) -> Self;
 }
 
 /// Refuses every query parameter, for routes that have none.

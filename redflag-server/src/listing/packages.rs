@@ -1,7 +1,7 @@
 //! The list of packages.
 
 use super::{
-    Listing, filter, page_number,
+    Listing, Numbered, filter, page_number,
     parameters::{Parameters, Sorts, Written},
 };
 use crate::problem::Problem;
@@ -27,7 +27,9 @@ impl Listing for PackageQuery {
         written.page(self.page, self.size);
         written.finish()
     }
+}
 
+impl Numbered for PackageQuery {
     fn at_page(&self, number: u32) -> Self {
         Self { page: page_number(number), ..self.clone() }
     }

@@ -1,7 +1,7 @@
 //! The list of updates.
 
 use super::{
-    Listing, filter, page_number,
+    Listing, Numbered, filter, page_number,
     parameters::{Parameters, Written},
 };
 use crate::problem::Problem;
@@ -37,7 +37,9 @@ impl Listing for UpdateQuery {
         }
         written.finish()
     }
+}
 
+impl Numbered for UpdateQuery {
     fn at_page(&self, number: u32) -> Self {
         Self { start: PageStart::Number(page_number(number)), ..self.clone() }
     }

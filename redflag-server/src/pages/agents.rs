@@ -9,7 +9,7 @@ use super::{
 use crate::{
     access::Operator,
     app::{App, AppState},
-    listing::Listing,
+    listing::{Listing, Numbered},
     problem::Problem,
 };
 use askama::Template;
@@ -53,7 +53,9 @@ impl Listing for AgentListing {
         let status = self.status.map(|status| ("status", status.to_string()));
         status.into_iter().chain(self.query.parameters()).collect()
     }
+}
 
+impl Numbered for AgentListing {
     fn at_page(&self, number: u32) -> Self {
         Self { query: self.query.at_page(number), ..self.clone() }
     }

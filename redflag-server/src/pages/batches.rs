@@ -8,7 +8,7 @@ use super::{
 use crate::{
     access::Operator,
     app::AppState,
-    listing::{Listing as _, no_parameters},
+    listing::{Listing as _, Numbered as _, no_parameters},
     problem::Problem,
 };
 use askama::Template;

@@ -1,7 +1,7 @@
 //! What all lists share: page numbers, sortable columns, filter menus and the chips of filters in force.
 
 use super::text::{counted, grouped};
-use crate::listing::{self, Listing};
+use crate::listing::{self, Listing, Numbered};
 use redflag_core::query::PageSize;
 
 /// The page sizes offered.
@@ -60,7 +60,14 @@ pub(crate) struct SizeLink {
 impl Pager {
     /// The paging of `list` at `path`, on page `current` of `total` rows; `resized` is the same list from its first page in
     /// another size.
-    pub(crate) fn new<L: Listing>(path: &str, list: &L, total: u64, current: u32, size: PageSize, resized: impl Fn(PageSize) -> L) -> Self {
+    pub(crate) fn new<L: Numbered>(
+        path: &str,
+        list: &L,
+        total: u64,
+        current: u32,
+        size: PageSize,
+        resized: impl Fn(PageSize) -> L,
+    ) -> Self {
         let last_number = listing::pages(total, size);
         let to = |number: u32| list.at_page(number).href(path);
         let sizes = SIZES.iter().filter_map(|rows| PageSize::new(*rows).ok());

@@ -6,7 +6,11 @@ use super::{
     update_filter::{self, FilterForm, Menus, View},
     update_row::updates_href,
 };
-use crate::{access::Operator, app::AppState, listing::Listing as _};
+use crate::{
+    access::Operator,
+    app::AppState,
+    listing::{Listing as _, Numbered as _},
+};
 use askama::Template;
 use axum::{extract::State, http::Uri};
 use redflag_core::{

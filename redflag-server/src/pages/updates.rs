@@ -10,7 +10,7 @@ use super::{
 use crate::{
     access::{Operator, Role},
     app::AppState,
-    listing::Listing as _,
+    listing::{Listing as _, Numbered as _},
 };
 use askama::Template;
 use axum::{extract::State, http::Uri};

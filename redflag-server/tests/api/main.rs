@@ -4,6 +4,8 @@
 
 mod agents;
 mod binary;
+mod commands;
+mod commands_of_operators;
 mod decisions;
 mod feed;
 mod kills;

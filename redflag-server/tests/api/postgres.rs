@@ -1,6 +1,7 @@
 //! The server on a real PostgreSQL: a simulated fleet reports, and what the server lists is what the hosts see.
 #![cfg(feature = "postgres")]
 
+use crate::commands;
 use redflag_agent::{Silent, Simulation, SimulationOptions};
 use redflag_core::{
     Fleet,
@@ -39,4 +40,15 @@ async fn a_fleet_on_postgres_is_served_like_one_on_sqlite() {
     let again = Fleet::new(PostgresStore::connect(&database, weaker).await.unwrap());
     let page = again.store().updates(&UpdateQuery::default()).await.unwrap();
     assert_eq!(page.stats, stats, "another process finds the same fleet");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_on_postgres_go_the_ways_they_go_on_sqlite() {
+    let postgres = tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)");
+    let connect = async |schema: &str| {
+        let options = Options { durability: Durability::Process, schema: schema.to_owned(), ..Options::default() };
+        Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap())
+    };
+    commands::an_approval_becomes_an_installation(connect("installed").await).await;
+    commands::a_plan_beyond_its_terms_is_looked_at_twice(connect("looked_at").await).await;
 }

@@ -25,12 +25,20 @@ use redflag_core::{
 /// Pages of an agent's commands that are looked through for what rests on one of them.
 const PAGES_MAX: u32 = 4;
 
-/// The role it takes to have something done on a host that is about no package.
+/// The role it takes to ask for a command, or to ask for it again.
 pub(crate) const fn role_for(action: &Action) -> Role {
     match action {
-        Action::Rescan | Action::RefreshMetadata { .. } => Role::Approver,
-        _ => Role::Admin,
+        Action::Reboot | Action::Cancel { .. } => Role::Admin,
+        _ => Role::Approver,
     }
+}
+
+fn check_role(operator: &Operator, action: &Action) -> Result<(), Problem> {
+    let role = role_for(action);
+    if operator.role >= role {
+        return Ok(());
+    }
+    Err(Problem::forbidden("role", format!("{} needs the role {role}; {} is a {}", action.kind(), operator.name, operator.role)))
 }
 
 /// Asks for something that is done on the host itself; the same id and content again has one effect.
@@ -44,11 +52,7 @@ pub(crate) async fn request(
     action: Action,
     id: Option<CommandId>,
 ) -> Result<CommandRecord, Problem> {
-    let role = role_for(&action);
-    if operator.role < role {
-        let detail = format!("{} needs the role {role}; {} is a {}", action.kind(), operator.name, operator.role);
-        return Err(Problem::forbidden("role", detail));
-    }
+    check_role(operator, &action)?;
     let (by, wanted, terms) = (Actor::Operator(operator.name.clone()), Wanted::Host(action), app.settings.terms.clone());
     let command = id.unwrap_or_else(ids::command_id);
     step(app, operator, agent, Step::Request(Request { command, by, wanted, terms })).await
@@ -71,7 +75,8 @@ pub(crate) async fn cancel(
 /// Asks again for a command that came to nothing; answers the new one.
 ///
 /// # Errors
-/// 404 for an unknown agent or command; 409 when it came to something, or its updates are not as they were.
+/// 403 for a role that could not have asked for it; 404 for an unknown agent or command; 409 when it came to something, or its updates are
+/// not as they were.
 pub(crate) async fn retry(
     app: &App,
     operator: &Operator,
@@ -79,6 +84,9 @@ pub(crate) async fn retry(
     failed: CommandId,
     id: Option<CommandId>,
 ) -> Result<CommandRecord, Problem> {
+    if let Some(record) = app.fleet.store().command(agent, failed).await? {
+        check_role(operator, &record.action)?;
+    }
     let command = id.unwrap_or_else(ids::command_id);
     step(app, operator, agent, Step::Retry(Retry { command, failed, operator: operator.name.clone() })).await
 }

@@ -9,6 +9,8 @@
 mod chrome;
 #[path = "browser/host.rs"]
 mod host;
+#[path = "browser/queue.rs"]
+mod queue;
 
 use chrome::Chrome;
 use host::{HOSTILE, Host, IMAGES, LARGE, REJECTED};
@@ -58,6 +60,11 @@ impl Desk {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let bash = text(&self.api("/updates?search=bash").await["updates"][0]["id"]);
         let evil = text(&self.api("/updates?search=evil5").await["updates"][0]["id"]);
+        let reviewed = text(&self.api("/updates?status=needs-review").await["updates"][0]["id"]);
+        let command = |agent, command: Option<_>| command.map(|id: redflag_core::ids::CommandId| format!("/commands/{agent}/{id}"));
+        let commands = self.host.commands;
+        let (web, fresh) = (host::agent_id(2), self.host.fresh);
+        let (review, waiting) = (command(web, commands.review).unwrap(), command(fresh, commands.waiting).unwrap());
         vec![
             ("overview", "/".to_owned()),
             ("updates", "/updates".to_owned()),
@@ -67,6 +74,16 @@ impl Desk {
             ("packages-filtered", format!("/packages?agent_id={}&severity=low&sort=-name", self.host.hostile)),
             ("update", format!("/updates/{bash}")),
             ("update-hostile", format!("/updates/{evil}")),
+            ("update-review", format!("/updates/{reviewed}")),
+            ("commands", "/commands".to_owned()),
+            ("commands-filtered", format!("/commands?state=open&agent_id={}", self.host.fresh)),
+            ("commands-none", "/commands?state=awaiting-signature".to_owned()),
+            ("command-review", review),
+            ("command-waiting", waiting.clone()),
+            ("command-hostile", command(self.host.hostile, commands.hostile).unwrap()),
+            ("command-cancel", format!("{waiting}/cancel")),
+            ("agent-web", format!("/agents/{web}")),
+            ("enrol", "/enrol".to_owned()),
             ("agents", "/agents".to_owned()),
             ("agent-large", format!("/agents/{}", self.host.large)),
             ("agent-hostile", format!("/agents/{}", self.host.hostile)),
@@ -291,6 +308,89 @@ async fn an_approval_shows_who_approved_and_a_changed_offer_asks_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_is_looked_at_twice_and_exactly_that_one_is_accepted() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    desk.open("/updates?status=needs-review&search=openssl-libs").await;
+    chrome.follow("tr[data-row] th a").await;
+    assert_eq!(chrome.texts(".plan tr.beyond .title").await.len(), 3, "what was not approved stands out");
+    let said = chrome.text("main").await;
+    assert!(said.contains("3 changes beyond what was approved") && said.contains("together with 1 other update"), "{said}");
+    chrome.evaluate("document.querySelector('#confirm-comment').value = 'the firmware may come along'").await;
+    chrome.follow("form[action$='/confirm'] button").await;
+    assert!(chrome.place().await.starts_with(&format!("/commands/{}/", host::agent_id(2))));
+    assert_eq!(chrome.texts("#status").await, ["queued"]);
+    assert_eq!(chrome.text("h1").await, "Install 2 packages");
+    assert_eq!(desk.api("/updates?status=queued").await["total"], 2);
+    chrome.follow("#chain + .body a").await;
+    assert_eq!(chrome.text("h1").await, "Plan 2 packages", "one leads to the other");
+    assert!(chrome.texts("form[action$='/confirm']").await.is_empty(), "once");
+    chrome.follow("#chain + .body a").await;
+    chrome.follow("a[href$='/cancel']").await;
+    chrome.follow("button.danger").await;
+    assert_eq!(chrome.texts("#status").await, ["cancelled"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_of_a_running_command_looks_again_by_itself() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    let (mail, running) = (host::agent_id(3), desk.host.commands.running.unwrap());
+    desk.open(&format!("/commands/{mail}/{running}")).await;
+    assert_eq!(chrome.texts("#status").await, ["started"]);
+    chrome.evaluate("document.documentElement.dataset.left = ''").await;
+    let done = redflag_core::command::record::Success { output: "Setting up postfix …\n".to_owned(), ..Default::default() };
+    let finish =
+        redflag_core::command::step::Step::Finish { command: running, claim: redflag_core::command::record::Claim::Succeeded(done) };
+    desk.host.fleet.command(mail, finish, redflag_server::clock::now()).await.unwrap();
+    chrome.arrive("the refresh").await;
+    assert_eq!(chrome.texts("#status").await, ["succeeded"]);
+    assert!(chrome.text(".output").await.contains("Setting up postfix"));
+    assert!(chrome.texts("meta[http-equiv=refresh]").await.is_empty(), "what has ended stays as it is");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_administrator_halts_everything_and_makes_tokens() {
+    let desk = Desk::at(Host::populated().await).await;
+    let chrome = &desk.chrome;
+    desk.open("/commands").await;
+    chrome.click("button.danger").await;
+    assert_eq!(chrome.evaluate("return document.querySelector('#halt-reason').validity.valueMissing").await, true, "no reason, no halt");
+    chrome.evaluate("document.querySelector('#halt-reason').value = 'a mirror serves <b>bad</b> packages'").await;
+    chrome.follow("button.danger").await;
+    for (path, width, height, scheme, name) in [
+        ("/commands", 1_440, 900, "light", "commands-halted-wide-light"),
+        ("/", 1_440, 900, "dark", "overview-halted-wide-dark"),
+        ("/commands", 360, 1_800, "light", "commands-halted-narrow-light"),
+    ] {
+        chrome.look(width, height, scheme).await;
+        desk.open(path).await;
+        let told = chrome.text(".halted").await;
+        assert!(told.contains("by operator") && told.contains("a mirror serves <b>bad</b> packages"), "{told}");
+        chrome.shoot(name, width, height).await;
+    }
+    desk.open("/commands").await;
+    chrome.follow("form[action='/commands/lift'] button").await;
+    assert!(chrome.texts(".halted").await.is_empty());
+
+    desk.open("/agents").await;
+    chrome.follow("a[href='/enrol']").await;
+    chrome.evaluate("document.querySelector('#seats').value = '3'").await;
+    chrome.follow("form[action='/enrol'] button").await;
+    let notice = chrome.text(".notice").await;
+    assert!(notice.contains("shown once") && notice.contains("3 hosts"), "{notice}");
+    let commands = chrome.text("#enrol-commands").await;
+    assert!(commands.starts_with(&format!("redflag-agent enrol --server {} --token ", desk.host.url)), "{commands}");
+    for (width, height, scheme, name) in [(1_440, 900, "light", "enrol-token-wide-light"), (360, 1_200, "dark", "enrol-token-narrow-dark")]
+    {
+        chrome.look(width, height, scheme).await;
+        let overflow = chrome.evaluate("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
+        assert_eq!(overflow, 0, "{name} scrolls sideways");
+        chrome.shoot(name, width, height).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_agents_send_is_text_and_nothing_else() {
     let desk = Desk::at(Host::populated().await).await;
     let chrome = &desk.chrome;
@@ -379,7 +479,7 @@ async fn an_empty_fleet_says_what_to_do_and_a_link_works_once() {
     assert!(chrome.text("main").await.contains("redflag-agent"), "the overview says how to enrol a host");
     chrome.look(1_440, 900, "light").await;
     chrome.shoot("overview-empty", 1_440, 900).await;
-    for path in ["/updates", "/packages", "/agents", "/batches"] {
+    for path in ["/updates", "/packages", "/agents", "/batches", "/commands"] {
         desk.open(path).await;
         assert_eq!(chrome.texts(".empty h2").await.len(), 1, "{path}");
     }

@@ -3,6 +3,7 @@
 use super::{
     agent_row::{AgentView, Clock},
     batch_row::{BatchView, batch_href},
+    command_row::{self, CommandView},
     frame::{Answer, Frame, Place, page},
     removal::removal_href,
     text::When,
@@ -11,6 +12,7 @@ use super::{
 use crate::{
     access::{Operator, Role},
     app::AppState,
+    ids,
     listing::{Listing as _, no_parameters},
     problem::Problem,
 };
@@ -21,9 +23,9 @@ use axum::{
 };
 use redflag_core::{
     agent::{AgentHead, ScopeHead, Virtualisation, VirtualisationKind},
-    ids::{AgentId, BatchId, Digest},
+    ids::{AgentId, BatchId, CommandId, Digest},
     names::{Manager, Text},
-    query::{AgentRow, BatchQuery, PageSize, UpdateFilter, UpdateQuery},
+    query::{AgentRow, BatchQuery, CommandQuery, PageSize, UpdateFilter, UpdateQuery},
     report::{ReportStatus, StoredReport},
     time::Timestamp,
     words::ScanResult,
@@ -49,6 +51,15 @@ struct AgentPage {
     batches: Vec<BatchView>,
     batches_total: u64,
     batches_href: String,
+    commands: Vec<CommandView>,
+    commands_total: u64,
+    commands_href: String,
+    /// Whether the operator may have it scan.
+    scans: bool,
+    /// Whether the operator may have it restart.
+    restarts: bool,
+    /// The id that a command asked for here will have, so that a form sent twice has one effect.
+    next_id: CommandId,
     /// Where the operator can remove it, if it is an administrator.
     removal_href: Option<String>,
 }
@@ -95,10 +106,12 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, Path(i
     let of_agent = BatchQuery { agent: Some(agent), ..BatchQuery::default() };
     let batches = store.batches(&BatchQuery { size, ..of_agent.clone() }).await?;
     let reports = store.reports(agent, ROWS).await?;
+    let commands_of_agent = command_row::of_agent(agent);
+    let commands = store.commands(&CommandQuery { size, ..commands_of_agent }).await?;
     let clock = Clock::of(&app);
     let row = AgentRow { head, open: open.stats };
     page(&AgentPage {
-        frame: Frame::within(Place::Agents, &operator),
+        frame: Frame::within(&app, Place::Agents, &operator).await?,
         row: AgentView::new(&row, clock),
         facts: facts(&row.head),
         booted: row.head.host.booted_at.map(|at| When::seen_from(clock.now, at)),
@@ -112,6 +125,12 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, Path(i
         batches: batches.items.iter().map(|row| BatchView::new(&row.agent_name, &row.record, clock.now)).collect(),
         batches_total: batches.total,
         batches_href: of_agent.href("/batches"),
+        commands: commands.items.iter().map(|row| CommandView::new(&row.agent_name, &row.record, clock.now)).collect(),
+        commands_total: commands.total,
+        commands_href: commands_of_agent.href(command_row::PATH),
+        scans: operator.role >= Role::Approver,
+        restarts: operator.role >= Role::Admin,
+        next_id: ids::command_id(),
         removal_href: (operator.role >= Role::Admin).then(|| removal_href(agent)),
     })
 }

@@ -2,6 +2,7 @@
 
 use super::{
     agent_row::{AgentView, Clock},
+    enrolment::Enrolment,
     frame::{Answer, Frame, Place, page},
     list::{Chip, Choice, Column, Order, Pager, carried},
     roll,
@@ -66,7 +67,7 @@ impl Numbered for AgentListing {
 struct AgentsPage {
     frame: Frame,
     lead: String,
-    server: String,
+    enrolment: Enrolment,
     search: String,
     statuses: Vec<Choice>,
     hidden: Vec<(&'static str, String)>,
@@ -92,9 +93,9 @@ pub(super) async fn list(State(app): State<AppState>, operator: Operator, uri: U
     let AgentListing { query, status } = &listing;
     let resized = |size| AgentListing { query: AgentQuery { size, ..query.clone() }, ..first.clone() };
     page(&AgentsPage {
-        frame: Frame::of(Place::Agents, &operator),
+        frame: Frame::of(&app, Place::Agents, &operator).await?,
         lead: status.map_or_else(|| "enrolled".to_owned(), |status| status.to_string()),
-        server: super::server_url(&app),
+        enrolment: Enrolment::at(&app),
         search: query.search.as_ref().map_or("", Search::as_str).to_owned(),
         statuses: Choice::of_words("all", status.map(AgentStatusWord::as_str), AgentStatusWord::ALL.iter().map(|word| word.as_str())),
         hidden: carried(&listing, &["sort", "page_size"]),

@@ -57,7 +57,7 @@ pub(super) async fn list(State(app): State<AppState>, operator: Operator, uri: U
     }
     let now = app.now();
     page(&BatchesPage {
-        frame: Frame::of(Place::Batches, &operator),
+        frame: Frame::of(&app, Place::Batches, &operator).await?,
         lead: if query.with_rejections { "with rejected events, newest first" } else { "in all, newest first" },
         with_rejections: query.with_rejections,
         hidden: carried(&query, &["agent_id", "page_size"]),
@@ -111,7 +111,7 @@ pub(super) async fn show(
     });
     let digest = record.digest.to_string();
     page(&BatchPage {
-        frame: Frame::within(Place::Batches, &operator),
+        frame: Frame::within(&app, Place::Batches, &operator).await?,
         row: BatchView::new(&head.name, &record, app.now()),
         report: match record.source {
             Source::Report { report_id } => Some(report_id),

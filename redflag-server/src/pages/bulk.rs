@@ -97,7 +97,7 @@ async fn choose(app: &AppState, operator: &Operator, filter: UpdateFilter, confl
     let filter = &selection.filter;
     let menus = Menus::load(store, filter).await?;
     let template = BulkPage {
-        frame: Frame::within(Place::Updates, operator),
+        frame: Frame::within(app, Place::Updates, operator).await?,
         conflict,
         lead: update_filter::status(filter),
         chips: menus.chips(filter, |filter| href(&filter)),
@@ -188,7 +188,7 @@ pub(super) async fn operation(State(app): State<AppState>, operator: Operator, P
     let seen = counts.done + counts.changed + counts.failed;
     let now = app.now();
     page(&OperationPage {
-        frame: Frame::within(Place::Updates, &operator),
+        frame: Frame::within(&app, Place::Updates, &operator).await?,
         title: title(&kept),
         id,
         back: updates::href(&filter),

@@ -1,7 +1,12 @@
 //! What surrounds every page: where one is, who is signed in, and how a template becomes an answer.
 
-use super::problem::PageProblem;
-use crate::{access::Operator, problem::Problem};
+use super::{problem::PageProblem, text::When};
+use crate::{
+    access::Operator,
+    app::App,
+    halt::{self, Halt},
+    problem::Problem,
+};
 use askama::Template;
 use axum::{
     http::StatusCode,
@@ -17,13 +22,15 @@ pub(crate) enum Place {
     Updates,
     /// The list of agents.
     Agents,
+    /// The queue of commands.
+    Commands,
     /// The list of batches.
     Batches,
 }
 
 impl Place {
     /// Every place, in the order shown.
-    pub(crate) const ALL: &'static [Self] = &[Self::Overview, Self::Updates, Self::Agents, Self::Batches];
+    pub(crate) const ALL: &'static [Self] = &[Self::Overview, Self::Updates, Self::Agents, Self::Commands, Self::Batches];
 
     /// Its URL.
     pub(crate) const fn href(self) -> &'static str {
@@ -31,6 +38,7 @@ impl Place {
             Self::Overview => "/",
             Self::Updates => "/updates",
             Self::Agents => "/agents",
+            Self::Commands => "/commands",
             Self::Batches => "/batches",
         }
     }
@@ -41,6 +49,7 @@ impl Place {
             Self::Overview => "Overview",
             Self::Updates => "Updates",
             Self::Agents => "Agents",
+            Self::Commands => "Commands",
             Self::Batches => "Batches",
         }
     }
@@ -57,17 +66,41 @@ pub(crate) struct Frame {
     pub(crate) operator: String,
     /// The session's CSRF token, for forms.
     pub(crate) csrf: String,
+    /// That commands are halted, while they are: every page says so.
+    pub(crate) halted: Option<Halted>,
+}
+
+/// An emergency halt in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Halted {
+    /// Who halted the commands.
+    pub(crate) by: String,
+    /// Why.
+    pub(crate) reason: String,
+    /// Since when.
+    pub(crate) since: When,
 }
 
 impl Frame {
     /// The frame of a place's own page.
-    pub(crate) fn of(place: Place, operator: &Operator) -> Self {
-        Self { place, exact: true, operator: operator.name.to_string(), csrf: operator.csrf.clone() }
+    ///
+    /// # Errors
+    /// 503 when the store fails.
+    pub(crate) async fn of(app: &App, place: Place, operator: &Operator) -> Result<Self, Problem> {
+        let halted = halt::halted(app.fleet.store()).await?.map(|Halt { by, at, reason }| Halted {
+            by: by.to_string(),
+            reason: reason.to_string(),
+            since: When::seen_from(app.now(), at),
+        });
+        Ok(Self { place, exact: true, operator: operator.name.to_string(), csrf: operator.csrf.clone(), halted })
     }
 
     /// The frame of a page within a place.
-    pub(crate) fn within(place: Place, operator: &Operator) -> Self {
-        Self { exact: false, ..Self::of(place, operator) }
+    ///
+    /// # Errors
+    /// As [`Frame::of`].
+    pub(crate) async fn within(app: &App, place: Place, operator: &Operator) -> Result<Self, Problem> {
+        Ok(Self { exact: false, ..Self::of(app, place, operator).await? })
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::{
     batch_row::batch_href,
+    command_row::command_href,
     text::{self, When},
 };
 use redflag_core::{
     event::{EventKind, RecordedEvent, Source},
-    ids::{CommandId, UpdateId},
+    ids::{AgentId, CommandId, UpdateId},
     names::{Text, Version},
     offer::Offer,
     state::VersionChange,
@@ -26,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) source: &'static str,
     pub(crate) source_id: String,
     pub(crate) batch_href: String,
+    /// The command of whose steps it tells.
+    pub(crate) command_href: Option<String>,
 }
 
 /// One row of version history.
@@ -36,6 +39,8 @@ pub(crate) struct HistoryRow {
     pub(crate) outcome: VersionOutcome,
     pub(crate) reason: Option<Text>,
     pub(crate) cause: String,
+    /// The command behind it.
+    pub(crate) cause_href: Option<String>,
     pub(crate) at: When,
 }
 
@@ -61,6 +66,10 @@ pub(crate) fn timeline(id: &UpdateId, events: &[RecordedEvent], now: Timestamp) 
                     Source::Decision | Source::Submitted => recorded.batch.to_string(),
                 },
                 batch_href: batch_href(id.agent, recorded.batch),
+                command_href: match recorded.source {
+                    Source::Command { command } => Some(command_href(id.agent, command)),
+                    Source::Report { .. } | Source::Decision | Source::Submitted => None,
+                },
             }
         })
         .collect();
@@ -69,13 +78,14 @@ pub(crate) fn timeline(id: &UpdateId, events: &[RecordedEvent], now: Timestamp) 
 }
 
 /// The versions installed, newest first.
-pub(crate) fn history(changes: &[VersionChange], now: Timestamp) -> Vec<HistoryRow> {
+pub(crate) fn history(agent: AgentId, changes: &[VersionChange], now: Timestamp) -> Vec<HistoryRow> {
     let row = |change: &VersionChange| HistoryRow {
         from: change.from_version.clone(),
         to: change.to_version.clone(),
         outcome: change.outcome,
         reason: change.reason.clone(),
         cause: cause(change.command),
+        cause_href: change.command.map(|command| command_href(agent, command)),
         at: When::seen_from(now, change.at),
     };
     changes.iter().rev().map(row).collect()

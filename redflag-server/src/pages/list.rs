@@ -100,6 +100,43 @@ impl Pager {
     }
 }
 
+/// The paging of a list without page numbers, which is walked from its newest row on.
+#[derive(Clone, Debug)]
+pub(crate) struct Walk {
+    /// Rows shown, of how many.
+    pub(crate) summary: String,
+    /// The start of the list, unless it is shown.
+    pub(crate) newest: Option<String>,
+    /// What comes behind the rows shown.
+    pub(crate) next: Option<String>,
+    /// The page sizes.
+    pub(crate) sizes: Vec<SizeLink>,
+}
+
+impl Walk {
+    /// The paging of a list that shows `shown` of `total` rows; `resized` is where it starts in another size.
+    pub(crate) fn new(
+        shown: usize,
+        total: u64,
+        newest: Option<String>,
+        next: Option<String>,
+        size: PageSize,
+        resized: impl Fn(PageSize) -> String,
+    ) -> Self {
+        let sizes = SIZES.iter().filter_map(|rows| PageSize::new(*rows).ok());
+        Self {
+            summary: if shown as u64 == total {
+                counted(total, "row", "rows")
+            } else {
+                format!("{} of {}", grouped(shown as u64), counted(total, "row", "rows"))
+            },
+            newest,
+            next,
+            sizes: sizes.map(|rows| SizeLink { number: rows.get(), href: resized(rows), current: rows == size }).collect(),
+        }
+    }
+}
+
 /// The first page, the last, and those around the current one; each with whether numbers are left out after it.
 fn numbers(current: u32, last: u32) -> impl Iterator<Item = (u32, bool)> {
     let near = current.saturating_sub(NEIGHBOURS).max(1)..=current.saturating_add(NEIGHBOURS).min(last);

@@ -10,11 +10,17 @@ mod agents;
 mod batch_row;
 mod batches;
 mod bulk;
+mod command;
+mod command_row;
+mod commands;
+mod enrolment;
 mod frame;
+mod host_action;
 mod life;
 mod list;
 mod overview;
 mod packages;
+mod plan_view;
 mod problem;
 mod removal;
 mod roll;
@@ -22,6 +28,7 @@ mod sign_in;
 mod text;
 mod trend;
 mod update;
+mod update_command;
 mod update_filter;
 mod update_row;
 mod updates;
@@ -53,6 +60,17 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .get("/agents/{id}", viewer, agent::show)
         .get("/agents/{id}/remove", admin, removal::show)
         .post("/agents/{id}/remove", admin, removal::remove)
+        .post("/agents/{id}/commands", approver, host_action::ask)
+        .get("/enrol", viewer, enrolment::show)
+        .post("/enrol", admin, enrolment::make)
+        .get("/commands", viewer, commands::list)
+        .post("/commands/halt", admin, commands::halt)
+        .post("/commands/lift", admin, commands::lift)
+        .get("/commands/{agent}/{command}", viewer, command::show)
+        .get("/commands/{agent}/{command}/cancel", approver, command::ask_cancel)
+        .post("/commands/{agent}/{command}/cancel", approver, command::cancel)
+        .post("/commands/{agent}/{command}/retry", approver, command::retry)
+        .post("/commands/{agent}/{command}/confirm", approver, command::confirm)
         .get("/batches", viewer, batches::list)
         .get("/batches/{agent}/{batch}", viewer, batches::show);
     assets::routes(router)

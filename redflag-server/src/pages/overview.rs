@@ -4,6 +4,7 @@ use super::{
     activity::{self, Activity},
     agent_row::{AgentView, Clock},
     agents::AgentListing,
+    enrolment::Enrolment,
     frame::{Answer, Frame, Place, page},
     roll,
     text::counted,
@@ -29,7 +30,7 @@ const LOOK_MAX: usize = 8;
 struct OverviewPage {
     frame: Frame,
     lead: String,
-    server: String,
+    enrolment: Enrolment,
     tiles: Vec<Tile>,
     trend: Trend,
     agents: Agents,
@@ -85,9 +86,9 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, uri: U
     let agents = agents(&roll, clock);
     let severities = severities(&open);
     page(&OverviewPage {
-        frame: Frame::of(Place::Overview, &operator),
+        frame: Frame::of(&app, Place::Overview, &operator).await?,
         lead: lead(&agents),
-        server: super::server_url(&app),
+        enrolment: Enrolment::at(&app),
         tiles: tiles(&open),
         trend,
         severity_spread: spread(severities.iter().map(|share| (share.word.as_str(), share.count))),

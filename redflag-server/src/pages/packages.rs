@@ -59,7 +59,7 @@ pub(super) async fn list(State(app): State<AppState>, operator: Operator, uri: U
     let menus = Menus::load(store, &query.filter).await?;
     let first = query.at_page(1);
     page(&PackagesPage {
-        frame: Frame::within(Place::Updates, &operator),
+        frame: Frame::within(&app, Place::Updates, &operator).await?,
         lead: update_filter::status(&query.filter),
         views: update_filter::views(PATH, &query.filter),
         form: FilterForm::new(PATH, &query, &query.filter, &menus),

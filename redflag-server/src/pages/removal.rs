@@ -57,7 +57,7 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, Path(i
     let head = store.agent(agent).await?.ok_or_else(unknown)?;
     let all = UpdateFilter { agent: Some(agent), status: StatusFilter::Any, ..UpdateFilter::default() };
     page(&RemovalPage {
-        frame: Frame::within(Place::Agents, &operator),
+        frame: Frame::within(&app, Place::Agents, &operator).await?,
         href: agent_href(agent),
         id: agent,
         updates: store.stats(&all).await?.total,
@@ -85,7 +85,7 @@ pub(super) async fn remove(
     let reason = Text::parse_as("reason", form.reason.trim()).map_err(|error| Problem::parameter("reason", error.message))?;
     let removed = api::remove(&app, &operator, agent, reason).await?;
     page(&RemovedPage {
-        frame: Frame::within(Place::Agents, &operator),
+        frame: Frame::within(&app, Place::Agents, &operator).await?,
         id: removed.agent,
         events: removed.events,
         batches: removed.batches,

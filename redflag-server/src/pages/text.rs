@@ -39,6 +39,12 @@ pub(crate) fn version(text: impl std::fmt::Display) -> String {
     }
 }
 
+/// What a tool printed, as a terminal would show it: line by line, of a line that it wrote over itself the last version, tabs as spaces.
+pub(crate) fn printed(output: &str) -> Vec<String> {
+    let line = |line: &str| line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default().replace('\t', "    ");
+    output.split_terminator('\n').map(line).collect()
+}
+
 /// A size in the largest unit that leaves at least 1.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -109,6 +115,12 @@ mod tests {
     fn only_digests_are_cut() {
         assert_eq!(version(format!("sha256:{}", "0a".repeat(32))), "sha256:0a0a0a0a0a0a…");
         assert_eq!(version("1:3.0.7-27.el9"), "1:3.0.7-27.el9");
+    }
+
+    #[test]
+    fn what_a_tool_printed_is_shown_as_on_a_terminal() {
+        assert_eq!(printed("one\r\n 10 %\r 50 %\r100 %\n\n\ttwo"), ["one", "100 %", "", "    two"]);
+        assert!(printed("").is_empty());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! One update: its offer, where it stands, what can be decided, and its whole life.
 
 use super::{
+    command_row::CommandView,
     frame::{Answer, Frame, Place, page_with},
     life::{self, Entry, HistoryRow},
     text::{self, When},
+    update_command::{self, Review},
     update_row::{UpdateView, possible},
 };
 use crate::{
@@ -47,6 +49,9 @@ struct UpdatePage {
     discovered: When,
     standing: Vec<(&'static str, String)>,
     standing_times: Vec<(&'static str, When)>,
+    /// A command about it that has not ended, or whose plan waits for a second look.
+    command: Option<CommandView>,
+    review: Option<Review>,
     decisions: Decisions,
     timeline: Vec<Entry>,
     history: Vec<HistoryRow>,
@@ -139,9 +144,10 @@ async fn answer(app: &App, operator: &Operator, id: &UpdateId, row: &UpdateRow, 
     let (now, state) = (app.now(), &row.state);
     let digest = state.offer_digest().to_string();
     let (standing, standing_times) = standing(&state.standing, now);
+    let command = update_command::find(app, id, &state.standing, &events).await?;
     let status = if rejection.is_some() { StatusCode::CONFLICT } else { StatusCode::OK };
     let template = UpdatePage {
-        frame: Frame::within(Place::Updates, operator),
+        frame: Frame::within(app, Place::Updates, operator).await?,
         conflict: rejection.map(conflict),
         row: UpdateView::new(row, now),
         candidate: Arc::clone(&state.offer.candidate),
@@ -151,9 +157,11 @@ async fn answer(app: &App, operator: &Operator, id: &UpdateId, row: &UpdateRow, 
         discovered: When::seen_from(now, state.discovered_at),
         standing,
         standing_times,
+        review: command.as_ref().filter(|_| state.status() == Status::NeedsReview).and_then(|record| Review::of(record, operator)),
+        command: command.map(|record| CommandView::new(&row.agent_name, &record, now)),
         decisions: Decisions::of(state.status(), operator),
         timeline: life::timeline(id, &events, now),
-        history: life::history(&history, now),
+        history: life::history(id.agent, &history, now),
     };
     page_with(status, &template)
 }
@@ -205,7 +213,7 @@ fn bad(field: &'static str, error: &impl ToString) -> Problem {
 
 type Facts = (Vec<(&'static str, String)>, Vec<(&'static str, When)>);
 
-/// What belongs to the status: who, why, which command, and the times.
+/// What belongs to the status: who, why, and the times.
 fn standing(standing: &Standing, now: Timestamp) -> Facts {
     let mut facts: Vec<(&'static str, String)> = Vec::new();
     let mut times: Vec<(&'static str, When)> = Vec::new();
@@ -220,7 +228,7 @@ fn standing(standing: &Standing, now: Timestamp) -> Facts {
         times.push(("Approved", When::seen_from(now, approval.at)));
     }
     match standing {
-        Standing::Pending | Standing::Approved(_) => {}
+        Standing::Pending | Standing::Approved(_) | Standing::Queued(_) | Standing::Installing(_) => {}
         Standing::Ignored(ignore) => {
             let scope = if ignore.scope == IgnoreScope::Package { "every version of the package" } else { "this version" };
             facts.push(("Ignored by", text::actor(&ignore.actor)));
@@ -230,19 +238,14 @@ fn standing(standing: &Standing, now: Timestamp) -> Facts {
             times.extend(ignore.until.map(|until| ("Until", When::seen_from(now, until))));
         }
         Standing::NeedsReview { reason, .. } => facts.push(("Why", reason.to_string())),
-        Standing::Queued(dispatch) | Standing::Installing(dispatch) => facts.push(("Command", dispatch.command.to_string())),
         Standing::Installed { version, command } => {
             facts.push(("Version seen", version.to_string()));
             facts.push(("Cause", life::cause(*command)));
         }
-        Standing::Failed { dispatch, reason } => {
-            facts.push(("Why", reason.to_string()));
-            facts.push(("Command", dispatch.command.to_string()));
-        }
-        Standing::RolledBack { command, version, reason } => {
+        Standing::Failed { reason, .. } => facts.push(("Why", reason.to_string())),
+        Standing::RolledBack { version, reason, .. } => {
             facts.push(("Why", reason.to_string()));
             facts.push(("Runs again", version.to_string()));
-            facts.push(("Command", command.to_string()));
         }
         Standing::Withdrawn { reason } => facts.push(("Why", text::spaced(reason.as_str()))),
     }

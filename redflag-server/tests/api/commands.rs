@@ -80,7 +80,7 @@ impl Scene {
         verified.command().clone()
     }
 
-    async fn told(&self, id: impl ToString, what: &str, body: impl Into<Vec<u8>>) -> crate::support::Answer {
+    pub(crate) async fn told(&self, id: impl ToString, what: &str, body: impl Into<Vec<u8>>) -> crate::support::Answer {
         let path = format!("/api/v1/commands/{}/{what}", id.to_string());
         self.harness.send(self.agent.signed(Method::POST, &path, body)).await
     }
@@ -94,7 +94,7 @@ impl Scene {
     }
 
     /// A plan command is handed out, begun, and answered with what the manager would do.
-    async fn planned(&self, floor: u64, changes: impl FnOnce(&[Item]) -> Vec<Change>) -> (Command, Plan) {
+    pub(crate) async fn planned(&self, floor: u64, changes: impl FnOnce(&[Item]) -> Vec<Change>) -> (Command, Plan) {
         let command = self.handed(floor).await;
         let Action::Plan { items } = &command.action else { panic!("{:?}", command.action) };
         let plan = Plan::of(changes(items));
@@ -113,7 +113,7 @@ impl Scene {
     }
 }
 
-fn exactly(items: &[Item]) -> Vec<Change> {
+pub(crate) fn exactly(items: &[Item]) -> Vec<Change> {
     let change = |item: &Item| Change {
         package: item.package.clone(),
         from: Some(item.from.clone()),
@@ -124,7 +124,7 @@ fn exactly(items: &[Item]) -> Vec<Change> {
 }
 
 /// The items, and one new package and one removal with them.
-fn with_more(items: &[Item]) -> Vec<Change> {
+pub(crate) fn with_more(items: &[Item]) -> Vec<Change> {
     let package = |name: &str| PackageKey::parse("dnf", name, Some("x86_64")).unwrap();
     let version = |text: &str| Some(Version::parse(text).unwrap());
     let mut changes = exactly(items);
@@ -133,7 +133,7 @@ fn with_more(items: &[Item]) -> Vec<Change> {
     changes
 }
 
-fn done() -> Claim {
+pub(crate) fn done() -> Claim {
     Claim::Succeeded(Success { output: "Complete!\n".to_owned(), ..Success::default() })
 }
 

@@ -4,6 +4,7 @@
 
 mod agents;
 mod binary;
+mod command_pages;
 mod commands;
 mod commands_of_operators;
 mod decisions;

@@ -1,6 +1,7 @@
 //! A server with a fleet worth looking at: healthy, degraded, silent and new hosts, one with 3,772 updates, and one whose
 //! reports try to break the pages.
 
+use super::queue::{self, Commands};
 use redflag_core::{
     Fleet,
     agent::Enrolment,
@@ -39,6 +40,7 @@ pub(crate) struct Host {
     pub(crate) large: AgentId,
     pub(crate) hostile: AgentId,
     pub(crate) fresh: AgentId,
+    pub(crate) commands: Commands,
     _running: DropGuard,
     _directory: tempfile::TempDir,
 }
@@ -46,7 +48,7 @@ pub(crate) struct Host {
 impl Host {
     /// Starts a server whose fleet is empty.
     pub(crate) async fn empty() -> Self {
-        Self::start(async |_| ()).await
+        Self::start(async |_| Commands::default()).await
     }
 
     /// Starts a server whose fleet has something to show.
@@ -55,18 +57,18 @@ impl Host {
     }
 
     /// Starts a server on a database of its own, as an operator would.
-    async fn start(fill: impl AsyncFnOnce(&Fleet)) -> Self {
+    async fn start(fill: impl AsyncFnOnce(&Fleet) -> Commands) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the database");
         let database = directory.path().join("redflag.db").display().to_string();
         let settings = Settings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), database, ..Settings::default() };
         let fleet = open_fleet(&settings).await.expect("the database opens");
-        fill(&fleet).await;
+        let commands = fill(&fleet).await;
         let server = Server::bind(settings, fleet.clone()).await.expect("the server binds");
         let (url, sign_in) = (server.url(), server.sign_in_link().await.expect("a link"));
         let shutdown = CancellationToken::new();
         tokio::spawn(server.run(shutdown.clone()));
         let (large, hostile, fresh) = (agent_id(1), agent_id(4), agent_id(5));
-        Self { url, sign_in, fleet, large, hostile, fresh, _running: shutdown.drop_guard(), _directory: directory }
+        Self { url, sign_in, fleet, large, hostile, fresh, commands, _running: shutdown.drop_guard(), _directory: directory }
     }
 
     /// The large host's next report offers a newer bash: what an operator looked at before is no longer what is offered.
@@ -82,12 +84,12 @@ pub(crate) fn agent_id(number: u8) -> AgentId {
     format!("0192f0c1-2d3e-7a4b-8c5d-0000000000{number:02x}").parse().expect("an id")
 }
 
-fn ago(seconds: u64) -> Timestamp {
+pub(crate) fn ago(seconds: u64) -> Timestamp {
     let now = clock::now();
     Timestamp::from_micros(now.as_micros() - i64::try_from(seconds * 1_000_000).expect("in range")).expect("in range")
 }
 
-async fn populate(fleet: &Fleet) {
+async fn populate(fleet: &Fleet) -> Commands {
     let hour = 3_600;
     enrol(fleet, 1, "build-01.fra", &[], ago(40 * 24 * hour)).await;
     let large = [scope("apt", "dpkg", &large_apt(), ago(170)), scope("docker", "none", &images(), ago(170))];
@@ -119,6 +121,7 @@ async fn populate(fleet: &Fleet) {
             (0..u32::from(number) % 5).map(|i| offer(&format!("libdemo{i}"), "1.0-1", &format!("1.{number}-1"), "low")).collect();
         report(fleet, agent_id(number), 1, &[scope("apt", "dpkg", &offers, ago(120))], ago(u64::from(number) * 7)).await;
     }
+    queue::fill(fleet).await
 }
 
 async fn enrol(fleet: &Fleet, number: u8, name: &str, tags: &[&str], enrolled_at: Timestamp) {

@@ -9,7 +9,7 @@ use redflag_core::{
     words::{ScanResult, Severity},
 };
 use scan_lab::{brief, build, directory, installable, reason, require, stdout};
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+use std::{collections::BTreeMap, ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
 
 const TOOLS: &[(&str, &str)] = &[("dnf", "dnf"), ("rpmbuild", "rpm"), ("createrepo_c", "createrepo-c"), ("python3", "python3")];
 
@@ -87,6 +87,9 @@ async fn exactly_3488_updates_are_reported_each_with_its_version_repository_and_
     assert_eq!(scan.refresh_error, scan.error);
     assert_eq!((scan.offers.len(), scan.installable()), (3_488, 3_488), "what the cache knows is still shown");
     fs::remove_dir_all(lab.join("root/var/cache/dnf")).unwrap();
+    let everybodys = lab.join("root/var/tmp");
+    fs::create_dir(&everybodys).unwrap();
+    fs::set_permissions(&everybodys, fs::Permissions::from_mode(0o1777)).unwrap();
     let scan = dnf.scan().await;
     assert_eq!(scan.result, ScanResult::Failed, "{:?}", scan.error);
     assert!(problem(&scan).contains("repo 'lab'"), "{:?}", scan.error);
@@ -231,6 +234,32 @@ async fn an_expired_cache_is_renewed_by_the_next_scan() {
     // Ends with `dnf clean expire-cache`.
     build("dnf-lab.sh", &[path, "publish", "lab-app", "3.0", "1"]);
     assert_eq!(offered().await, "1.0-1 -> 3.0-1 installable");
+}
+
+/// A user without rights has a cache of its own; that root has none, or another one, must not matter.
+#[tokio::test]
+async fn a_user_without_rights_sees_what_the_repositories_offer() {
+    require(TOOLS);
+    let directory = directory();
+    let lab = directory.path();
+    let path = lab.to_str().expect("a path of plain letters");
+    build("dnf-lab.sh", &[path]);
+    let configuration = fs::read_to_string(lab.join("dnf.conf")).unwrap();
+    let configuration: String = configuration
+        .lines()
+        .filter(|line| !line.starts_with("cachedir=") && !line.starts_with("logdir="))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(lab.join("dnf.conf"), configuration).unwrap();
+    fs::remove_dir_all(lab.join("root/var/cache/dnf")).unwrap();
+    let everybodys = lab.join("root/var/tmp");
+    fs::create_dir(&everybodys).unwrap();
+    fs::set_permissions(&everybodys, fs::Permissions::from_mode(0o1777)).unwrap();
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"].map(OsString::from);
+    let scan = Dnf::with_command("setpriv", nobody.into_iter().chain([lab.join("dnf.sh").into_os_string()])).scan().await;
+    // What would be skipped dnf tells only to root, which this process is and dnf is not.
+    assert_eq!(problem(&scan), "what dnf would skip is unknown: it did not resolve an upgrade");
+    assert_eq!(brief(&scan.offers[&key("lab-app")]), "1.0-1 -> 2.0-1 installable");
 }
 
 #[tokio::test]

@@ -224,7 +224,9 @@ def start_engine(host, lab):
         f"storage: {{filesystem: {{rootdirectory: {lab}/images}}}}\nhttp: {{addr: '{REGISTRY}'}}\n")
     start(lab / "registry.log", "docker-registry", "serve", lab / "registry.yml")
     host.write("etc/docker/daemon.json", "{}")
-    start(lab / "dockerd.log", "chroot", host.root, "dockerd", "--data-root", "/run/engine/data", "--exec-root", "/run/engine/exec",
+    # Containers that are entered find themselves in the root of the mount namespace, so the host's must be that.
+    enter = f'cd "{host.root}" && mkdir .outside && pivot_root . .outside && umount -l /.outside && rmdir /.outside && exec "$@"'
+    start(lab / "dockerd.log", "unshare", "--mount", "sh", "-c", enter, "sh", "dockerd", "--data-root", "/run/engine/data", "--exec-root", "/run/engine/exec",
           "--pidfile", "/run/engine/pid", "-H", "unix:///run/docker.sock", "--bridge=none", "--iptables=false", "--ip6tables=false",
           "--ip-forward=false", "--ip-masq=false", "--cgroup-parent", f"/{host.directory.name}")
     until(lambda: answers(REGISTRY, "/v2/"), "the registry", lab / "registry.log")

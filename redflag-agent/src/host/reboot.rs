@@ -4,7 +4,7 @@ use super::{
     bounded,
     kernels::{self, Kernels},
 };
-use crate::tool::Tool;
+use crate::{scan::dnf::FROM_CACHE, tool::Tool};
 use redflag_core::{
     agent::{Virtualisation, VirtualisationKind},
     limits,
@@ -53,7 +53,7 @@ fn newer_kernel(root: &Path, running: &str) -> Option<Vec<String>> {
 
 /// What the plugin `needs-restarting` says, where it is there.
 async fn told_by_dnf(dnf: &Tool) -> Option<Vec<String>> {
-    match dnf.clone().with(["-q", "-C", "needs-restarting", "-r"]).run_with_codes(&[0, REQUIRED]).await {
+    match dnf.clone().with(["-q", FROM_CACHE, "needs-restarting", "-r"]).run_with_codes(&[0, REQUIRED]).await {
         Ok(output) => read_needs_restarting(output.code, &output.stdout),
         Err(error) => {
             tracing::debug!("dnf does not tell whether the host must be restarted: {error}");

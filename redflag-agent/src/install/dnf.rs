@@ -12,7 +12,7 @@ pub(crate) mod resolution;
 use super::{InstallError, Installed, Installer, OUTPUT_BYTES_MAX, items};
 use crate::{
     Printed,
-    scan::dnf::{installed_of, newest, read},
+    scan::dnf::{FROM_CACHE, installed_of, newest, read},
     tool::{Ended, Tool},
 };
 use async_trait::async_trait;
@@ -136,12 +136,13 @@ impl Dnf {
         if let Some(error @ InstallError::Unreachable { .. }) = failure::of_nothing(text) {
             return Ok(error);
         }
-        let offered = self.dnf.clone().with(["-q", "-C", "--disableexcludes=all", "repoquery", "--", word]).run().await?;
+        let offered = self.dnf.clone().with(["-q", FROM_CACHE, "--disableexcludes=all", "repoquery", "--", word]).run().await?;
         if offered.stdout.trim().is_empty() {
             return Ok(InstallError::NotOffered { reason: format!("dnf knows no {word}") });
         }
         // Without the plugin there are no locks to list.
-        let locks = self.dnf.clone().with(["-q", "-C", "versionlock", "list"]).run().await.map(|output| output.stdout).unwrap_or_default();
+        let locks =
+            self.dnf.clone().with(["-q", FROM_CACHE, "versionlock", "list"]).run().await.map(|output| output.stdout).unwrap_or_default();
         let item = words.iter().position(|known| known == word).and_then(|at| items.get(at));
         let lock = item.and_then(|item| locks.lines().find(|lock| read::lock_names(lock, item.package.name.as_str())));
         let reason = match lock {
@@ -155,7 +156,7 @@ impl Dnf {
     async fn download_bytes(&self, resolution: &Resolution) -> Result<u64, InstallError> {
         let names = resolution.installs.iter().filter_map(|change| Some(nevra(&change.package, change.to.as_ref()?.as_str())));
         let format = "%{name}\\t%{epoch}\\t%{version}\\t%{release}\\t%{arch}\\t%{repoid}\\t%{downloadsize}\\t\\n";
-        let query = self.dnf.clone().with(["-q", "-C", "--disableexcludes=all", "repoquery", "--qf", format, "--"]).with(names);
+        let query = self.dnf.clone().with(["-q", FROM_CACHE, "--disableexcludes=all", "repoquery", "--qf", format, "--"]).with(names);
         let mut sizes = read::sizes(&query.run().await?.stdout).map_err(|reason| InstallError::Tool { reason })?;
         let size = |change: &Change| {
             let key = (change.package.clone(), change.to.clone()?, change.origin.as_ref()?.to_string());
@@ -181,14 +182,14 @@ impl Dnf {
     }
 
     async fn duplicates(&self) -> Result<Option<String>, InstallError> {
-        let output = self.dnf.clone().with(["-q", "-C", "check", "--duplicates"]).run_with_codes(&[0, 1]).await?;
+        let output = self.dnf.clone().with(["-q", FROM_CACHE, "check", "--duplicates"]).run_with_codes(&[0, 1]).await?;
         let first = output.stdout.lines().chain(output.stderr.lines()).map(str::trim).find(|line| !line.is_empty());
         Ok(first.filter(|_| output.code == 1).map(str::to_owned))
     }
 
     /// dnf's number of the last transaction, if it is the one of these words.
     async fn transaction(&self, words: &[String]) -> Option<Text> {
-        let output = self.dnf.clone().with(["-q", "-C", "history", "info", "last"]).run().await.ok()?;
+        let output = self.dnf.clone().with(["-q", FROM_CACHE, "history", "info", "last"]).run().await.ok()?;
         let field = |name: &str| {
             let of =
                 |line: &str| line.split_once(" : ").filter(|(field, _)| field.trim() == name).map(|(_, value)| value.trim().to_owned());
@@ -200,7 +201,7 @@ impl Dnf {
 
     /// Whether the host asks for a reboot; none where the plugin that tells is missing.
     async fn reboot_required(&self) -> Option<bool> {
-        let output = self.dnf.clone().with(["-q", "-C", "needs-restarting", "-r"]).run_with_codes(&[0, 1]).await.ok()?;
+        let output = self.dnf.clone().with(["-q", FROM_CACHE, "needs-restarting", "-r"]).run_with_codes(&[0, 1]).await.ok()?;
         match output.code {
             0 => Some(false),
             _ => output.stdout.contains("Reboot is required").then_some(true),

@@ -27,6 +27,8 @@ use std::{collections::BTreeMap, ffi::OsString, sync::Arc};
 
 /// Exit code of `dnf check-update` when there are updates.
 const UPDATES: i32 = 100;
+/// Answers from the cache. Not `-C`: for a user without rights that is root's cache, and the questions would speak of two.
+pub(crate) const FROM_CACHE: &str = "--setopt=cacheonly=1";
 /// Insists on every enabled repository, whatever the configuration says.
 const ALL_REPOSITORIES: &str = "--setopt=*.skip_if_unavailable=0";
 /// Leaves out repositories that cannot be reached.
@@ -71,13 +73,13 @@ impl Dnf {
             Err(error) => {
                 self.check(&[REACHABLE_REPOSITORIES]).await?;
                 // The cache still knows what a repository offered when it was last reached.
-                (self.check(&[REACHABLE_REPOSITORIES, "-C"]).await?, REACHABLE_REPOSITORIES, Some(error.to_string()))
+                (self.check(&[REACHABLE_REPOSITORIES, FROM_CACHE]).await?, REACHABLE_REPOSITORIES, Some(error.to_string()))
             }
         };
-        let offered = self.ask_for(&[reach, "-q", "-C", "repoquery", "--upgrades", "--latest-limit=1", "--qf", read::OFFERED_FORMAT]);
+        let offered = self.ask_for(&[reach, "-q", FROM_CACHE, "repoquery", "--upgrades", "--latest-limit=1", "--qf", read::OFFERED_FORMAT]);
         let offered = read::offered(&offered.run().await?.stdout, &mut gaps);
         let checked = read::checked(&checked.stdout, &mut gaps);
-        let repositories = self.ask_for(&[reach, "-q", "-C", "repoinfo"]).run().await?;
+        let repositories = self.ask_for(&[reach, "-q", FROM_CACHE, "repoinfo"]).run().await?;
         let repositories = read::repositories(&repositories.stdout);
         scan.metadata_at = repositories.refreshed_at;
         match unreachable {
@@ -115,9 +117,9 @@ impl Dnf {
         Ok(scan.with_gaps(&gaps))
     }
 
-    /// From the cache (`-C`): dnf would otherwise forget that its metadata was marked as expired, without having renewed it.
+    /// From the cache: dnf would otherwise forget that its metadata was marked as expired, without having renewed it.
     async fn installed(&self) -> Result<Output, ToolError> {
-        self.ask_for(&["-q", "-C", "repoquery", "--installed", "--qf", read::INSTALLED_FORMAT]).run().await
+        self.ask_for(&["-q", FROM_CACHE, "repoquery", "--installed", "--qf", read::INSTALLED_FORMAT]).run().await
     }
 
     async fn check(&self, repositories: &[&str]) -> Result<Output, ToolError> {
@@ -126,13 +128,13 @@ impl Dnf {
 
     /// The lock list, where the plugin is there to tell; without it the reason of a filtered package stays general.
     async fn locks(&self) -> Vec<String> {
-        let list = self.ask_for(&["-q", "-C", "versionlock", "list"]).run().await;
+        let list = self.ask_for(&["-q", FROM_CACHE, "versionlock", "list"]).run().await;
         list.map(|output| output.stdout.lines().map(str::to_owned).collect()).unwrap_or_default()
     }
 
     /// What the repositories advise about the upgrades.
     async fn advisories(&self, reach: &str, gaps: &mut Vec<String>) -> Advisories {
-        let ask = async |what| self.ask_for(&[reach, "-q", "-C", "updateinfo", what, "--updates"]).run().await;
+        let ask = async |what| self.ask_for(&[reach, "-q", FROM_CACHE, "updateinfo", what, "--updates"]).run().await;
         match (ask("list").await, ask("info").await) {
             (Ok(list), Ok(info)) => Advisories::read(&list.stdout, &info.stdout, gaps),
             (Err(error), _) | (_, Err(error)) => {
@@ -147,7 +149,7 @@ impl Dnf {
         if !rustix::process::geteuid().is_root() {
             return Resolution::default();
         }
-        let command = self.ask_for(&[REACHABLE_REPOSITORIES, "-C", "--setopt=best=0", "--assumeno", "upgrade"]);
+        let command = self.ask_for(&[REACHABLE_REPOSITORIES, FROM_CACHE, "--setopt=best=0", "--assumeno", "upgrade"]);
         match command.run_with_codes(&[0, 1]).await {
             Ok(output) => read::resolution(&output.stdout, &output.stderr, gaps),
             Err(error) => {

@@ -19,6 +19,7 @@ mod process;
 mod real_agents;
 mod real_dnf;
 mod regressions;
+mod regressions_of_commands;
 mod removal;
 mod routes;
 mod support;

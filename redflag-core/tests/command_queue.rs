@@ -158,6 +158,16 @@ fn an_update_that_cannot_be_installed_now_is_planned_alone() {
 }
 
 #[test]
+fn what_was_asked_for_by_a_clock_that_is_ahead_is_handed_out_at_once() {
+    let fleet = fleet();
+    step(&fleet, reboot(1, Terms::default()), 100);
+    step(&fleet, reboot(2, Terms { not_before: Some(at(50)), ..Terms::default() }), 1);
+    let given = |second| step(&fleet, Step::Lease { limit: 16 }, second).iter().map(|record| record.id).collect::<Vec<_>>();
+    assert_eq!(given(40), [command_id(1)], "the other one waits for its time");
+    assert_eq!(given(50), [command_id(1), command_id(2)]);
+}
+
+#[test]
 fn terms_are_within_their_limits() {
     let seconds = |duration: std::time::Duration| u32::try_from(duration.as_secs()).unwrap();
     let (lifetime, run) = (seconds(limits::COMMAND_LIFETIME_MAX), seconds(limits::COMMAND_RUN_MAX));

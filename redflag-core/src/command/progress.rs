@@ -29,7 +29,8 @@ impl Queue<'_> {
                 CommandState::Leased => given.push(record),
                 // What was delivered before does not take the place of what was not (clause C5).
                 CommandState::Queued if record.delivered() => given.push(self.hand_out(record)),
-                CommandState::Queued if record.not_before <= self.at => waiting.push(record),
+                // What nobody put off is due, even if the clock of who asked for it is ahead of this one.
+                CommandState::Queued if record.terms.not_before.is_none() || record.not_before <= self.at => waiting.push(record),
                 _ => {}
             }
         }

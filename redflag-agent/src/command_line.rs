@@ -416,3 +416,20 @@ fn simulated(summary: &SimulationSummary) -> String {
     }
     lines.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executor_is_taken_where_one_is_named_and_none_where_none_is_wanted() {
+        let executor = |words: &[&str]| {
+            let line = CommandLine::try_parse_from([&["redflag-agent", "run"], words].concat()).unwrap();
+            let Command::Run(arguments) = line.command else { panic!("{line:?}") };
+            arguments.executor().map(|options| options.socket)
+        };
+        assert_eq!(executor(&["--executor", "/tmp/x.sock"]), Some("/tmp/x.sock".into()));
+        assert_eq!(executor(&["--executor", "none"]), None);
+        assert_eq!(executor(&[]).is_some(), Path::new(DEFAULT_SOCKET).exists());
+    }
+}

@@ -4,7 +4,7 @@
 //! scan. Only the executor at its work makes a scan wait, because in the middle of an installation a package manager says nothing
 //! true; and not for longer than the options say.
 
-use super::{Agent, log_summary};
+use super::{Agent, Delivery, log_summary};
 use crate::{
     clock,
     commands::{
@@ -84,7 +84,14 @@ impl CommandLoop {
     /// Those after which an agent ends; others are logged, shown in the status, and tried again.
     pub(super) async fn attend(&mut self, agent: &mut Agent, until: Instant) -> Result<()> {
         // Kept from poll to poll, and not beyond: an agent that scans needs the memory.
-        let server = Server::new(agent.identity.server.clone())?;
+        let server = match Server::new(agent.identity.server.clone()) {
+            Ok(server) => server,
+            Err(error) => {
+                agent.survive(Err(error))?;
+                sleep_until(until).await;
+                return Ok(());
+            }
+        };
         while Instant::now() < until {
             let then = match self.round(agent, &server, until).await {
                 Ok(then) => then,
@@ -183,11 +190,11 @@ impl CommandLoop {
         loop {
             let next = match &kept.step {
                 Step::Received => begin(agent, server, &kept, until).await?,
-                Step::Started if kept.action == Some(ActionKind::Rescan) => Next::Step(Step::Ended { claim: rescan(agent).await? }),
+                Step::Started if kept.action == Some(ActionKind::Rescan) => Next::Step(Step::Ended { claim: rescan(agent, until).await? }),
                 Step::Started => self.hand_over(&kept, had, until).await,
                 Step::Ended { claim } => tell_end(agent, server, &kept, claim, until).await?,
                 Step::Answered => {
-                    log_summary(&agent.report(&mut Silent).await?);
+                    report(agent, until).await?;
                     Next::Forget(Then::GoOn)
                 }
             };
@@ -230,20 +237,30 @@ async fn begin(agent: &mut Agent, server: &Server, kept: &Kept, until: Instant) 
 }
 
 /// Scans and reports, as the server ordered.
-async fn rescan(agent: &mut Agent) -> Result<Claim> {
-    let summary = match agent.report(&mut Silent).await {
-        Ok(summary) => summary,
+async fn rescan(agent: &mut Agent, until: Instant) -> Result<Claim> {
+    let delivery = match report(agent, until).await {
+        Ok(delivery) => delivery,
         Err(error @ Error::Unauthorized { .. }) => return Err(error),
         Err(error) => return Ok(claim::failed(&crate::error::with_causes(&error))),
     };
-    log_summary(&summary);
-    Ok(match summary.delivery {
-        super::Delivery::Delivered(_) => Claim::Succeeded(Success::default()),
-        super::Delivery::Waiting { reason, .. } => {
+    Ok(match delivery {
+        Delivery::Delivered(_) => Claim::Succeeded(Success::default()),
+        Delivery::Waiting { reason, .. } => {
             Claim::Succeeded(Success { output: format!("the report is kept: {reason}\n"), ..Success::default() })
         }
-        super::Delivery::SetAside { reason } => claim::failed(&format!("the report was refused: {reason}")),
+        Delivery::SetAside { reason } => claim::failed(&format!("the report was refused: {reason}")),
     })
+}
+
+/// Scans and reports now; a report that the server does not answer for is sent again until `until`, and with the next one after it.
+async fn report(agent: &mut Agent, until: Instant) -> Result<Delivery> {
+    let summary = agent.report(&mut Silent).await?;
+    log_summary(&summary);
+    if !matches!(summary.delivery, Delivery::Waiting { .. }) {
+        return Ok(summary.delivery);
+    }
+    let retries = agent.retries.endless();
+    timeout_at(until, agent.deliver(&retries, &mut Silent)).await.unwrap_or(Ok(summary.delivery))
 }
 
 /// Tells how the command ended.

@@ -205,7 +205,10 @@ mod tests {
         let failed = Claim::Failed(Failure { reason: Text::lossy("x"), rolled_back: true, output: "y".into() });
         let succeeded = Claim::Succeeded(Success::default());
         let steps = [Step::Received, Step::Started, Step::Ended { claim: failed }, Step::Ended { claim: succeeded }, Step::Answered];
-        let commands: Vec<_> = steps.into_iter().map(kept).collect();
+        let mut commands: Vec<_> = steps.into_iter().map(kept).collect();
+        for (seconds, command) in (0..).zip(&mut commands) {
+            command.received_at = Timestamp::EPOCH.saturating_add(std::time::Duration::from_secs(seconds));
+        }
         commands.iter().for_each(|command| inbox.keep(command).unwrap());
         let again = Inbox::open(&home).unwrap();
         assert_eq!(again.take_stock().unwrap(), (commands.clone(), vec![]));

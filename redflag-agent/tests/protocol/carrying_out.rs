@@ -3,7 +3,7 @@
 use crate::{
     desk::{Mishap, SERVER, STRANGER, public},
     stand_in::{StandIn, Whim},
-    support::{Lab, TestServer, home},
+    support::{Fault, Lab, TestServer, home},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redflag_agent::{
@@ -592,4 +592,14 @@ async fn trusting_a_key_takes_the_exact_one() {
     assert_eq!((json["new"]["fingerprint"].as_str(), output.status.code()), (Some(pinned().as_str()), Some(0)));
     assert_eq!(pinned(), signing::fingerprint(&public(STRANGER)));
     assert_eq!(Identity::enrolled(&home(&host.lab.directory)).unwrap().agent, host.lab.identity.agent);
+}
+
+#[tokio::test]
+async fn a_proof_that_does_not_arrive_at_once_does_not_wait_for_the_next_scan() {
+    let host = Host::new().await;
+    host.lab.agent().report(&mut Silent).await.unwrap();
+    let id = host.order(refresh()).await;
+    // More than one report has patience for.
+    host.server().fail(std::iter::repeat_n(Fault::LoseRequest, 8));
+    host.run_until(async || host.settled(id).await && host.server().arrived().len() == 2).await;
 }

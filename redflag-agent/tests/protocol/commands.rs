@@ -1,7 +1,11 @@
 //! The binary itself: help, exit codes, output.
 
-use crate::support::{Fault, TestServer};
+use crate::{
+    desk::{SERVER, public},
+    support::{Fault, TestServer},
+};
 use assert_cmd::Command;
+use redflag_core::{ids::Digest, signing};
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,
@@ -64,6 +68,25 @@ async fn the_commands_work_together() {
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!((&status["name"], &status["outbox"]["reports"]), (&serde_json::json!("web-01"), &serde_json::json!(0)));
     assert!(text(&agent(&state, &["status"]).await.stdout).contains("none yet; run `redflag-agent report`"));
+}
+
+#[tokio::test]
+async fn enrolling_shows_the_servers_key_and_what_root_adds_for_it() {
+    let (server, directory) = (TestServer::commanding().await, tempfile::tempdir().unwrap());
+    let state = directory.path().join("state");
+    let enrol = ["enrol", "--server", &server.url, "--token", "good", "--name", "web-01"];
+    let output = text(&agent(&state, &enrol).await.stdout);
+    let signer = server.desk.signer().unwrap();
+    let fingerprint = signing::fingerprint(&public(SERVER));
+    assert!(output.contains(&format!("server's key: {fingerprint} (server-signs)")), "{output}");
+    let public_key = Digest::from_bytes(public(SERVER));
+    let block = format!("[[signer]]\nname = \"127.0.0.1\"\nmode = \"server-signs\"\npublic_key = \"{public_key}\"\n");
+    assert!(output.contains("/etc/redflag/executor.toml") && output.ends_with(&block), "{output}");
+    // Enrolled already: it says the same.
+    let json = agent(&state, &[&enrol[..], &["--json"]].concat()).await;
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["signer"]["key_id"], &json["name"]), (&serde_json::json!(signer.key_id), &"web-01".into()));
+    assert_eq!(json["signer"]["public_key"], signer.public_key);
 }
 
 #[tokio::test]

@@ -1,16 +1,17 @@
 //! Commands from the server's queue to the executor and back: once, whatever is lost or dies in between.
 
 use crate::{
+    command_lab::{Host, SUCCEEDED, reason, refresh, refused, run_until},
     desk::{Mishap, SERVER, STRANGER, public},
     stand_in::{StandIn, Whim},
     support::{Fault, Lab, TestServer, home},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redflag_agent::{
-    Agent, CommandOptions, Error, Identity, Retries, RunOptions, Silent, clock,
-    commands::inbox::{Inbox, Kept, Step},
+    Agent, Error, Identity, RunOptions, Silent,
+    commands::inbox::{Kept, Step},
     quarantine::quarantined,
-    status::{CommandStatus, Status},
+    status::CommandStatus,
 };
 use redflag_core::{
     command::{
@@ -18,151 +19,12 @@ use redflag_core::{
         payload::{Action, ActionKind, Command, SigningMode},
         record::{Claim, Success},
         refusal::RefusalCode,
-        step as queue,
     },
-    event::Actor,
-    ids::{CommandId, Digest},
-    names::{Manager, Text},
+    ids::Digest,
     signing,
 };
 use std::{task::Poll, time::Duration};
 use tokio_util::sync::CancellationToken;
-
-const BASH: (&str, &str, &str) = ("bash", "5.1-1", "5.2-1");
-
-/// A host with an executor, at a server that hands out commands.
-struct Host {
-    lab: Lab,
-    executor: StandIn,
-}
-
-impl Host {
-    async fn new() -> Self {
-        let lab = Lab::at(TestServer::commanding().await).await;
-        let executor = StandIn::start(lab.directory.path(), &lab.apt);
-        Self { lab, executor }
-    }
-
-    /// With one update that was reported and approved.
-    async fn approved() -> Self {
-        let host = Self::new().await;
-        host.lab.apt.offers(&[BASH], &[]);
-        host.lab.agent().report(&mut Silent).await.unwrap();
-        host.server().approve_all(host.lab.identity.agent).await;
-        host
-    }
-
-    fn server(&self) -> &TestServer {
-        &self.lab.server
-    }
-
-    async fn order(&self, action: Action) -> CommandId {
-        self.server().order(self.lab.identity.agent, action).await
-    }
-
-    async fn state(&self, command: CommandId) -> CommandState {
-        self.server().record(self.lab.identity.agent, command).await.state
-    }
-
-    fn status(&self) -> CommandStatus {
-        Status::read(&home(&self.lab.directory)).commands
-    }
-
-    fn inbox(&self) -> Vec<Kept> {
-        Inbox::look(&home(&self.lab.directory)).unwrap()
-    }
-
-    fn options(&self) -> RunOptions {
-        options(&self.executor)
-    }
-
-    /// What the agent has written when it has taken a command that the server asks for now, and done nothing yet.
-    async fn taken(&self, action: Action) -> Kept {
-        let (id, kind) = (self.order(action.clone()).await, action.kind());
-        let leased = self.server().fleet().command(self.lab.identity.agent, queue::Step::Lease { limit: 1 }, clock::now()).await.unwrap();
-        let record = leased.iter().find(|record| record.id == id).expect("it is handed out");
-        let envelope = self.server().desk.sign(record).envelope;
-        Kept { id, action: Some(kind), received_at: clock::now(), step: Step::Received, envelope }
-    }
-
-    async fn keep(&self, kept: &Kept) {
-        Inbox::open(&home(&self.lab.directory)).unwrap().keep(kept).unwrap();
-    }
-
-    /// Lets the server hear that a command begins.
-    async fn start(&self, id: CommandId) {
-        let step = queue::Step::Start { command: id };
-        assert_eq!(
-            self.server().fleet().command(self.lab.identity.agent, step, clock::now()).await.unwrap()[0].state,
-            CommandState::Started
-        );
-    }
-
-    async fn cancel(&self, id: CommandId) {
-        let step = queue::Step::Cancel { command: id, by: Actor::Operator(Text::lossy("ada")), reason: None };
-        self.server().fleet().command(self.lab.identity.agent, step, clock::now()).await.unwrap();
-    }
-
-    /// What was claimed of a command, which must be one thing however often it was said.
-    fn claimed(&self, id: CommandId) -> Claim {
-        let claims: Vec<_> = self.server().results().into_iter().filter(|(about, _)| *about == id).map(|(_, claim)| claim).collect();
-        assert!(!claims.is_empty() && claims.iter().all(|claim| *claim == claims[0]), "{claims:?}");
-        claims[0].clone()
-    }
-
-    fn times_done(&self, id: CommandId) -> usize {
-        self.executor.done().iter().filter(|done| **done == id).count()
-    }
-
-    async fn settled(&self, id: CommandId) -> bool {
-        !self.state(id).await.open() && self.inbox().is_empty()
-    }
-
-    /// Runs the agent, as a start of its process does, until `done`.
-    async fn run_until(&self, done: impl AsyncFnMut() -> bool) {
-        run_until(self.lab.agent(), &self.options(), done).await;
-    }
-}
-
-fn options(executor: &StandIn) -> RunOptions {
-    let patience = Retries { first: Duration::from_millis(1), longest: Duration::from_millis(2), limit: Some(3) };
-    let pause = Duration::from_millis(5);
-    let commands = CommandOptions { patience, pause, ..CommandOptions::through(&executor.socket) };
-    RunOptions { commands: Some(commands), ..RunOptions::default() }
-}
-
-async fn run_until(mut agent: Agent, options: &RunOptions, mut done: impl AsyncFnMut() -> bool) {
-    let done = async {
-        while !done().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    let limit = Duration::from_secs(30);
-    tokio::select! {
-        ended = agent.run(options, CancellationToken::new()) => panic!("the agent has ended: {ended:?}"),
-        waited = tokio::time::timeout(limit, done) => waited.expect("what is waited for does not come about"),
-    }
-}
-
-const SUCCEEDED: Claim = Claim::Succeeded(Success { plan: None, reboot_required: None, output: String::new() });
-
-fn refresh() -> Action {
-    Action::RefreshMetadata { manager: Manager::parse("apt").unwrap() }
-}
-
-fn refused(claim: &Claim) -> RefusalCode {
-    match claim {
-        Claim::Refused(refusal) => refusal.code,
-        other => panic!("expected a refusal, got {other:?}"),
-    }
-}
-
-fn reason(claim: &Claim) -> &str {
-    match claim {
-        Claim::Failed(failure) => failure.reason.as_str(),
-        other => panic!("expected a failure, got {other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn an_approval_becomes_an_installation_and_its_proof() {

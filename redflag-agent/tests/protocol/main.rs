@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may end the test")]
 
 mod carrying_out;
+mod command_lab;
 mod commands;
 mod convergence;
 mod delivery;

@@ -1,12 +1,13 @@
 //! The whole way with the executor itself at its end: an approval on the server, a host that changes.
 
 use crate::{
+    command_lab::run_until,
     desk::{SERVER, public},
     stand_in::change,
     support::{FakeManager, Lab, TestServer, home},
 };
 use redflag_agent::{
-    Agent, CommandOptions, RunOptions, Silent,
+    CommandOptions, RunOptions, Silent,
     commands::inbox::Inbox,
     executor::{ExecutorOptions, service},
     install::{InstallError, Installed, Installer},
@@ -20,9 +21,8 @@ use redflag_core::{
     ids::Digest,
     names::Manager,
 };
-use std::{path::Path, sync::OnceLock, time::Duration};
+use std::{path::Path, sync::OnceLock};
 use tokio::net::UnixListener;
-use tokio_util::sync::CancellationToken;
 
 /// The host's packages: what the scanner sees, and what the installer changes. Installers are made by a function, which can reach them
 /// only here.
@@ -95,29 +95,16 @@ fn listen(lab: &Lab, directory: &Path) -> CommandOptions {
     CommandOptions::through(socket)
 }
 
-async fn run_until(mut agent: Agent, commands: &CommandOptions, mut done: impl AsyncFnMut() -> bool) {
-    let options = RunOptions { commands: Some(commands.clone()), ..RunOptions::default() };
-    let done = async {
-        while !done().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        ended = agent.run(&options, CancellationToken::new()) => panic!("the agent has ended: {ended:?}"),
-        waited = tokio::time::timeout(Duration::from_secs(30), done) => waited.expect("what is waited for does not come about"),
-    }
-}
-
 #[tokio::test]
 async fn what_was_approved_is_installed_by_the_executor_and_proven_by_a_scan() {
     let lab = Lab::at(TestServer::commanding().await).await;
     APT.set(lab.apt.clone()).expect("one test has this host");
-    let commands = listen(&lab, lab.directory.path());
+    let options = RunOptions { commands: Some(listen(&lab, lab.directory.path())), ..RunOptions::default() };
     lab.apt.offers(&[("bash", "5.1-1", "5.2-1")], &[]);
     lab.agent().report(&mut Silent).await.unwrap();
     lab.server.approve_all(lab.identity.agent).await;
     let forgotten = || Inbox::look(&home(&lab.directory)).unwrap().is_empty();
-    run_until(lab.agent(), &commands, async || lab.server.open().await.is_empty() && forgotten()).await;
+    run_until(lab.agent(), &options, async || lab.server.open().await.is_empty() && forgotten()).await;
     let results = lab.server.results();
     assert_eq!(results.len(), 2, "{results:?}");
     let installed = Success { plan: None, reboot_required: Some(false), output: "unpacked\n".into() };

@@ -197,7 +197,8 @@ impl TestServer {
         let enrolment = enrolment_of(&body);
         self.fleet().enrol(enrolment.clone()).await.unwrap();
         self.inner.lock().unwrap().agents.entry(enrolment.agent).or_insert((enrolment.public_key, 0));
-        let mut answer = serde_json::json!({"agent_id": enrolment.agent, "name": enrolment.name, "server_time": "2026-11-23T10:00:00Z"});
+        let server_time = "2026-11-23T10:00:00Z";
+        let mut answer = serde_json::json!({"agent_id": enrolment.agent, "name": enrolment.name, "server_time": server_time});
         if let Some(signer) = self.desk.signer() {
             answer["signer"] = serde_json::to_value(signer).unwrap();
         }

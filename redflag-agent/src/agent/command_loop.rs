@@ -138,13 +138,13 @@ impl CommandLoop {
                 return Ok(then);
             }
         }
-        match signer {
-            Some(signer) => self.poll(agent, server, &signer, until).await,
-            None => agent.hold_up(Some(not_pinned())).map(|()| Then::Pause),
+        if signer.is_none() {
+            return agent.hold_up(Some(not_pinned())).map(|()| Then::Pause);
         }
+        self.poll(agent, server, until).await
     }
 
-    async fn poll(&self, agent: &mut Agent, server: &Server, signer: &PinnedSigner, until: Instant) -> Result<Then> {
+    async fn poll(&self, agent: &mut Agent, server: &Server, until: Instant) -> Result<Then> {
         let began = Instant::now();
         let left = u32::try_from(until.saturating_duration_since(began).as_secs()).unwrap_or(u32::MAX);
         let body = LeaseBody { limit: COMMANDS_TAKEN, wait_seconds: left.min(WAIT_SECONDS_MAX) };
@@ -153,11 +153,13 @@ impl CommandLoop {
             Ok(answer) => answer,
             Err(error) => return agent.not_answered(error),
         };
-        agent.hold_up(other_key(signer, &announced).or_else(|| halted.as_ref().map(|why| format!("commands are halted: {why}"))))?;
+        // Another key may have been pinned while the server was waited for.
+        let Some(signer) = Identity::read_signer(&agent.home)? else { return Ok(Then::GoOn) };
+        agent.hold_up(other_key(&signer, &announced).or_else(|| halted.as_ref().map(|why| format!("commands are halted: {why}"))))?;
         let none = commands.is_empty();
         for LeasedCommand { id, envelope } in commands {
             let kept = Kept { id, action: None, received_at: clock::now(), step: Step::Received, envelope };
-            let then = self.take(agent, server, kept, signer, until).await?;
+            let then = self.take(agent, server, kept, &signer, until).await?;
             if !matches!(then, Then::GoOn) {
                 return Ok(then);
             }

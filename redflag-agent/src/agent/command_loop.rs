@@ -29,10 +29,13 @@ use redflag_core::command::{
     record::{Claim, Success},
 };
 use std::{iter, time::Duration};
+use tokio::sync::mpsc::channel;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How many new commands are taken at once.
 const COMMANDS_TAKEN: u32 = 4;
+/// How many parts of what a command prints wait for the server, at four a second.
+const PARTS_KEPT: usize = 64;
 /// An empty answer that comes sooner was not waited for, and the next poll waits instead.
 const WAITED_MIN: Duration = Duration::from_secs(1);
 
@@ -193,7 +196,7 @@ impl CommandLoop {
             let next = match &kept.step {
                 Step::Received => begin(agent, server, &kept, until).await?,
                 Step::Started if kept.action == Some(ActionKind::Rescan) => Next::Step(Step::Ended { claim: rescan(agent, until).await? }),
-                Step::Started => self.hand_over(&kept, had, until).await,
+                Step::Started => self.hand_over(agent, server, &kept, had, until).await,
                 Step::Ended { claim } => tell_end(agent, server, &kept, claim, until).await?,
                 Step::Answered => {
                     report(agent, until).await?;
@@ -211,9 +214,15 @@ impl CommandLoop {
         }
     }
 
-    async fn hand_over(&self, kept: &Kept, had: Had, until: Instant) -> Next {
+    async fn hand_over(&self, agent: &mut Agent, server: &Server, kept: &Kept, had: Had, until: Instant) -> Next {
         let until = until.max(Instant::now() + self.options.scan_patience);
-        match timeout_at(until, handover::hand_over(&self.options, kept, had)).await {
+        let (printed, parts) = channel(PARTS_KEPT);
+        let handing_over = timeout_at(until, handover::hand_over(&self.options, kept, had, &printed));
+        let handed_over = tokio::select! {
+            handed_over = handing_over => handed_over,
+            never = agent.tell_output(server, kept.id, parts) => match never {},
+        };
+        match handed_over {
             Ok(claim) => Next::Step(Step::Ended { claim }),
             Err(_) => Next::Leave(Then::Scan),
         }

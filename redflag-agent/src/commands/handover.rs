@@ -1,7 +1,6 @@
 //! Handing one command to the executor, until it has said what became of it or has had its time.
 //!
-//! The executor answers once, at the end. One that told meanwhile what its tools print would be listened to here, and
-//! [`redflag_core::command::delivery::OutputBody`] be sent from here; nothing of what follows would depend on it.
+//! What an installation prints meanwhile is passed on; nothing depends on it.
 
 use super::{CommandOptions, claim, inbox::Kept};
 use crate::{
@@ -19,6 +18,7 @@ use redflag_core::{
     ids::CommandId,
 };
 use std::io;
+use tokio::sync::mpsc::Sender;
 
 /// Whether the executor may have had the command before, and with it whether a refusal proves that nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +35,13 @@ struct Hindrance {
     had: Had,
 }
 
-/// Hands a command over, as often as `options` has patience, and says how it ended.
+/// Hands a command over, as often as `options` has patience, and says how it ended. What an installation prints goes to `printed`.
 ///
 /// Cancel safe: an executor that has the command goes on with it, and says at the next call what became of it.
-pub(crate) async fn hand_over(options: &CommandOptions, kept: &Kept, mut had: Had) -> Claim {
+pub(crate) async fn hand_over(options: &CommandOptions, kept: &Kept, mut had: Had, printed: &Sender<String>) -> Claim {
     let mut delays = options.patience.delays();
     loop {
-        let hindrance = match ask(options, kept, had).await {
+        let hindrance = match ask(options, kept, had, printed).await {
             Ok(claim) => return claim,
             Err(hindrance) => hindrance,
         };
@@ -55,10 +55,16 @@ pub(crate) async fn hand_over(options: &CommandOptions, kept: &Kept, mut had: Ha
     }
 }
 
-async fn ask(options: &CommandOptions, kept: &Kept, had: Had) -> Result<Claim, Hindrance> {
+async fn ask(options: &CommandOptions, kept: &Kept, had: Had, printed: &Sender<String>) -> Result<Claim, Hindrance> {
     let socket = options.socket.display();
     let not_ready = |message: String| CommandRefusal::new(RefusalCode::NotReady, message);
-    let answer = match service::ask(&options.socket, kept.envelope.as_bytes(), &mut |_| ()).await {
+    let mut missed = false;
+    let mut pass_on = |part: String| {
+        let part = if missed { format!("[a part is missing]\n{part}") } else { part };
+        // Whoever listens may be slow, or have given up.
+        missed = printed.try_send(part).is_err();
+    };
+    let answer = match service::ask(&options.socket, kept.envelope.as_bytes(), &mut pass_on).await {
         Ok(bytes) => read(kept.id, &bytes),
         Err(error) => {
             let had = if never_reached(&error) { Had::Never } else { Had::Perhaps };

@@ -8,13 +8,16 @@ use crate::{
 };
 use redflag_core::{
     command::{
-        delivery::{LeaseAnswer, LeaseBody, ResultAnswer, StartAnswer},
+        delivery::{LeaseAnswer, LeaseBody, OutputBody, ResultAnswer, StartAnswer},
         lifecycle::CommandState,
         record::Claim,
     },
     ids::CommandId,
+    limits,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use std::convert::Infallible;
+use tokio::sync::mpsc::Receiver;
 
 const COMMANDS: &str = "api/v1/commands";
 
@@ -56,6 +59,29 @@ impl Agent {
     pub(crate) async fn tell_result(&mut self, server: &Server, id: CommandId, claim: &Claim) -> Result<Told> {
         let standing = |ResultAnswer { id, state }| (id, state);
         self.tell(server, id, "result", json(claim)?, standing).await
+    }
+
+    /// Tells what a command prints, as it comes, for whoever watches. A part that is not taken ends it: the result brings the output.
+    ///
+    /// Never ends; cancel safe, with what was not told by then.
+    pub(crate) async fn tell_output(&mut self, server: &Server, id: CommandId, mut parts: Receiver<String>) -> Infallible {
+        let path = format!("{COMMANDS}/{id}/output");
+        let mut offset = 0;
+        while let Some(mut text) = parts.recv().await {
+            while let Ok(more) = parts.try_recv() {
+                text += &more;
+            }
+            let surplus = text.len().saturating_sub(limits::COMMAND_OUTPUT_BYTES_MAX);
+            let start = text.ceil_char_boundary(surplus);
+            let body = OutputBody { offset: offset + start as u64, text: text[start..].to_owned() };
+            offset += text.len() as u64;
+            let told = async { self.post(server, &path, json(&body)?).await };
+            if let Err(error) = told.await {
+                tracing::debug!(command = %id, "what it prints is not told any more: {error}");
+                break;
+            }
+        }
+        std::future::pending().await
     }
 
     async fn tell<T: DeserializeOwned>(

@@ -82,7 +82,7 @@ async fn whatever_a_death_leaves_behind_is_gone_on_with_and_done_once() {
             host.start(kept.id).await;
         }
         if had {
-            let answer = redflag_agent::executor::service::ask(&host.executor.socket, kept.envelope.as_bytes()).await.unwrap();
+            let answer = redflag_agent::executor::service::ask(&host.executor.socket, kept.envelope.as_bytes(), &mut |_| ()).await.unwrap();
             assert!(String::from_utf8(answer).unwrap().contains("refreshed"), "{case}");
         }
         let reports = host.server().arrived().len();

@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use redflag_agent::{AgentHome, clock, commands::inbox::Inbox};
 use redflag_core::{
     command::{
-        delivery::{LeaseAnswer, LeaseBody, LeasedCommand, ResultAnswer, SignerBody, StartAnswer},
+        delivery::{LeaseAnswer, LeaseBody, LeasedCommand, OutputBody, ResultAnswer, SignerBody, StartAnswer},
         envelope::Envelope,
         payload::{Action, Command, SigningMode},
         record::{Claim, CommandRecord, Terms},
@@ -23,6 +23,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
 };
+use tokio::sync::Notify;
 
 pub(crate) const SERVER: u8 = 1;
 pub(crate) const STRANGER: u8 = 7;
@@ -62,6 +63,10 @@ pub(crate) struct Papers {
     pub(crate) starts: Vec<CommandId>,
     /// Every result that was taken, answered or not.
     pub(crate) results: Vec<(CommandId, Claim)>,
+    /// What was printed, in order.
+    pub(crate) printed: String,
+    /// Told whenever something was printed.
+    pub(crate) heard: Arc<Notify>,
 }
 
 /// Where commands are handed out.
@@ -166,6 +171,7 @@ impl TestServer {
         let mishap = self.desk.with(|papers| match parts[..] {
             ["lease"] => papers.on_lease.pop_front(),
             [_, "start"] => papers.on_start.pop_front(),
+            [_, "output"] => None,
             _ => papers.on_result.pop_front(),
         });
         match mishap {
@@ -179,6 +185,15 @@ impl TestServer {
             [id, "start"] => {
                 assert!(request.body.is_empty(), "a start has no body");
                 self.start_command(agent, id.parse().unwrap()).await
+            }
+            [_, "output"] => {
+                let OutputBody { offset, text } = serde_json::from_slice(&request.body).unwrap();
+                self.desk.with(|papers| {
+                    assert_eq!(offset, papers.printed.len() as u64, "parts follow each other");
+                    papers.printed += &text;
+                    papers.heard.notify_one();
+                });
+                (204, serde_json::Value::Null)
             }
             [id, "result"] => self.finish(agent, id.parse().unwrap(), serde_json::from_slice(&request.body).unwrap()).await,
             _ => panic!("{}", request.path),

@@ -7,7 +7,7 @@ use crate::{
     support::{FakeManager, Lab, TestServer, home},
 };
 use redflag_agent::{
-    CommandOptions, RunOptions, Silent,
+    CommandOptions, Printed, RunOptions, Silent,
     commands::inbox::Inbox,
     executor::{ExecutorOptions, service},
     install::{InstallError, Installed, Installer},
@@ -21,12 +21,17 @@ use redflag_core::{
     ids::Digest,
     names::Manager,
 };
-use std::{path::Path, sync::OnceLock};
-use tokio::net::UnixListener;
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+use tokio::{net::UnixListener, sync::Notify};
 
 /// The host's packages: what the scanner sees, and what the installer changes. Installers are made by a function, which can reach them
 /// only here.
 static APT: OnceLock<FakeManager> = OnceLock::new();
+/// Told when the server has heard what an installation prints.
+static HEARD: OnceLock<Arc<Notify>> = OnceLock::new();
 
 /// Installs by changing what the next scan says.
 #[derive(Debug)]
@@ -42,7 +47,10 @@ impl Installer for FakeInstaller {
         Ok(Plan::of(items.iter().map(change)))
     }
 
-    async fn install(&self, items: &[Item], _approved: &Plan) -> Result<Installed, InstallError> {
+    async fn install(&self, items: &[Item], _approved: &Plan, printed: &Printed) -> Result<Installed, InstallError> {
+        printed.line("unpacking");
+        // It ends when the server has heard that: what is printed comes while it runs.
+        HEARD.get().expect("the desk is there").notified().await;
         let installed: Vec<_> = items.iter().map(|item| (item.package.name.as_str(), item.to.as_str())).collect();
         APT.get().expect("the host is there").offers(&[], &installed);
         Ok(Installed { reboot_required: Some(false), transaction: None, output: "unpacked\n".into() })
@@ -99,6 +107,7 @@ fn listen(lab: &Lab, directory: &Path) -> CommandOptions {
 async fn what_was_approved_is_installed_by_the_executor_and_proven_by_a_scan() {
     let lab = Lab::at(TestServer::commanding().await).await;
     APT.set(lab.apt.clone()).expect("one test has this host");
+    HEARD.set(lab.server.desk.with(|papers| Arc::clone(&papers.heard))).expect("one test has this host");
     let options = RunOptions { commands: Some(listen(&lab, lab.directory.path())), ..RunOptions::default() };
     lab.apt.offers(&[("bash", "5.1-1", "5.2-1")], &[]);
     lab.agent().report(&mut Silent).await.unwrap();
@@ -107,6 +116,7 @@ async fn what_was_approved_is_installed_by_the_executor_and_proven_by_a_scan() {
     run_until(lab.agent(), &options, async || lab.server.open().await.is_empty() && forgotten()).await;
     let results = lab.server.results();
     assert_eq!(results.len(), 2, "{results:?}");
+    assert_eq!(lab.server.desk.with(|papers| papers.printed.clone()), "unpacking\n");
     let installed = Success { plan: None, reboot_required: Some(false), output: "unpacked\n".into() };
     assert_eq!(results[1].1, Claim::Succeeded(installed));
     let status = Status::read(&home(&lab.directory)).commands;

@@ -107,6 +107,7 @@ pub(super) async fn make(State(app): State<AppState>, operator: Operator, Form(f
     let (token, expires_at) = access::issue_token(app.fleet.store(), options.clone()).await?;
     tracing::info!(operator = operator.name.as_str(), seats = options.seats, %expires_at, "an enrolment token was made");
     let enrolment = Enrolment { token: Some(token.expose().to_owned()), ..Enrolment::at(&app) };
-    let made = Made { seats: options.seats.into(), expires: When::seen_from(app.now(), expires_at), label: options.label };
+    let expires = When::seen_from(expires_at.saturating_sub(options.expires_in), expires_at);
+    let made = Made { seats: options.seats.into(), expires, label: options.label };
     answer(&app, &operator, enrolment, Some(made)).await
 }

@@ -19,6 +19,8 @@ pub(crate) struct Running {
 
 fn command(database: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_redflag-server"));
+    // Beside a database that is no file, the key that signs lies where the server was started.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
     command.env("REDFLAG_DATABASE", database).env("REDFLAG_LOG", "error").env_remove("REDFLAG_PUBLIC_URL").kill_on_drop(true);
     command
 }

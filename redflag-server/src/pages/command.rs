@@ -23,6 +23,7 @@ use axum::{
 use redflag_core::{
     command::{
         lifecycle::{CommandEvent, CommandState, Move, moves},
+        payload::CommandApproval,
         plan::Item,
         record::{CommandRecord, End, Ending},
     },
@@ -154,7 +155,7 @@ const fn refresh(state: CommandState) -> Option<u32> {
 }
 
 fn facts(record: &CommandRecord) -> Vec<(&'static str, String)> {
-    let approvals: Vec<_> = record.approvals.iter().map(|approval| approval.actor.to_string()).collect();
+    let approvals: Vec<_> = approvals(record).map(|approval| approval.actor.to_string()).collect();
     let mut facts = vec![("Asked for by", text::actor(&record.request.by))];
     if !approvals.is_empty() {
         facts.push(("Approved by", approvals.join(", ")));
@@ -170,6 +171,11 @@ fn facts(record: &CommandRecord) -> Vec<(&'static str, String)> {
     facts
 }
 
+/// The consents to what it changes; whoever asks for something that changes no package consents by asking.
+fn approvals(record: &CommandRecord) -> impl Iterator<Item = &CommandApproval> {
+    record.approvals.iter().filter(|_| !record.action.items().is_empty())
+}
+
 fn signed_by(record: &CommandRecord) -> String {
     match (record.terms.signatures_min, record.signatures.len()) {
         (0, _) => "the server".to_owned(),
@@ -180,7 +186,7 @@ fn signed_by(record: &CommandRecord) -> String {
 fn times(record: &CommandRecord, now: Timestamp) -> Vec<(&'static str, When)> {
     let when = |at: Timestamp| When::seen_from(now, at);
     let mut times = vec![("Asked for", when(record.request.at))];
-    times.extend(record.approvals.iter().map(|approval| approval.at).max().map(|at| ("Approved", when(at))));
+    times.extend(approvals(record).map(|approval| approval.at).max().map(|at| ("Approved", when(at))));
     if record.not_before > record.request.at {
         times.push(("Not before", when(record.not_before)));
     }

@@ -1,6 +1,9 @@
 //! The command line: what it offers, and how a failure ends it.
 
-use crate::commands::{backup, decide, enrolment_token, export, import, migrate_store, prune, rebuild, remove_agent, serve, sign_in_link};
+use crate::commands::{
+    backup, command, decide, enrolment_token, export, halt, import, list, migrate_store, prune, rebuild, remove_agent, serve, sign_in_link,
+    signing_key,
+};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -127,6 +130,46 @@ Counts first, then asks; where nobody can be asked, --yes is needed. What change
 a part is decided; the same arguments with the --operation and --as-of it tells go on from there, without a second effect. Exits with 1 when
 a decision failed. The server may be running.")]
     Decide(decide::Decide),
+    /// List the commands of agents, newest first
+    #[command(after_help = "\
+Examples:
+  redflag-server commands
+  redflag-server commands --state open --agent 0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3
+  redflag-server commands --state failed --limit 1000 --json
+
+A line ends with the ids of agent and command, as `command` takes them. The server may be running.")]
+    Commands(list::Commands),
+    /// Show a command, call it off, ask for it again, or accept its plan
+    #[command(after_help = "\
+Examples:
+  redflag-server command show 0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3 0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b4
+  redflag-server command cancel AGENT ID --reason 'not during the day' --name ada
+  redflag-server command retry AGENT ID --name ada
+  redflag-server command confirm AGENT ID --plan-digest DIGEST --comment 'the new library is fine' --name ada
+
+`show` prints the digest of a plan and, with ! before it, everything in it that was not approved. A running server hands out what is new when
+the agent asks again, at most 50 seconds later. Exits with 1 when the step is refused.")]
+    Command(command::Command),
+    /// Halt all commands of all agents, lift the halt, or tell whether they are halted
+    #[command(after_help = "\
+Examples:
+  redflag-server halt
+  redflag-server halt --reason 'a mirror serves bad packages' --name ada
+  redflag-server halt --lift --name ada
+
+While commands are halted, nothing is handed out and nothing that was handed out may be begun; what runs ends by itself. Every page shows the
+reason. A second halt leaves the first as it is. The server may be running.")]
+    Halt(halt::Halting),
+    /// Show the key that signs commands, or replace it in two steps
+    #[command(after_help = "\
+Examples:
+  redflag-server signing-key show
+  redflag-server signing-key prepare
+  redflag-server signing-key rotate
+
+`show` and `prepare` print the exact lines for /etc/redflag/executor.toml. To replace the key: prepare, add the lines to every host, rotate,
+restart the server, then take the old lines out. Hosts refuse what a key signed that their policy does not name.")]
+    SigningKey(signing_key::SigningKeys),
     /// Copy a SQLite fleet to a new file while it is served
     #[command(after_help = "\
 Examples:
@@ -165,6 +208,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::RemoveAgent(command) => command.run().await,
         Command::Backup(command) => command.run().await,
         Command::Decide(command) => command.run().await,
+        Command::Commands(command) => command.run().await,
+        Command::Command(command) => command.run().await,
+        Command::Halt(command) => command.run().await,
+        Command::SigningKey(command) => command.run(),
     }
 }
 

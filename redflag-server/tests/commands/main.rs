@@ -7,3 +7,5 @@ mod fleet;
 mod life;
 mod moving;
 mod postgres;
+mod queue;
+mod signing_key;

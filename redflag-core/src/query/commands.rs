@@ -138,3 +138,18 @@ impl CommandPage {
         Self { items: rows, total, next }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_read_as_they_are_written() {
+        let words = CommandState::ALL.iter().copied().map(CommandFilter::Only);
+        for filter in [CommandFilter::Any, CommandFilter::Open].into_iter().chain(words) {
+            assert_eq!(filter.to_string().parse::<CommandFilter>().unwrap(), filter);
+        }
+        let error = "running".parse::<CommandFilter>().unwrap_err();
+        assert!(error.parameter == "state" && error.message.ends_with("; or: any, open"), "{error:?}");
+    }
+}

@@ -182,7 +182,7 @@ impl CommandLoop {
                 let message = refused(kept.id, &refusal, signer);
                 tracing::error!("{message}");
                 agent.note_commands(|status| status.trouble = Some(Trouble::new(message)))?;
-                kept.step = Step::Ended { claim: Claim::Refused(refusal) };
+                kept.step = Step::ended(Claim::Refused(refusal));
                 kept.envelope.clear();
             }
         }
@@ -195,7 +195,7 @@ impl CommandLoop {
         loop {
             let next = match &kept.step {
                 Step::Received => begin(agent, server, &kept, until).await?,
-                Step::Started if kept.action == Some(ActionKind::Rescan) => Next::Step(Step::Ended { claim: rescan(agent, until).await? }),
+                Step::Started if kept.action == Some(ActionKind::Rescan) => Next::Step(Step::ended(rescan(agent, until).await?)),
                 Step::Started => self.hand_over(agent, server, &kept, had, until).await,
                 Step::Ended { claim } => tell_end(agent, server, &kept, claim, until).await?,
                 Step::Answered => {
@@ -223,7 +223,7 @@ impl CommandLoop {
             never = agent.tell_output(server, kept.id, parts) => match never {},
         };
         match handed_over {
-            Ok(claim) => Next::Step(Step::Ended { claim }),
+            Ok(claim) => Next::Step(Step::ended(claim)),
             Err(_) => Next::Leave(Then::Scan),
         }
     }
@@ -288,6 +288,10 @@ async fn tell_end(agent: &mut Agent, server: &Server, kept: &Kept, claim: &Claim
             Then::GoOn
         }
         Told::Refused(error) => {
+            if let Some(shorter) = claim::shorter(claim).filter(|_| matches!(error, Error::Refused { status: 413, .. })) {
+                tracing::warn!(command = %kept.id, "{error}; telling less");
+                return Ok(Next::Step(Step::ended(shorter)));
+            }
             agent.note_refused(kept, &format!("{}, which was not heard", in_words(claim)), &error)?;
             Then::Pause
         }

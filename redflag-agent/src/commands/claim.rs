@@ -1,4 +1,4 @@
-//! What the agent tells the server of what the executor answered.
+//! What the agent tells the server of what the executor answered, cut to what a server takes.
 
 use crate::{
     executor::answer::{Found, ItemFound, Outcome, Refused},
@@ -6,9 +6,10 @@ use crate::{
 };
 use redflag_core::{
     command::{
-        record::{Claim, Failure, Success},
+        record::{Claim, Ending, Failure, Success},
         refusal::RefusalCode,
     },
+    limits,
     names::Text,
 };
 
@@ -31,6 +32,43 @@ pub fn of(outcome: Outcome) -> Claim {
 #[must_use]
 pub fn failed(reason: &str) -> Claim {
     Claim::Failed(Failure { reason: Text::lossy(reason), rolled_back: false, output: String::new() })
+}
+
+/// The same within what a server takes: of output the end, of a message the start; a plan that is too large fails, as nobody could look
+/// at a part of it.
+#[must_use]
+pub fn bounded(claim: Claim) -> Claim {
+    let claim = match Ending::from(claim).bounded() {
+        Ending::Succeeded(success) => Claim::Succeeded(success),
+        Ending::Failed(failure) => Claim::Failed(failure),
+        Ending::Refused(refusal) => Claim::Refused(refusal),
+        Ending::Expired { .. } | Ending::Cancelled { .. } => unreachable!("no claim is one of these"),
+    };
+    let Claim::Succeeded(Success { plan: Some(plan), .. }) = &claim else { return claim };
+    let changes = plan.changes.len();
+    if changes > limits::PLAN_CHANGES_MAX {
+        return failed(&format!("the plan changes {changes} packages, and {} can be looked at", limits::PLAN_CHANGES_MAX));
+    }
+    match serde_json::to_vec(&claim) {
+        Ok(bytes) if bytes.len() <= limits::REPORT_BYTES_MAX => claim,
+        Ok(bytes) => failed(&format!("the plan changes {changes} packages and has {} bytes, more than a server takes", bytes.len())),
+        Err(error) => failed(&format!("the plan cannot be encoded: {error}")),
+    }
+}
+
+/// What is left to tell of `claim` to a server that takes less than others; none when nothing is left that could be cut.
+#[must_use]
+pub fn shorter(claim: &Claim) -> Option<Claim> {
+    const CUT: &str = "[the server takes no more]\n";
+    let cut = |output: &str| (output.len() > CUT.len()).then(|| CUT.to_owned());
+    match claim {
+        Claim::Succeeded(Success { plan: Some(plan), .. }) => {
+            Some(failed(&format!("the plan changes {} packages, more than the server takes in one answer", plan.changes.len())))
+        }
+        Claim::Succeeded(success) => Some(Claim::Succeeded(Success { output: cut(&success.output)?, ..success.clone() })),
+        Claim::Failed(failure) => Some(Claim::Failed(Failure { output: cut(&failure.output)?, ..failure.clone() })),
+        Claim::Refused(_) => None,
+    }
 }
 
 fn of_error(error: &InstallError) -> Claim {
@@ -100,6 +138,56 @@ mod tests {
 
     fn failure(reason: &str, rolled_back: bool, output: &str) -> Claim {
         Claim::Failed(Failure { reason: Text::lossy(reason), rolled_back, output: output.to_owned() })
+    }
+
+    fn plan(changes: usize, origin: &str) -> Claim {
+        let change = |number: usize| Change {
+            package: PackageKey::parse("apt", &format!("libpackage-of-a-usual-name{number:05}"), Some("amd64")).unwrap(),
+            from: Some(Version::parse("1:2.3.4+dfsg-5ubuntu6.7").unwrap()),
+            to: Some(Version::parse("1:2.3.4+dfsg-5ubuntu6.8").unwrap()),
+            origin: Some(Text::lossy(origin)),
+        };
+        Claim::Succeeded(Success { plan: Some(Plan::of((0..changes).map(change))), ..Success::default() })
+    }
+
+    fn reason(claim: &Claim) -> &str {
+        match claim {
+            Claim::Failed(failure) => failure.reason.as_str(),
+            claim => panic!("{claim:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plan_of_the_most_changes_fits_or_fails_clearly() {
+        let usual = plan(limits::PLAN_CHANGES_MAX, "Ubuntu:24.04/noble-security");
+        assert_eq!(bounded(usual.clone()), usual);
+        assert!(reason(&bounded(plan(limits::PLAN_CHANGES_MAX + 1, "x"))).contains("20001 packages, and 20000 can be"));
+        // Every quote becomes two bytes of JSON.
+        let longest = plan(limits::PLAN_CHANGES_MAX, &"\"".repeat(limits::TEXT_BYTES_MAX));
+        assert!(reason(&bounded(longest)).contains("more than a server takes"));
+    }
+
+    #[test]
+    fn of_output_the_end_is_told_and_of_a_message_the_start() {
+        let output = format!("{}end\n", "x".repeat(limits::COMMAND_OUTPUT_BYTES_MAX));
+        for claim in [success(None, &output), failure("no", false, &output)] {
+            let (Claim::Succeeded(Success { output, .. }) | Claim::Failed(Failure { output, .. })) = bounded(claim) else { panic!() };
+            assert!(output.len() == limits::COMMAND_OUTPUT_BYTES_MAX && output.ends_with("xend\n"));
+        }
+        let refusal = CommandRefusal::new(RefusalCode::NoPlan, "m".repeat(limits::REPORT_BYTES_MAX));
+        let Claim::Refused(refusal) = bounded(Claim::Refused(refusal)) else { panic!() };
+        assert!(refusal.message.len() <= limits::TEXT_BYTES_MAX && refusal.message.starts_with("mm"));
+    }
+
+    #[test]
+    fn shorter_ends_with_nothing_to_cut() {
+        let once = shorter(&success(Some(true), &"x".repeat(99))).unwrap();
+        assert_eq!(once, success(Some(true), "[the server takes no more]\n"));
+        assert!(reason(&shorter(&plan(3, "x")).unwrap()).contains("changes 3 packages"));
+        let refusal = Claim::Refused(CommandRefusal::new(RefusalCode::NoPlan, "no"));
+        for claim in [once, shorter(&plan(3, "x")).unwrap(), refusal] {
+            assert_eq!(shorter(&claim), None);
+        }
     }
 
     #[test]

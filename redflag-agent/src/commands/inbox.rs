@@ -1,6 +1,7 @@
 //! The inbox: commands that were taken and not yet answered for, one file each, safe against crashes and power cuts.
 
 use crate::{
+    commands::claim,
     durable,
     error::{Error, Result},
     home::AgentHome,
@@ -62,6 +63,12 @@ pub enum Step {
 }
 
 impl Step {
+    /// It ended like this; what is more than a server takes is cut off.
+    #[must_use]
+    pub fn ended(claim: Claim) -> Self {
+        Self::Ended { claim: claim::bounded(claim) }
+    }
+
     /// In a word, for people.
     #[must_use]
     pub const fn word(&self) -> &'static str {

@@ -17,6 +17,7 @@ use redflag_core::{
     command::{
         lifecycle::CommandState,
         payload::{Action, ActionKind, Command, SigningMode},
+        plan::Plan,
         record::{Claim, Success},
         refusal::RefusalCode,
     },
@@ -159,6 +160,26 @@ async fn what_the_server_refuses_for_good_is_shown_and_blocks_nothing() {
     let next = host.order(refresh()).await;
     host.run_until(async || host.settled(next).await).await;
     assert_eq!((host.claimed(next), host.status().trouble), (SUCCEEDED, None));
+}
+
+/// A server may take less than this agent sends: what can be cut is cut, and the end is heard.
+#[tokio::test]
+async fn a_result_that_is_too_large_for_the_server_is_told_shorter() {
+    let host = Host::new().await;
+    let printed = Claim::Succeeded(Success { output: "x".repeat(9_000), ..Success::default() });
+    let planned = Claim::Succeeded(Success { plan: Some(Plan::default()), ..Success::default() });
+    for (claim, state) in [(printed, CommandState::Succeeded), (planned, CommandState::Failed)] {
+        let kept = Kept { step: Step::ended(claim), ..host.taken(refresh()).await };
+        host.start(kept.id).await;
+        host.keep(&kept).await;
+        host.server().desk.with(|papers| papers.on_result.extend([Mishap::Refuse(413)]));
+        host.run_until(async || host.settled(kept.id).await).await;
+        assert_eq!(host.state(kept.id).await, state);
+        match host.claimed(kept.id) {
+            Claim::Succeeded(success) => assert!(success.output.contains("takes no more") && success.output.len() < 100),
+            claim => assert!(reason(&claim).contains("more than the server takes")),
+        }
+    }
 }
 
 #[tokio::test]

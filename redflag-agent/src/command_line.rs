@@ -120,7 +120,7 @@ Examples:
   redflag-agent status
   redflag-agent status --json")]
     Status(StatusArguments),
-    /// Pin another key of the server: the one that may sign commands to this host
+    /// Pin another key of the server: one that may sign commands to this host, now or next
     TrustServerKey(TrustArguments),
     /// Find out what is wrong with this agent, and how to mend it
     Doctor(DoctorArguments),
@@ -287,9 +287,9 @@ async fn enrol_command(state_dir: &PathBuf, arguments: &EnrolArguments) -> Resul
     }
     print(&format!("enrolled as {name} ({agent}) at {server}"))?;
     print(&format!("key fingerprint: {}", identity.fingerprint()))?;
-    if let Some(signer) = &identity.signer {
-        print(&format!("server's key: {} ({})\n", signer.fingerprint(), signer.mode()))?;
-        print(&trust_command::policy_hint(&signer.policy_block(server.host())))?;
+    if let Some(pins) = &identity.pins {
+        print(&format!("server's key: {} ({})\n", pins.current().fingerprint(), pins.current().mode()))?;
+        print(&trust_command::policy_hint(pins, server.host()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

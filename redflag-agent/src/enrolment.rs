@@ -7,7 +7,7 @@ use crate::{
     host::Machine,
     identity::Identity,
     server::{PlainHttp, Server, ServerUrl},
-    signer::PinnedSigner,
+    signer::{PinnedSigner, Pins},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redflag_core::{command::delivery::SignerBody, ids::AgentId, names::Text, time::Timestamp};
@@ -101,7 +101,8 @@ pub(crate) async fn register(server: &Server, identity: &mut Identity, options: 
         return Err(server.unreachable(format!("it enrolled {} instead of {}", answer.agent_id, identity.agent), None));
     }
     let signer = answer.signer.as_ref().map(PinnedSigner::from_body).transpose();
-    identity.signer = signer.map_err(|error| server.unreachable(format!("its answer to enrolment cannot be used: {error}"), None))?;
+    let signer = signer.map_err(|error| server.unreachable(format!("its answer to enrolment cannot be used: {error}"), None))?;
+    identity.pins = signer.map(Pins::only);
     let now = clock::now();
     let apart = now.since(answer.server_time).max(answer.server_time.since(now));
     if apart > CLOCKS_APART_MAX {

@@ -98,6 +98,16 @@ impl AgentHome {
         }
     }
 
+    /// Waits until this process may change what is pinned: the agent and a person may both do so, and neither may undo the other's change.
+    #[cfg(feature = "agent")]
+    pub(crate) fn lock_pins(&self) -> Result<HomeLock> {
+        let path = self.file("pins.lock");
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(Error::state("open", &path))?;
+        file.lock().map_err(Error::state("lock", path))?;
+        Ok(HomeLock { file })
+    }
+
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     home::AgentHome,
     server::{PlainHttp, ServerUrl},
-    signer::PinnedSigner,
+    signer::{PinnedSigner, Pins},
 };
 use ed25519_dalek::SigningKey;
 use redflag_core::{
@@ -35,8 +35,8 @@ pub struct Identity {
     pub server: ServerUrl,
     /// When the server enrolled it, by this host's clock; none while enrolment is under way.
     pub enrolled_at: Option<Timestamp>,
-    /// The server's key that may sign commands to it; none where the server named none.
-    pub signer: Option<PinnedSigner>,
+    /// The server's keys that may sign commands to it; none where the server named none.
+    pub pins: Option<Pins>,
     pub(crate) key: SigningKey,
 }
 
@@ -51,6 +51,8 @@ struct Stored {
     enrolled_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signer: Option<SignerBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_signer: Option<SignerBody>,
 }
 
 impl Identity {
@@ -58,7 +60,7 @@ impl Identity {
     #[must_use]
     pub fn new(server: ServerUrl, name: Text) -> Self {
         let agent = AgentId::from_uuid(clock::new_uuid()).expect("a version 7 UUID is not nil");
-        Self { agent, name, server, enrolled_at: None, signer: None, key: SigningKey::from_bytes(&clock::random_bytes()) }
+        Self { agent, name, server, enrolled_at: None, pins: None, key: SigningKey::from_bytes(&clock::random_bytes()) }
     }
 
     /// The public half of the key.
@@ -88,18 +90,46 @@ impl Identity {
         let Some(stored) = durable::read_json::<Stored>(&path)? else { return Ok(None) };
         let server = ServerUrl::parse(&stored.server, stored.plain_http)
             .map_err(|error| Error::damaged(&path, format!("its server is not usable: {error}")))?;
-        let signer = pinned(home, &stored)?;
+        let pins = pinned(home, &stored)?;
         let key = read_key(home)?;
-        Ok(Some(Self { agent: stored.agent_id, name: stored.name, server, enrolled_at: stored.enrolled_at, signer, key }))
+        Ok(Some(Self { agent: stored.agent_id, name: stored.name, server, enrolled_at: stored.enrolled_at, pins, key }))
     }
 
-    /// The server's key as it is pinned in `home` now: a person may pin another one while the agent runs.
+    /// The server's keys as they are pinned in `home` now: a person may pin others while the agent runs.
     ///
     /// # Errors
     /// When the file is damaged.
-    pub fn read_signer(home: &AgentHome) -> Result<Option<PinnedSigner>> {
+    pub fn read_pins(home: &AgentHome) -> Result<Option<Pins>> {
         let stored = durable::read_json::<Stored>(&home.file(IDENTITY))?;
         stored.map_or(Ok(None), |stored| pinned(home, &stored))
+    }
+
+    /// Changes what is pinned in `home` to what `change` makes of it, durably, and answers what was pinned before and what is now.
+    ///
+    /// # Errors
+    /// That of `change`, and when there is no enrolled agent or its files cannot be used.
+    pub(crate) fn change_pins(home: &AgentHome, change: impl FnOnce(Option<Pins>) -> Result<Pins>) -> Result<(Option<Pins>, Pins)> {
+        let _alone = home.lock_pins()?;
+        let identity = Self::enrolled(home)?;
+        let before = identity.pins.clone();
+        let pins = change(before.clone())?;
+        if before.as_ref() != Some(&pins) {
+            Self { pins: Some(pins.clone()), ..identity }.write_without_key(home)?;
+        }
+        Ok((before, pins))
+    }
+
+    /// Makes the key to come the only one, because it has signed a command. What a person has pinned meanwhile stays.
+    ///
+    /// # Errors
+    /// When that could not be made durable; the command must not be handed over then.
+    pub(crate) fn follow(home: &AgentHome, next: &PinnedSigner) -> Result<()> {
+        Self::change_pins(home, |pins| match pins {
+            Some(pins) if pins.next() == Some(next) => Ok(Pins::only(next.clone())),
+            Some(pins) => Ok(pins),
+            None => Err(Error::invalid("no key of the server is pinned any more")),
+        })
+        .map(drop)
     }
 
     /// Reads the identity of an enrolled agent.
@@ -131,7 +161,8 @@ impl Identity {
             server: self.server.as_str().to_owned(),
             plain_http: self.server.plain_http(),
             enrolled_at: self.enrolled_at,
-            signer: self.signer.as_ref().map(PinnedSigner::to_body),
+            signer: self.pins.as_ref().map(|pins| pins.current().to_body()),
+            next_signer: self.pins.as_ref().and_then(Pins::next).map(PinnedSigner::to_body),
         };
         durable::replace_json(&home.file(IDENTITY), &stored)
     }
@@ -140,20 +171,25 @@ impl Identity {
 /// The key is not shown, not even in a log.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { agent, name, server, enrolled_at, signer, key: _ } = self;
+        let Self { agent, name, server, enrolled_at, pins, key: _ } = self;
         f.debug_struct("Identity")
             .field("agent", agent)
             .field("name", name)
             .field("server", server)
             .field("enrolled_at", enrolled_at)
-            .field("signer", signer)
+            .field("pins", pins)
             .finish_non_exhaustive()
     }
 }
 
-fn pinned(home: &AgentHome, stored: &Stored) -> Result<Option<PinnedSigner>> {
-    let signer = stored.signer.as_ref().map(PinnedSigner::from_body).transpose();
-    signer.map_err(|error| Error::damaged(home.file(IDENTITY), format!("its signer is not usable: {error}")))
+fn pinned(home: &AgentHome, stored: &Stored) -> Result<Option<Pins>> {
+    let pins = || match (&stored.signer, &stored.next_signer) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(Error::invalid("a next one without one in force")),
+        (Some(signer), None) => PinnedSigner::from_body(signer).map(Pins::only).map(Some),
+        (Some(signer), Some(next)) => Pins::only(PinnedSigner::from_body(signer)?).with_next(PinnedSigner::from_body(next)?).map(Some),
+    };
+    pins().map_err(|error| Error::damaged(home.file(IDENTITY), format!("its signer is not usable: {error}")))
 }
 
 fn read_key(home: &AgentHome) -> Result<SigningKey> {
@@ -208,9 +244,10 @@ mod tests {
         let (_directory, home) = home();
         let key = STANDARD.encode(SigningKey::from_bytes(&[1; 32]).verifying_key().to_bytes());
         let signer = PinnedSigner::parse(&key, SigningMode::ServerSigns).unwrap();
-        Identity { signer: Some(signer.clone()), ..identity() }.write(&home).unwrap();
-        assert_eq!(Identity::read(&home).unwrap().unwrap().signer, Some(signer.clone()));
-        assert_eq!(Identity::read_signer(&home).unwrap(), Some(signer));
+        let pins = Some(Pins::only(signer));
+        Identity { pins: pins.clone(), ..identity() }.write(&home).unwrap();
+        assert_eq!(Identity::read(&home).unwrap().unwrap().pins, pins);
+        assert_eq!(Identity::read_pins(&home).unwrap(), pins);
         let path = home.file(IDENTITY);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace(&key, &STANDARD.encode([0; 32]))).unwrap();
@@ -218,7 +255,51 @@ mod tests {
         let mut before: serde_json::Value = serde_json::from_str(&text).unwrap();
         before.as_object_mut().unwrap().remove("signer");
         std::fs::write(&path, before.to_string()).unwrap();
-        assert_eq!(Identity::read(&home).unwrap().unwrap().signer, None);
+        assert_eq!(Identity::read(&home).unwrap().unwrap().pins, None);
+    }
+
+    fn signer(seed: u8) -> PinnedSigner {
+        let public_key = SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes();
+        PinnedSigner::parse(&STANDARD.encode(public_key), SigningMode::ServerSigns).unwrap()
+    }
+
+    #[test]
+    fn a_next_key_reads_back_and_a_file_in_which_it_is_not_one_is_refused() {
+        let (_directory, home) = home();
+        let pins = Pins::only(signer(1)).with_next(signer(2)).unwrap();
+        Identity { pins: Some(pins.clone()), ..identity() }.write(&home).unwrap();
+        assert_eq!(Identity::read_pins(&home).unwrap(), Some(pins));
+        let path = home.file(IDENTITY);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (current, next) = (signer(1).to_body(), signer(2).to_body());
+        let mut orphan: serde_json::Value = serde_json::from_str(&text).unwrap();
+        orphan.as_object_mut().unwrap().remove("signer");
+        for damaged in [
+            text.replace(&next.public_key, &STANDARD.encode([0; 32])),
+            text.replace(&next.key_id.to_string(), &current.key_id.to_string()),
+            text.replace(&next.key_id.to_string(), &current.key_id.to_string()).replace(&next.public_key, &current.public_key),
+            orphan.to_string(),
+        ] {
+            std::fs::write(&path, &damaged).unwrap();
+            assert!(Identity::read_pins(&home).unwrap_err().to_string().contains("signer is not usable"), "{damaged}");
+        }
+    }
+
+    /// The agent may be about to follow the next key while a person pins another one: the person's word is the last.
+    #[test]
+    fn only_the_next_key_that_is_pinned_now_is_followed() {
+        let (_directory, home) = home();
+        let enrolled = Identity { enrolled_at: Some(clock::now()), ..identity() };
+        let followed = |pins: Pins, next: &PinnedSigner| {
+            Identity { pins: Some(pins), ..enrolled.clone() }.write(&home).unwrap();
+            Identity::follow(&home, next).unwrap();
+            Identity::read_pins(&home).unwrap().unwrap()
+        };
+        let both = Pins::only(signer(1)).with_next(signer(2)).unwrap();
+        assert_eq!(followed(both.clone(), &signer(2)), Pins::only(signer(2)));
+        for pins in [Pins::only(signer(3)), both] {
+            assert_eq!(followed(pins.clone(), &signer(4)), pins);
+        }
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! The server's key that signs commands, as this host pinned it: told at enrolment, and changed afterwards only by a person on this host.
+//! The server's keys that sign commands, as this host pinned them: the first told at enrolment, every other one by a person on this host.
+//!
+//! Beside the key in force the next one may be pinned beforehand. It comes into force by signing a command, and the old one is dropped
+//! then for good: a rotation loses no command, and an old key that is stolen later is of no use.
 
 use crate::error::{Error, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -8,6 +11,7 @@ use redflag_core::{
     signing,
 };
 use serde::Serialize;
+use std::iter;
 
 /// A pinned key: a sound one, whatever it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,61 @@ pub struct ShownSigner {
     pub key_id: Digest,
     /// Its 32 bytes, in base64.
     pub public_key: String,
+    /// What root adds to the executor's policy for it.
+    pub policy: String,
+}
+
+/// The keys that are pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pins {
+    current: PinnedSigner,
+    next: Option<PinnedSigner>,
+}
+
+impl Pins {
+    /// One key, and none to come.
+    #[must_use]
+    pub const fn only(current: PinnedSigner) -> Self {
+        Self { current, next: None }
+    }
+
+    /// The same, with `next` as the key to come.
+    ///
+    /// # Errors
+    /// When it is the key in force, or keys of people sign: those are the executor's affair, and there is nothing to follow.
+    pub fn with_next(self, next: PinnedSigner) -> Result<Self> {
+        if [&self.current, &next].iter().any(|signer| signer.mode == SigningMode::OperatorSigns) {
+            let message = "where keys of people sign, no next key is pinned: run `redflag-agent trust-server-key KEY` after the rotation";
+            return Err(Error::invalid(message));
+        }
+        if self.current.key_id() == next.key_id() {
+            return Err(Error::invalid(format!("the key {} is in force, and cannot be the next one too", next.fingerprint())));
+        }
+        Ok(Self { next: Some(next), ..self })
+    }
+
+    /// The key in force.
+    #[must_use]
+    pub const fn current(&self) -> &PinnedSigner {
+        &self.current
+    }
+
+    /// The key to come, where one is pinned.
+    #[must_use]
+    pub const fn next(&self) -> Option<&PinnedSigner> {
+        self.next.as_ref()
+    }
+
+    /// Both.
+    pub fn all(&self) -> impl Iterator<Item = &PinnedSigner> {
+        iter::once(&self.current).chain(&self.next)
+    }
+
+    /// What root adds to the executor's policy for all of them, under `name`.
+    #[must_use]
+    pub fn policy_blocks(&self, name: &str) -> String {
+        self.all().map(|signer| signer.policy_block(name)).collect::<Vec<_>>().join("\n\n")
+    }
 }
 
 impl PinnedSigner {
@@ -62,11 +121,11 @@ impl PinnedSigner {
         SignerBody { mode: self.mode, key_id: self.key_id(), public_key: STANDARD.encode(self.public_key) }
     }
 
-    /// As it is shown to programs.
+    /// As it is shown to programs, with the lines of the policy under `name`.
     #[must_use]
-    pub fn shown(&self) -> ShownSigner {
+    pub fn shown(&self, name: &str) -> ShownSigner {
         let SignerBody { mode, key_id, public_key } = self.to_body();
-        ShownSigner { mode, fingerprint: self.fingerprint(), key_id, public_key }
+        ShownSigner { mode, fingerprint: self.fingerprint(), key_id, public_key, policy: self.policy_block(name) }
     }
 
     /// Whose keys sign commands.
@@ -107,12 +166,14 @@ mod tests {
 
     /// Of RFC 8032, section 7.1, test 1: the one in the example of a policy.
     const KEY: &str = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    /// Of test 2.
+    const NEXT: &str = "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=";
 
     #[test]
     fn a_key_reads_back_and_one_that_proves_nothing_is_refused() {
         let signer = PinnedSigner::parse(KEY, SigningMode::ServerSigns).unwrap();
         assert_eq!(PinnedSigner::from_body(&signer.to_body()).unwrap(), signer);
-        assert_eq!(signer.shown().public_key, KEY);
+        assert_eq!(signer.shown("x").public_key, KEY);
         let weak = STANDARD.encode([0; 32]);
         for bad in ["", "x", "AAAA", &KEY[..40], &weak] {
             assert!(PinnedSigner::parse(bad, SigningMode::ServerSigns).is_err(), "{bad}");
@@ -122,14 +183,32 @@ mod tests {
     }
 
     #[test]
+    fn a_next_key_is_another_one_of_the_server() {
+        let key = |text, mode| PinnedSigner::parse(text, mode).unwrap();
+        let pins = Pins::only(key(KEY, SigningMode::ServerSigns));
+        let both = pins.clone().with_next(key(NEXT, SigningMode::ServerSigns)).unwrap();
+        assert_eq!(both.all().map(PinnedSigner::fingerprint).collect::<std::collections::BTreeSet<_>>().len(), 2);
+        assert!(pins.clone().with_next(pins.current().clone()).unwrap_err().to_string().contains("in force"));
+        let people = Pins::only(key(KEY, SigningMode::OperatorSigns));
+        for (pins, next) in [(people, SigningMode::OperatorSigns), (pins, SigningMode::OperatorSigns)] {
+            assert!(pins.with_next(key(NEXT, next)).unwrap_err().to_string().contains("keys of people"));
+        }
+    }
+
+    #[test]
     fn the_lines_for_the_policy_are_those_a_policy_reads() {
-        let signer = PinnedSigner::parse(KEY, SigningMode::ServerSigns).unwrap();
+        let signer = |key| PinnedSigner::parse(key, SigningMode::ServerSigns).unwrap();
+        let pins = Pins::only(signer(KEY)).with_next(signer(NEXT)).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("executor.toml");
         let example = include_str!("../systemd/executor.toml").replace("users = [\"redflag-agent\"]", "users = [\"root\"]");
-        let block = signer.policy_block("redflag.example");
+        let block = pins.current().policy_block("redflag.example");
         assert!(example.contains(&block), "{block}");
-        std::fs::write(&path, example).unwrap();
-        assert_eq!(Policy::read(&path).unwrap().signers, [signer.key().clone()]);
+        for policy in
+            [example.replace(&block, &pins.policy_blocks("redflag.example")), format!("{example}\n{}\n", signer(NEXT).policy_block("x"))]
+        {
+            std::fs::write(&path, policy).unwrap();
+            assert_eq!(Policy::read(&path).unwrap().signers, [signer(KEY).key().clone(), signer(NEXT).key().clone()]);
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::{clock, durable, error::Result, home::AgentHome, report::ScopeSummary
 use redflag_core::{
     agent::HostFacts,
     command::payload::ActionKind,
-    ids::{CommandId, ReportId},
+    ids::{CommandId, Digest, ReportId},
     report::ReportStatus,
     time::Timestamp,
     wire::ReportAnswerBody,
@@ -41,6 +41,9 @@ pub struct CommandStatus {
     pub last: Option<LastCommand>,
     /// Why it takes no commands now; none while it does.
     pub held_up: Option<Trouble>,
+    /// The key that the server has prepared to sign with next, as it said at the last poll.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_key_id: Option<Digest>,
     /// What went wrong with commands; none after one that went as it should.
     pub trouble: Option<Trouble>,
 }

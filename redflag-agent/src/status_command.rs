@@ -1,16 +1,19 @@
 //! `redflag-agent status`: who this agent is, what it last did, and what waits. Needs no lock, so it answers while `run` works.
 
 use crate::{
-    commands::inbox::{Inbox, Kept},
+    commands::{
+        inbox::{Inbox, Kept},
+        judge::unprepared,
+    },
     home::AgentHome,
     host,
     identity::Identity,
     outbox::{Depth, Outbox},
     output::print,
     quarantine,
-    signer::{PinnedSigner, ShownSigner},
+    signer::{PinnedSigner, Pins, ShownSigner},
     status::{CommandStatus, Status},
-    trust_command::policy_hint,
+    trust_command::{FOLLOWED, policy_hint},
 };
 use anyhow::Result;
 use clap::Args;
@@ -44,10 +47,13 @@ pub(crate) struct Who {
     enrolled_at: Option<Timestamp>,
     /// The server's key that is pinned.
     signer: Option<ShownSigner>,
+    /// The one that is pinned to come.
+    next_signer: Option<ShownSigner>,
 }
 
 impl Who {
     pub(crate) fn of(identity: &Identity) -> Self {
+        let (pins, shown) = (identity.pins.as_ref(), |signer: &PinnedSigner| signer.shown(identity.server.host()));
         Self {
             agent_id: identity.agent,
             name: identity.name.clone(),
@@ -55,7 +61,8 @@ impl Who {
             key_fingerprint: identity.fingerprint(),
             key_id: signing::key_id(&identity.public_key()),
             enrolled_at: identity.enrolled_at,
-            signer: identity.signer.as_ref().map(PinnedSigner::shown),
+            signer: pins.map(|pins| shown(pins.current())),
+            next_signer: pins.and_then(Pins::next).map(shown),
         }
     }
 }
@@ -100,18 +107,16 @@ pub fn run(state_dir: &Path, arguments: &StatusArguments) -> Result<ExitCode> {
         quarantined: quarantine::quarantined(&home)?,
         status: Status::read(&home),
     };
-    let hint = identity.signer.as_ref().map(|signer| policy_hint(&signer.policy_block(identity.server.host())));
-    print(&if arguments.json { serde_json::to_string_pretty(&shown)? } else { text(&shown, hint) })?;
+    print(&if arguments.json { serde_json::to_string_pretty(&shown)? } else { text(&shown, &identity) })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(shown: &Shown, hint: Option<String>) -> String {
+fn text(shown: &Shown, identity: &Identity) -> String {
     let Shown { who, outbox, quarantined, status, .. } = shown;
-    let Who { agent_id, name, server, key_fingerprint, signer, .. } = who;
+    let Who { agent_id, name, server, key_fingerprint, .. } = who;
     let mut lines =
         vec![format!("agent        {name} ({agent_id})"), format!("server       {server}"), format!("key          {key_fingerprint}")];
-    let signer = signer.as_ref().map_or("none is pinned".to_owned(), |signer| format!("{} ({})", signer.fingerprint, signer.mode));
-    lines.push(format!("server key   {signer}"));
+    lines.extend(server_keys(shown, identity));
     lines.push(match &status.last_delivery {
         Some(last) => format!("last report  {} ({}, {} events)", last.at, last.status, last.events),
         None => "last report  none yet; run `redflag-agent report`".to_owned(),
@@ -130,12 +135,20 @@ fn text(shown: &Shown, hint: Option<String>) -> String {
     if !quarantined.is_empty() {
         lines.push(format!("quarantine   {}", quarantined.join(", ")));
     }
-    lines.extend(hint.map(|hint| format!("\n{hint}")));
+    lines.extend(identity.pins.iter().map(|pins| format!("\n{}", policy_hint(pins, identity.server.host()))));
     lines.join("\n")
 }
 
+fn server_keys(shown: &Shown, identity: &Identity) -> Vec<String> {
+    let Some(pins) = &identity.pins else { return vec!["server key   none is pinned".to_owned()] };
+    let mut lines = vec![format!("server key   {} ({})", pins.current().fingerprint(), pins.current().mode())];
+    lines.extend(pins.next().map(|next| format!("next key     {}: {FOLLOWED}", next.fingerprint())));
+    lines.extend(unprepared(pins, shown.status.commands.next_key_id).map(|message| format!("to do        {message}")));
+    lines
+}
+
 fn commands(shown: &Shown) -> Vec<String> {
-    let CommandStatus { executor, last, held_up, trouble } = &shown.status.commands;
+    let CommandStatus { executor, last, held_up, trouble, .. } = &shown.status.commands;
     let what = |action: &Option<ActionKind>| action.map_or("command".to_owned(), |action| action.to_string());
     let mut lines = vec![match executor {
         Some(executor) => format!("commands     handed to the executor at {}", executor.display()),

@@ -124,7 +124,13 @@ pub fn key_id(public_key: &[u8; 32]) -> Digest {
 /// A short name of a public key for people to compare: the start of its [`key_id`], in groups.
 #[must_use]
 pub fn fingerprint(public_key: &[u8; 32]) -> String {
-    let digest = key_id(public_key).to_string();
+    fingerprint_of(&key_id(public_key))
+}
+
+/// The [`fingerprint`] of the public key with this [`key_id`].
+#[must_use]
+pub fn fingerprint_of(key_id: &Digest) -> String {
+    let digest = key_id.to_string();
     digest.as_bytes()[..32].chunks(4).map(|group| String::from_utf8_lossy(group).into_owned()).collect::<Vec<_>>().join(" ")
 }
 

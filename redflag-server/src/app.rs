@@ -8,7 +8,7 @@ use crate::{
     settings::Settings,
     signing_key::SigningKey,
 };
-use redflag_core::{Fleet, time::Timestamp};
+use redflag_core::{Fleet, command::payload::SigningMode, time::Timestamp};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +52,16 @@ impl App {
             outputs: Outputs::default(),
             operations: UnderWay::default(),
             stopping: CancellationToken::new(),
+        })
+    }
+
+    /// The key that was prepared to sign next, read anew because another process prepares it; none where the server does not sign, and
+    /// when it cannot be used, which is logged.
+    pub(crate) fn next_signing_key(&self) -> Option<SigningKey> {
+        let path = self.settings.signing_key.as_deref().filter(|_| self.settings.terms.mode == SigningMode::ServerSigns)?;
+        SigningKey::prepared(path).unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the key that was prepared is not announced");
+            None
         })
     }
 

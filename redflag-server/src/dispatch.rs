@@ -52,9 +52,9 @@ pub(crate) async fn lease(app: &App, agent: AgentId, limit: u32, wait: Duration)
 
 async fn lease_now(app: &App, agent: AgentId, limit: u32) -> Result<LeaseAnswer, Problem> {
     let (now, terms) = (app.now(), &app.settings.terms);
-    let signer = app.signing_key.signer(terms.mode);
+    let (signer, next_key_id) = (app.signing_key.signer(terms.mode), app.next_signing_key().map(|key| key.id()));
     if let Some(halt) = halt::halted(app.fleet.store()).await? {
-        return Ok(LeaseAnswer { commands: Vec::new(), signer, halted: Some(halt.reason) });
+        return Ok(LeaseAnswer { commands: Vec::new(), signer, next_key_id, halted: Some(halt.reason) });
     }
     let requested = app.fleet.request_approved(agent, terms, now).await?;
     for refusal in requested.refused {
@@ -68,7 +68,7 @@ async fn lease_now(app: &App, agent: AgentId, limit: u32) -> Result<LeaseAnswer,
         tracing::info!(%agent, command = %record.id, action = %record.action.kind(), attempt = record.attempts, "a command is handed out");
         commands.push(LeasedCommand { id: record.id, envelope });
     }
-    Ok(LeaseAnswer { commands, signer, halted: None })
+    Ok(LeaseAnswer { commands, signer, next_key_id, halted: None })
 }
 
 fn no_counter(command: redflag_core::ids::CommandId) -> Problem {

@@ -100,15 +100,22 @@ impl SigningKey {
         Self::open(&next(path))
     }
 
+    /// The key that was prepared beside the file at `path`; none when there is none.
+    ///
+    /// # Errors
+    /// As [`SigningKey::open`].
+    pub fn prepared(path: &Path) -> Result<Option<Self>> {
+        Self::read(&next(path))
+    }
+
     /// Puts the key that was prepared into the place of the one at `path`, which is gone afterwards. A server takes it up when it starts.
     ///
     /// # Errors
     /// As [`SigningKey::open`], and when none was prepared.
     pub fn rotate(path: &Path) -> Result<Self> {
-        let next = next(path);
         let reason = "no key was prepared; run signing-key prepare, and let every host know that key first".to_owned();
-        let key = Self::read(&next)?.ok_or_else(|| SigningKeyError::Refused { path: path.to_owned(), reason })?;
-        fs::rename(&next, path).and_then(|()| sync_directory_of(path)).map_err(failed(path))?;
+        let key = Self::prepared(path)?.ok_or_else(|| SigningKeyError::Refused { path: path.to_owned(), reason })?;
+        fs::rename(next(path), path).and_then(|()| sync_directory_of(path)).map_err(failed(path))?;
         Ok(key)
     }
 
@@ -240,7 +247,9 @@ mod tests {
         let path = directory.path().join("key");
         let old = SigningKey::open(&path).unwrap();
         assert!(SigningKey::rotate(&path).unwrap_err().to_string().contains("no key was prepared"));
+        assert!(SigningKey::prepared(&path).unwrap().is_none());
         let prepared = SigningKey::prepare(&path).unwrap();
+        assert_eq!(SigningKey::prepared(&path).unwrap().unwrap().id(), prepared.id());
         assert_eq!(SigningKey::prepare(&path).unwrap().id(), prepared.id());
         assert_eq!(SigningKey::open(&path).unwrap().id(), old.id(), "it does not sign yet");
         assert_eq!(SigningKey::rotate(&path).unwrap().id(), prepared.id());

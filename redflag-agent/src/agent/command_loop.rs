@@ -11,7 +11,7 @@ use crate::{
         CommandOptions, claim,
         handover::{self, Had},
         inbox::{Inbox, Kept, Step},
-        judge::{judge, not_pinned, other_key, refused},
+        judge::{Judged, judge, not_pinned, other_key, refused, unprepared},
         told::Told,
     },
     delivery::{self, Retries},
@@ -19,14 +19,17 @@ use crate::{
     identity::Identity,
     progress::Silent,
     server::Server,
-    signer::PinnedSigner,
+    signer::Pins,
     status::{CommandStatus, LastCommand, Trouble},
 };
-use redflag_core::command::{
-    delivery::{LeaseAnswer, LeaseBody, LeasedCommand, WAIT_SECONDS_MAX},
-    lifecycle::CommandState,
-    payload::ActionKind,
-    record::{Claim, Success},
+use redflag_core::{
+    command::{
+        delivery::{LeaseAnswer, LeaseBody, LeasedCommand, WAIT_SECONDS_MAX},
+        lifecycle::CommandState,
+        payload::ActionKind,
+        record::{Claim, Success},
+    },
+    ids::Digest,
 };
 use std::{iter, time::Duration};
 use tokio::sync::mpsc::channel;
@@ -99,7 +102,10 @@ impl CommandLoop {
             let then = match self.round(agent, &server, until).await {
                 Ok(then) => then,
                 Err(error) => {
+                    let held_up = crate::error::with_causes(&error);
                     agent.survive(Err(error))?;
+                    let noted = agent.hold_up(Some(held_up));
+                    agent.survive(noted)?;
                     Then::Retry { asked: None }
                 }
             };
@@ -130,18 +136,16 @@ impl CommandLoop {
             tracing::error!("{damage}");
             agent.note_commands(|status| status.trouble = Some(Trouble::new(format!("a command's file was damaged: {damage}"))))?;
         }
-        let signer = Identity::read_signer(&agent.home)?;
         for kept in kept {
-            let then = match (&kept.step, &signer) {
-                (Step::Received, None) => continue,
-                (Step::Received, Some(signer)) => self.take(agent, server, kept, signer, until).await?,
+            let then = match kept.step {
+                Step::Received => self.take(agent, server, kept, until).await?,
                 _ => self.carry(agent, server, kept, Had::Perhaps, until).await?,
             };
             if !matches!(then, Then::GoOn) {
                 return Ok(then);
             }
         }
-        if signer.is_none() {
+        if Identity::read_pins(&agent.home)?.is_none() {
             return agent.hold_up(Some(not_pinned())).map(|()| Then::Pause);
         }
         self.poll(agent, server, until).await
@@ -152,17 +156,18 @@ impl CommandLoop {
         let left = u32::try_from(until.saturating_duration_since(began).as_secs()).unwrap_or(u32::MAX);
         let body = LeaseBody { limit: COMMANDS_TAKEN, wait_seconds: left.min(WAIT_SECONDS_MAX) };
         let Ok(asked) = timeout_at(until, agent.ask_for_commands(server, &body)).await else { return Ok(Then::Scan) };
-        let LeaseAnswer { commands, signer: announced, halted } = match asked {
+        let LeaseAnswer { commands, signer: announced, next_key_id, halted } = match asked {
             Ok(answer) => answer,
             Err(error) => return agent.not_answered(error),
         };
         // Another key may have been pinned while the server was waited for.
-        let Some(signer) = Identity::read_signer(&agent.home)? else { return Ok(Then::GoOn) };
-        agent.hold_up(other_key(&signer, &announced).or_else(|| halted.as_ref().map(|why| format!("commands are halted: {why}"))))?;
+        let Some(pins) = Identity::read_pins(&agent.home)? else { return Ok(Then::GoOn) };
+        agent.note_next_key(&pins, next_key_id)?;
+        agent.hold_up(other_key(&pins, &announced).or_else(|| halted.as_ref().map(|why| format!("commands are halted: {why}"))))?;
         let none = commands.is_empty();
         for LeasedCommand { id, envelope } in commands {
             let kept = Kept { id, action: None, received_at: clock::now(), step: Step::Received, envelope };
-            let then = self.take(agent, server, kept, &signer, until).await?;
+            let then = self.take(agent, server, kept, until).await?;
             if !matches!(then, Then::GoOn) {
                 return Ok(then);
             }
@@ -175,11 +180,21 @@ impl CommandLoop {
     }
 
     /// Takes a command that was not begun: what is not signed as it must be is refused and never handed over.
-    async fn take(&self, agent: &mut Agent, server: &Server, mut kept: Kept, signer: &PinnedSigner, until: Instant) -> Result<Then> {
-        match judge(kept.id, &kept.envelope, signer, &agent.identity.audience()) {
-            Ok(action) => kept.action = action,
+    async fn take(&self, agent: &mut Agent, server: &Server, mut kept: Kept, until: Instant) -> Result<Then> {
+        // Anew for each: the one before may have made the next key the only one.
+        let Some(pins) = Identity::read_pins(&agent.home)? else { return Ok(Then::GoOn) };
+        match judge(kept.id, &kept.envelope, &pins, &agent.identity.audience()) {
+            Ok(Judged { action, next }) => {
+                if let Some(next) = next {
+                    // Before the command is kept, so that no death leaves it done and the old key pinned.
+                    Identity::follow(&agent.home, next)?;
+                    let (id, now, before) = (kept.id, next.fingerprint(), pins.current().fingerprint());
+                    tracing::warn!(command = %id, "the server's next key {now} has signed: it is the pinned one now, and {before} is dropped");
+                }
+                kept.action = action;
+            }
             Err(refusal) => {
-                let message = refused(kept.id, &refusal, signer);
+                let message = refused(kept.id, &refusal, &pins);
                 tracing::error!("{message}");
                 agent.note_commands(|status| status.trouble = Some(Trouble::new(message)))?;
                 kept.step = Step::ended(Claim::Refused(refusal));
@@ -343,6 +358,15 @@ impl Agent {
             None => tracing::info!("commands are taken again"),
         }
         self.note_commands(|status| status.held_up = message.map(Trouble::new))
+    }
+
+    /// Notes which key the server has prepared, and says once what to do.
+    fn note_next_key(&mut self, pins: &Pins, next_key_id: Option<Digest>) -> Result<()> {
+        let news = self.status.commands.next_key_id != next_key_id;
+        if let Some(message) = unprepared(pins, next_key_id).filter(|_| news) {
+            tracing::warn!("{message}");
+        }
+        self.note_commands(|status| status.next_key_id = next_key_id)
     }
 
     fn note_refused(&mut self, kept: &Kept, what: &str, error: &Error) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::{
+    commands::judge::unprepared,
     executor::{
         policy::{DEFAULT_POLICY, Policy},
         service::DEFAULT_SOCKET,
@@ -17,21 +18,33 @@ use tokio::net::UnixStream;
 pub(super) fn server_key(root: &Path, home: &AgentHome, identity: &Identity) -> Finding {
     const CHECK: &str = "server key";
     let path = root.join(DEFAULT_POLICY.trim_start_matches('/'));
-    let Some(signer) = &identity.signer else {
+    let Some(pins) = &identity.pins else {
         if Status::read(home).commands.executor.is_none() && !path.exists() {
             return Finding::skipped(CHECK, "none is pinned: this agent reports, and takes no commands");
         }
         return Finding::warning(CHECK, "none is pinned, so no commands are taken")
             .remedy("ask the server's operator for its public key and run `redflag-agent trust-server-key KEY`");
     };
-    let pinned = format!("pinned, with the fingerprint {} ({})", signer.fingerprint(), signer.mode());
+    let (current, mode) = (pins.current().fingerprint(), pins.current().mode());
+    let next = pins.next().map_or(String::new(), |next| format!(", and the next one, {}", next.fingerprint()));
+    let pinned = format!("pinned, with the fingerprint {current} ({mode}){next}");
     // Who is not root may be unable to read the policy; then it is the executor that says so.
     match Policy::read(&path) {
-        Ok(policy) if signer.mode() == SigningMode::ServerSigns && !policy.signers.contains(signer.key()) => {
-            Finding::warning(CHECK, format!("{pinned}, but {} does not list it: the executor refuses what it signs", path.display()))
+        Ok(policy) if mode == SigningMode::ServerSigns && !pins.all().all(|signer| policy.signers.contains(signer.key())) => {
+            let all = if pins.next().is_some() {
+                "list both: the executor refuses what the other signs"
+            } else {
+                "list it: the executor refuses what it signs"
+            };
+            Finding::warning(CHECK, format!("{pinned}, but {} does not {all}", path.display()))
                 .remedy("if this key is to command the host, add as root the lines that `redflag-agent status` prints")
         }
-        _ => Finding::ok(CHECK, pinned),
+        _ => match unprepared(pins, Status::read(home).commands.next_key_id) {
+            Some(message) => {
+                Finding::warning(CHECK, message).remedy("ask the server's operator for the key that was prepared, and run the command")
+            }
+            None => Finding::ok(CHECK, pinned),
+        },
     }
 }
 
@@ -60,7 +73,7 @@ mod tests {
     use super::{super::Verdict, *};
     use crate::{
         server::{PlainHttp, ServerUrl},
-        signer::PinnedSigner,
+        signer::{PinnedSigner, Pins},
         status::Trouble,
     };
     use redflag_core::names::Text;
@@ -88,10 +101,25 @@ mod tests {
         std::fs::write(&policy, example).unwrap();
         let missing = judged(&identity);
         assert!(missing.verdict == Verdict::Warning && missing.remedy.unwrap().contains("trust-server-key"));
-        for (key, verdict) in [(LISTED, Verdict::Ok), (OTHER, Verdict::Warning)] {
-            identity.signer = Some(PinnedSigner::parse(key, SigningMode::ServerSigns).unwrap());
+        let signer = |key| PinnedSigner::parse(key, SigningMode::ServerSigns).unwrap();
+        for (key, verdict) in [(OTHER, Verdict::Warning), (LISTED, Verdict::Ok)] {
+            identity.pins = Some(Pins::only(signer(key)));
             assert_eq!(judged(&identity).verdict, verdict, "{key}");
         }
+        // The server announces its next key; then that is pinned, and then the policy has it too.
+        let mut status = Status::default();
+        status.commands.next_key_id = Some(signer(OTHER).key_id());
+        status.write(&home).unwrap();
+        let announced = judged(&identity);
+        assert!(announced.verdict == Verdict::Warning && announced.message.contains("--next"), "{announced:?}");
+        let pins = Pins::only(signer(LISTED)).with_next(signer(OTHER)).unwrap();
+        identity.pins = Some(pins.clone());
+        let unlisted = judged(&identity);
+        assert!(unlisted.verdict == Verdict::Warning && unlisted.message.contains("does not list both"), "{unlisted:?}");
+        let block = pins.current().policy_block("redflag.example");
+        std::fs::write(&policy, std::fs::read_to_string(&policy).unwrap().replace(&block, &pins.policy_blocks("redflag.example"))).unwrap();
+        let ready = judged(&identity);
+        assert!(ready.verdict == Verdict::Ok && pins.all().all(|signer| ready.message.contains(&signer.fingerprint())), "{ready:?}");
     }
 
     #[tokio::test]

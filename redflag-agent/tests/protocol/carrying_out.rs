@@ -1,14 +1,14 @@
 //! Commands from the server's queue to the executor and back: once, whatever is lost or dies in between.
 
 use crate::{
-    command_lab::{Host, SUCCEEDED, reason, refresh, refused, run_until},
+    command_lab::{Host, SUCCEEDED, poll_and_kill, reason, refresh, refused, run_until},
     desk::{Mishap, SERVER, STRANGER, public},
     stand_in::{StandIn, Whim},
     support::{Fault, Lab, TestServer, home},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redflag_agent::{
-    Agent, Error, Identity, RunOptions, Silent,
+    Error, Identity, RunOptions, Silent,
     commands::inbox::{Kept, Step},
     quarantine::quarantined,
     status::CommandStatus,
@@ -24,7 +24,7 @@ use redflag_core::{
     ids::Digest,
     signing,
 };
-use std::{task::Poll, time::Duration};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
@@ -100,17 +100,6 @@ async fn whatever_a_death_leaves_behind_is_gone_on_with_and_done_once() {
     host.start(owed.id).await;
     host.run_until(async || host.inbox().is_empty()).await;
     assert_eq!((host.server().arrived().len(), host.times_done(owed.id)), (reports + 1, 0), "the report alone is owed");
-}
-
-/// Lets the agent run for so many polls, and drops it where it stands.
-async fn poll_and_kill(mut agent: Agent, options: &RunOptions, polls: u32) {
-    let mut running = std::pin::pin!(agent.run(options, CancellationToken::new()));
-    let mut polled = 0;
-    std::future::poll_fn(|context| {
-        polled += 1;
-        if polled > polls { Poll::Ready(()) } else { running.as_mut().poll(context).map(|ended| panic!("{ended:?}")) }
-    })
-    .await;
 }
 
 /// A process killed at any point of its work.
@@ -305,7 +294,7 @@ async fn without_a_pinned_key_or_an_executor_nothing_is_asked_for() {
     let server = TestServer::start().await;
     let lab = Lab::at(server).await;
     let host = Host { executor: StandIn::start(lab.directory.path(), &lab.apt), lab };
-    assert_eq!(host.lab.identity.signer, None);
+    assert_eq!(host.lab.identity.pins, None);
     host.server().desk.with(|papers| (papers.announced, papers.signing) = (Some(SERVER), SERVER));
     host.order(refresh()).await;
     host.run_until(async || host.status().held_up.is_some()).await;
@@ -468,7 +457,7 @@ async fn trusting_a_key_takes_the_exact_one() {
         let output = trust(wrong).await;
         assert!(output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("cannot be pinned"), "{output:?}");
     }
-    let pinned = || Identity::read_signer(&home(&host.lab.directory)).unwrap().unwrap().fingerprint();
+    let pinned = || Identity::read_pins(&home(&host.lab.directory)).unwrap().unwrap().current().fingerprint();
     assert_eq!(pinned(), signing::fingerprint(&public(SERVER)));
     let output = trust(stranger).await;
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -21,7 +21,7 @@ use redflag_core::{
     ids::CommandId,
     names::{Manager, Text},
 };
-use std::time::Duration;
+use std::{task::Poll, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 const BASH: (&str, &str, &str) = ("bash", "5.1-1", "5.2-1");
@@ -138,6 +138,17 @@ pub(crate) async fn run_until(mut agent: Agent, options: &RunOptions, mut done: 
         ended = agent.run(options, CancellationToken::new()) => panic!("the agent has ended: {ended:?}"),
         waited = tokio::time::timeout(limit, done) => waited.expect("what is waited for does not come about"),
     }
+}
+
+/// Lets the agent run for so many polls, and drops it where it stands.
+pub(crate) async fn poll_and_kill(mut agent: Agent, options: &RunOptions, polls: u32) {
+    let mut running = std::pin::pin!(agent.run(options, CancellationToken::new()));
+    let mut polled = 0;
+    std::future::poll_fn(|context| {
+        polled += 1;
+        if polled > polls { Poll::Ready(()) } else { running.as_mut().poll(context).map(|ended| panic!("{ended:?}")) }
+    })
+    .await;
 }
 
 pub(crate) const SUCCEEDED: Claim = Claim::Succeeded(Success { plan: None, reboot_required: None, output: String::new() });

@@ -26,6 +26,7 @@ use std::{
 use tokio::sync::Notify;
 
 pub(crate) const SERVER: u8 = 1;
+pub(crate) const NEXT: u8 = 2;
 pub(crate) const STRANGER: u8 = 7;
 
 /// What happens to one request about a command instead of a good answer.
@@ -46,6 +47,8 @@ pub(crate) struct Papers {
     /// Whose key is announced, and whose signs.
     pub(crate) announced: Option<u8>,
     pub(crate) signing: u8,
+    /// Which key is said to follow.
+    pub(crate) next: Option<u8>,
     pub(crate) mode: Option<SigningMode>,
     pub(crate) halted: bool,
     /// Changes a command between the queue and its signature.
@@ -204,6 +207,7 @@ impl TestServer {
     async fn lease(&self, agent: AgentId, body: LeaseBody) -> Answer {
         self.desk.with(|papers| papers.leases.push(body));
         let signer = self.desk.signer().unwrap();
+        let next_key_id = self.desk.with(|papers| papers.next.map(|seed| signing::key_id(&public(seed))));
         let (mut commands, mut halted) = (Vec::new(), None);
         if self.desk.with(|papers| papers.halted) {
             halted = Some(Text::lossy("the change freeze"));
@@ -212,7 +216,7 @@ impl TestServer {
             let records = self.fleet().command(agent, Step::Lease { limit: body.limit }, clock::now()).await.unwrap();
             commands = records.iter().map(|record| self.desk.sign(record)).collect();
         }
-        (200, serde_json::to_value(LeaseAnswer { commands, signer, halted }).unwrap())
+        (200, serde_json::to_value(LeaseAnswer { commands, signer, next_key_id, halted }).unwrap())
     }
 
     async fn start_command(&self, agent: AgentId, id: CommandId) -> Answer {

@@ -13,5 +13,6 @@ mod enrolment;
 mod footprint;
 mod real_executor;
 mod reports;
+mod rotation;
 mod stand_in;
 mod support;

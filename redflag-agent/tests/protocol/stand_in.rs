@@ -1,7 +1,7 @@
 //! A stand-in for the executor: keeps a journal as the real one does, and plays what can happen to it.
 
 use crate::{
-    desk::{SERVER, STRANGER, public},
+    desk::{NEXT, SERVER, STRANGER, public},
     support::FakeManager,
 };
 use redflag_agent::{
@@ -92,7 +92,7 @@ impl StandIn {
         if stream.read_to_end(&mut envelope).await.is_err() || envelope.is_empty() {
             return;
         }
-        let pinned = [SERVER, STRANGER].map(|seed| PinnedKey::new(&public(seed), SigningMode::ServerSigns).unwrap());
+        let pinned = [SERVER, NEXT, STRANGER].map(|seed| PinnedKey::new(&public(seed), SigningMode::ServerSigns).unwrap());
         let command = Authentic::read(&envelope, &pinned, 1).expect("only commands are handed over").command().clone();
         let home = AgentHome::open(self.socket.with_file_name("state")).unwrap();
         let kept = Inbox::look(&home).unwrap().into_iter().find(|kept| kept.id == command.id);

@@ -33,6 +33,9 @@ pub struct LeaseAnswer {
     pub commands: Vec<LeasedCommand>,
     /// Whose key signs here.
     pub signer: SignerBody,
+    /// The [`crate::signing::key_id`] of the key that was prepared to take its place: an announcement, which pins nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_key_id: Option<Digest>,
     /// Why nothing is handed out, while commands are halted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<Text>,

@@ -167,8 +167,9 @@ Examples:
   redflag-server signing-key prepare
   redflag-server signing-key rotate
 
-`show` and `prepare` print the exact lines for /etc/redflag/executor.toml. To replace the key: prepare, add the lines to every host, rotate,
-restart the server, then take the old lines out. Hosts refuse what a key signed that their policy does not name.")]
+Each prints what to do next. To replace the key and lose no command: prepare, run the printed commands on every host (its agent pins the
+key beforehand, its policy names it), rotate, restart the server, then take the old lines out of the policies. A host refuses what a key
+signed that its agent has not pinned or its policy does not name.")]
     SigningKey(signing_key::SigningKeys),
     /// Copy a SQLite fleet to a new file while it is served
     #[command(after_help = "\

@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
 use redflag_core::command::payload::SigningMode;
 use redflag_server::signing_key::SigningKey;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{fmt::Write as _, path::Path, process::ExitCode};
 
 /// Arguments of `redflag-server signing-key`.
@@ -52,7 +52,8 @@ impl SigningKeys {
         database::name(&database.database)?;
         let path = file.path(&database)?.context("a fleet in memory has no key file")?;
         let key = step.take(&path)?;
-        output::line(&if format.json { document(&key, &path) } else { step.told(&key, &path) })?;
+        let next = SigningKey::prepared(&path)?.filter(|next| next.id() != key.id());
+        output::line(&if format.json { document(&key, next.as_ref(), &path).to_string() } else { step.told(&key, next.as_ref(), &path) })?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -79,23 +80,45 @@ impl Work {
         })
     }
 
-    fn told(self, key: &SigningKey, path: &Path) -> String {
+    fn told(self, key: &SigningKey, next: Option<&SigningKey>, path: &Path) -> String {
         let lead = match self {
             Self::Show => format!("the key in {} signs commands", path.display()),
             Self::Prepare => "the key that was prepared signs nothing yet".to_owned(),
             Self::Rotate => format!("the key that was prepared is now in {}; a server takes it up when it starts", path.display()),
         };
-        let next = match self {
-            Self::Show => "Lines for /etc/redflag/executor.toml of a host that may follow this key:",
-            Self::Prepare => {
-                "Lines to add to /etc/redflag/executor.toml of every host, beside those of the old key; then signing-key rotate:"
-            }
-            Self::Rotate => "Lines that must stand in /etc/redflag/executor.toml of every host; those of the old key can go:",
-        };
         let facts =
             format!("fingerprint  {}\nkey id       {}\npublic key   {}", key.fingerprint(), key.id(), STANDARD.encode(key.public_key()));
-        format!("{lead}\n{facts}\n\n{next}\n\n{}", policy(key))
+        let next = next
+            .map_or(String::new(), |next| format!("\nto follow    {}, which signs nothing yet (signing-key prepare)", next.fingerprint()));
+        format!("{lead}\n{facts}{next}\n\n{}", self.to_do(key))
     }
+
+    /// What people do next.
+    fn to_do(self, key: &SigningKey) -> String {
+        let (policy, trust) = (policy(key), |option: &str| trust(option, key));
+        match self {
+            Self::Show => format!("Lines for /etc/redflag/executor.toml of a host that may follow this key:\n\n{policy}"),
+            Self::Prepare => format!(
+                "On every host, as root: pin it in the agent beside the key in force, and add it to the policy of the executor.\n\n\
+                 {}\ncat >>/etc/redflag/executor.toml <<'END'\n\n{policy}\nEND\n\n\
+                 `redflag-agent doctor` tells on each host whether both are done. Then signing-key rotate.",
+                trust("--next ")
+            ),
+            Self::Rotate => format!(
+                "1. Restart the server, and of several all before the first hands out a command. Commands that were not begun are signed anew.\n\
+                 2. An agent that has pinned this key drops the old one at the first command it signs. Any other refuses what it signs, until\n   \
+                 somebody runs there, as root:\n\n{}\n\n\
+                 3. Lines that must stand in /etc/redflag/executor.toml of every host; take those of the old key out:\n\n{policy}",
+                trust("")
+            ),
+        }
+    }
+}
+
+/// What root of a host runs in the agent's name.
+fn trust(option: &str, key: &SigningKey) -> String {
+    let key = STANDARD.encode(key.public_key());
+    format!("setpriv --reuid=redflag-agent --regid=redflag-agent --clear-groups redflag-agent trust-server-key {option}{key}")
 }
 
 /// The block of the policy, in the form that an executor reads.
@@ -104,7 +127,7 @@ fn policy(key: &SigningKey) -> String {
     format!("[[signer]]\nname = \"redflag-server\"\nmode = \"{mode}\"\npublic_key = \"{}\"", hexadecimal(&key.public_key()))
 }
 
-fn document(key: &SigningKey, path: &Path) -> String {
+fn document(key: &SigningKey, next: Option<&SigningKey>, path: &Path) -> Value {
     json!({
         "fingerprint": key.fingerprint(),
         "key_id": key.id(),
@@ -112,8 +135,9 @@ fn document(key: &SigningKey, path: &Path) -> String {
         "public_key_hexadecimal": hexadecimal(&key.public_key()),
         "mode": SigningMode::ServerSigns,
         "file": path.display().to_string(),
+        "next_key_id": next.map(SigningKey::id),
+        "next_fingerprint": next.map(SigningKey::fingerprint),
     })
-    .to_string()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

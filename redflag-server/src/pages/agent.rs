@@ -23,10 +23,11 @@ use axum::{
 };
 use redflag_core::{
     agent::{AgentHead, ScopeHead, Virtualisation, VirtualisationKind},
-    ids::{AgentId, BatchId, CommandId, Digest},
+    ids::{AgentId, BatchId, CommandId},
     names::{Manager, Text},
     query::{AgentRow, BatchQuery, CommandQuery, PageSize, UpdateFilter, UpdateQuery},
     report::{ReportStatus, StoredReport},
+    signing,
     time::Timestamp,
     words::ScanResult,
 };
@@ -118,7 +119,7 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, Path(i
         reboot: to_do(row.head.host.reboot_reasons.as_ref(), "not needed"),
         services: to_do(row.head.host.services_to_restart.as_ref(), "none"),
         enrolled: When::seen_from(clock.now, row.head.enrolled_at),
-        key: Digest::of("redflag key fingerprint", &[&row.head.public_key]).to_string()[..16].to_owned(),
+        key: signing::fingerprint(&row.head.public_key),
         scopes: row.head.scopes.iter().map(|(manager, scope)| scope_view(manager, scope, clock.now)).collect(),
         updates: open.items.iter().map(|row| UpdateView::new(row, clock.now)).collect(),
         reports: reports.iter().map(|report| report_view(agent, report, clock.now)).collect(),

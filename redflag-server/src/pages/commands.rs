@@ -50,12 +50,15 @@ pub(super) struct SignerView {
     pub(super) mode: SigningMode,
     pub(super) fingerprint: String,
     pub(super) key_id: Digest,
+    /// The fingerprint of the key that was prepared to follow.
+    pub(super) next: Option<String>,
 }
 
 impl SignerView {
     /// The key of this server.
     pub(super) fn of(app: &App) -> Self {
-        Self { mode: app.settings.terms.mode, fingerprint: app.signing_key.fingerprint(), key_id: app.signing_key.id() }
+        let (key, next) = (&app.signing_key, app.next_signing_key());
+        Self { mode: app.settings.terms.mode, fingerprint: key.fingerprint(), key_id: key.id(), next: next.map(|key| key.fingerprint()) }
     }
 }
 

@@ -9,10 +9,15 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use redflag_core::{
-    command::record::{Claim, Failure},
+    Fleet,
+    command::{
+        payload::SigningMode,
+        record::{Claim, Failure, Terms},
+    },
     names::Text,
 };
-use redflag_server::Role;
+use redflag_server::{Role, Settings, signing_key::SigningKey};
+use redflag_store_sqlite::SqliteStore;
 use serde_json::json;
 
 /// Sends a form as a page does, with the session's token in it.
@@ -191,6 +196,27 @@ async fn a_halt_stands_on_every_page_until_it_is_lifted() {
     for path in pages {
         assert!(!page(harness, &viewer, path).await.contains("Commands are halted"), "{path}");
     }
+}
+
+/// Another process prepares it, while this one serves.
+#[tokio::test]
+async fn a_key_that_was_prepared_is_announced_to_agents_and_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("key");
+    let settings = |terms| Settings { signing_key: Some(path.clone()), terms, ..Settings::default() };
+    let fleet = || Fleet::new(SqliteStore::in_memory().unwrap());
+    let scene = Scene::of(Harness::with(fleet(), settings(Terms::default()))).await;
+    assert_eq!(scene.lease(0).await.get("next_key_id"), None);
+    let next = SigningKey::prepare(&path).unwrap();
+    assert_eq!(scene.lease(0).await["next_key_id"], serde_json::json!(next.id()));
+    let commands = page(&scene.harness, &scene.operator, "/commands").await;
+    assert!(commands.contains(&next.fingerprint()) && commands.contains("signing-key prepare"), "{commands}");
+    std::fs::set_permissions(directory.path().join("key.next"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!(scene.lease(0).await.get("next_key_id"), None, "a key that others may read is not to be trusted");
+    std::fs::set_permissions(directory.path().join("key.next"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let people = Terms { mode: SigningMode::OperatorSigns, signatures_min: 1, ..Terms::default() };
+    let scene = Scene::of(Harness::with(fleet(), settings(people))).await;
+    assert_eq!(scene.lease(0).await.get("next_key_id"), None, "nothing waits for it where people sign");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::fleet::{Place, Serving};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::Parser as _;
 use serde_json::Value;
 
 fn said(place: &Place, arguments: &[&str]) -> String {
@@ -32,10 +33,39 @@ fn a_key_is_shown_with_the_lines_of_the_policy_and_replaced_in_two_steps() {
     let prepared = place.json("fleet.db", &["signing-key", "prepare"]);
     assert_ne!(prepared["key_id"], key["key_id"]);
     assert_eq!(place.json("fleet.db", &["signing-key", "prepare"])["key_id"], prepared["key_id"]);
-    assert_eq!(place.json("fleet.db", &["signing-key", "show"]), key, "it does not sign yet");
+    let fingerprint = prepared["fingerprint"].as_str().unwrap();
+    let still = place.json("fleet.db", &["signing-key", "show"]);
+    assert_eq!(still["key_id"], key["key_id"], "it does not sign yet");
+    assert_eq!((&key["next_key_id"], &still["next_key_id"]), (&Value::Null, &prepared["key_id"]));
+    assert!(said(&place, &["signing-key", "show"]).contains(&format!("to follow    {fingerprint}")));
     let rotated = said(&place, &["signing-key", "rotate"]);
-    assert!(rotated.contains(prepared["fingerprint"].as_str().unwrap()) && rotated.contains("when it starts"), "{rotated}");
+    assert!(rotated.contains(fingerprint) && rotated.contains("when it starts"), "{rotated}");
+    assert!(rotated.contains(&format!("trust-server-key {}\n", prepared["public_key"].as_str().unwrap())), "{rotated}");
     assert_eq!(place.json("fleet.db", &["signing-key", "show"])["key_id"], prepared["key_id"]);
     let elsewhere = place.path("other.key").display().to_string();
     assert!(place.fails("fleet.db", &["signing-key", "show", "--signing-key", &elsewhere], 1).contains("other.key"));
+}
+
+/// What `prepare` prints is run as it stands, on a host whose policy names the key in force.
+#[test]
+fn the_commands_for_hosts_are_those_an_agent_and_a_policy_take() {
+    let place = Place { directory: tempfile::tempdir().unwrap() };
+    drop(Serving::start(&place.path("fleet.db")));
+    let prepared = place.json("fleet.db", &["signing-key", "prepare"]);
+    let told = said(&place, &["signing-key", "prepare"]);
+    let trust = told.lines().find(|line| line.starts_with("setpriv ")).unwrap();
+    let (_, arguments) = trust.split_once(" --clear-groups ").unwrap();
+    let parsed = redflag_agent::command_line::CommandLine::try_parse_from(arguments.split(' '));
+    assert!(parsed.is_ok() && arguments.ends_with(prepared["public_key"].as_str().unwrap()), "{parsed:?}");
+    assert!(arguments.starts_with("redflag-agent trust-server-key --next "), "{arguments}");
+
+    let policy = place.path("executor.toml");
+    let example = include_str!("../../../redflag-agent/systemd/executor.toml");
+    std::fs::write(&policy, example.replace("users = [\"redflag-agent\"]", "users = [\"root\"]")).unwrap();
+    std::fs::set_permissions(&policy, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let append = &told[told.find("cat >>").unwrap()..told.find("\nEND\n").unwrap() + 5];
+    let append = append.replace("/etc/redflag/executor.toml", &policy.display().to_string());
+    assert!(std::process::Command::new("sh").args(["-c", &append]).status().unwrap().success());
+    let signers = redflag_agent::executor::policy::Policy::read(&policy).unwrap().signers;
+    assert_eq!((signers.len(), signers[1].id().to_string()), (2, prepared["key_id"].as_str().unwrap().to_owned()));
 }

@@ -1,7 +1,7 @@
 //! Bulk decisions: one decision about every update that matched a filter as of a position of the feed (clause S2).
 //!
 //! What was shown is folded from the log, so it is exact whatever happened since: an update that changed after it was shown is
-//! skipped and counted, never decided. Each agent's part is one or more batches of its own stream, whose ids follow from the
+//! skipped and counted, never decided. Where an agent's stream has not grown since, its counters answer the same and no log is read. Each agent's part is one or more batches of its own stream, whose ids follow from the
 //! operation; carrying an operation out again therefore has no second effect, and goes on where a crash stopped it.
 
 use crate::{
@@ -18,11 +18,11 @@ use crate::{
     store::{StoreError, StoreErrorKind},
     time::Timestamp,
     transition::{Transition, transition},
-    words::IgnoreScope,
+    words::{IgnoreScope, Status},
     work::{Decision, Refusal},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is decided about every update of a [`Selection`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,13 +63,17 @@ impl BulkDecision {
     /// Whether it can be made about an update in this state.
     #[must_use]
     pub fn possible(&self, state: &PackageState) -> bool {
+        self.possible_in(state.status())
+    }
+
+    fn possible_in(&self, status: Status) -> bool {
         let event = match self {
             Self::Approve { .. } => EventWord::Approved,
             Self::WithdrawApproval { .. } => EventWord::ApprovalWithdrawn,
             Self::Ignore { .. } => EventWord::Ignored,
             Self::Reopen { .. } => EventWord::Reopened,
         };
-        transition(event, Some(state.status())) != Transition::Forbidden
+        transition(event, Some(status)) != Transition::Forbidden
     }
 
     fn about(&self, state: &PackageState) -> Decision {
@@ -140,7 +144,7 @@ impl Fleet {
         Ok(Selection { filter, as_of })
     }
 
-    /// Counts what a bulk decision would be about. Reads the log of every agent that passes the filter.
+    /// Counts what a bulk decision would be about. Of agents that have batches after the position it reads the log.
     ///
     /// # Errors
     /// [`StoreErrorKind::Pruned`] when retention took the log up to the position; when the store fails.
@@ -162,10 +166,11 @@ impl Fleet {
     ) -> Result<[Selected; N], StoreError> {
         let mut selected = [Selected::default(); N];
         for agent in self.agents_of(&selection.filter).await? {
-            let states = self.matching(agent, selection).await?;
+            let statuses = self.statuses(agent, selection).await?;
             for (selected, decision) in selected.iter_mut().zip(decisions) {
-                let possible = states.iter().filter(|state| decision.possible(state)).count() as u64;
-                selected.matching += states.len() as u64;
+                let possible = statuses.iter().filter(|(status, _)| decision.possible_in(**status));
+                let possible: u64 = possible.map(|(_, count)| count).sum();
+                selected.matching += statuses.values().sum::<u64>();
                 selected.possible += possible;
                 selected.agents += u64::from(possible > 0);
             }
@@ -228,6 +233,27 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// How many states of an agent matched, by the status they had then.
+    async fn statuses(&self, agent: AgentId, selection: &Selection) -> Result<BTreeMap<Status, u64>, StoreError> {
+        let filter = UpdateFilter { agent: Some(agent), ..selection.filter.clone() };
+        // Counted first: a stream that has not grown afterwards had not grown when it was counted.
+        let counted = self.store().stats(&filter).await?;
+        if self.unchanged_since(agent, selection.as_of).await? {
+            return Ok(counted.by_status);
+        }
+        let mut statuses = BTreeMap::new();
+        for state in self.matching(agent, selection).await? {
+            *statuses.entry(state.status()).or_default() += 1;
+        }
+        Ok(statuses)
+    }
+
+    /// Whether an agent's stream ends at or before a position of the feed.
+    async fn unchanged_since(&self, agent: AgentId, position: FeedPosition) -> Result<bool, StoreError> {
+        let Some(head) = self.store().agent(agent).await? else { return Ok(false) };
+        Ok(self.store().batches_until(agent, position).await? == head.batches)
     }
 
     /// The states of an agent that matched, as they were then, in key order.

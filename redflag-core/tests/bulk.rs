@@ -7,17 +7,18 @@ mod support;
 use async_trait::async_trait;
 use redflag_core::{
     Fleet, MemoryStore,
-    bulk::{BulkDecision, Operation, OperationCounts, Selection},
+    bulk::{BulkDecision, Operation, OperationCounts, Selected, Selection},
     conformance::generate::{Rng, agent, at, checked, enrolment, offers, report_id, report_of, scope_of, text},
     feed::FeedPosition,
     ids::OperationId,
-    query::{PageSize, UpdateFilter, UpdateQuery},
+    past::Moment,
+    query::{PageSize, StatusFilter, UpdateFilter, UpdateQuery, UpdateStats},
     store::{BatchStore, Mode, StoreError, StoreErrorKind},
-    words::Status,
+    words::{IgnoreScope, Severity, Status},
     work::{Answer, UnitOfWork},
 };
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use support::{
@@ -123,4 +124,89 @@ fn an_operation_stopped_midway_goes_on_where_it_stopped() {
 fn what_changed_since_it_was_shown_is_left_alone() {
     let outcomes: Vec<_> = (0..40).map(|seed| carried_out(seed, &[]).0).collect();
     assert!(outcomes.iter().any(|counts| counts.changed > 0) && outcomes.iter().any(|counts| counts.done > 0), "{outcomes:?}");
+}
+
+/// Lets an agent report right before its updates are counted, or right after.
+#[derive(Debug, Default)]
+struct Interrupted {
+    before: Mutex<Option<Fleet>>,
+    after: Mutex<Option<Fleet>>,
+}
+
+impl Interrupted {
+    fn interrupt(whom: &Mutex<Option<Fleet>>) {
+        // Taken out, because to report is to read, too.
+        if let Some(fleet) = whom.lock().unwrap().take() {
+            let report = report_of(report_id(9), 9, vec![scope_of("apt", at(9), &[], &[])]);
+            now(fleet.record_report(agent(0), report, at(9))).unwrap();
+        }
+    }
+}
+
+#[async_trait]
+impl Twist for Interrupted {
+    fn filter(&self, filter: &UpdateFilter) -> UpdateFilter {
+        Self::interrupt(&self.before);
+        filter.clone()
+    }
+    fn stats(&self, found: UpdateStats) -> UpdateStats {
+        Self::interrupt(&self.after);
+        found
+    }
+}
+
+fn decisions() -> [BulkDecision; 4] {
+    [
+        BulkDecision::Approve { comment: None },
+        BulkDecision::WithdrawApproval { comment: None },
+        BulkDecision::Ignore { scope: IgnoreScope::Version, until: None, reason: None },
+        BulkDecision::Reopen { comment: None },
+    ]
+}
+
+/// What [`Fleet::select_each`] answers, from the logs alone.
+fn folded(fleet: &Fleet, selection: &Selection) -> [Selected; 4] {
+    let mut selected = [Selected::default(); 4];
+    for agent in (0..AGENTS).map(agent) {
+        let mut states = now(fleet.states_at(agent, Moment::Position(selection.as_of))).unwrap();
+        states.retain(|state| selection.filter.matches(agent, state));
+        for (selected, decision) in selected.iter_mut().zip(decisions()) {
+            let possible = states.iter().filter(|state| decision.possible(state)).count() as u64;
+            selected.matching += states.len() as u64;
+            selected.possible += possible;
+            selected.agents += u64::from(possible > 0);
+        }
+    }
+    selected
+}
+
+#[test]
+fn counters_and_logs_select_the_same_at_every_position() {
+    for_all("counters_and_logs_select_the_same_at_every_position", 200, |seed| {
+        let mut rng = Rng::new(seed ^ 0x5e1ec7);
+        let store = Arc::new(Wrapped::new(Interrupted::default()));
+        let fleet = Fleet::shared(Arc::clone(&store) as _);
+        let as_of = shown(seed, &fleet);
+        let approve = Operation {
+            id: "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse().unwrap(),
+            operator: text("ada"),
+            selection: Selection { filter: UpdateFilter { severity: Some(Severity::Important), ..UpdateFilter::default() }, as_of },
+            decision: decisions()[rng.below(2) * 2].clone(),
+        };
+        now(fleet.carry_out(&approve, at(3), |_| ())).unwrap();
+        let end = now(fleet.selection_now(UpdateFilter::default())).unwrap().as_of.0;
+        let interrupted = rng.below(end as usize + 1) as u64;
+        for position in 0..=end {
+            let status = [StatusFilter::Open, StatusFilter::Any, StatusFilter::Is(Status::Approved)][rng.below(3)];
+            let severity = rng.chance(30).then_some(Severity::Important);
+            let filter = UpdateFilter { status, severity, agent: rng.chance(30).then(|| agent(0)), ..UpdateFilter::default() };
+            let selection = Selection { filter, as_of: FeedPosition(position) };
+            let expected = folded(&fleet, &selection);
+            if position == interrupted {
+                let whom = if rng.chance(50) { &store.twist.before } else { &store.twist.after };
+                *whom.lock().unwrap() = Some(fleet.clone());
+            }
+            assert_eq!(now(fleet.select_each(&selection, &decisions())).unwrap(), expected, "{selection:?}");
+        }
+    });
 }

@@ -15,6 +15,10 @@ const PULL_TIME_MAX: Duration = Duration::from_secs(3600);
 const PULL_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Longest time a container may take to stop, by its own settings.
 const STOP_TIME_MAX: Duration = Duration::from_secs(600);
+/// How often the removal of a container is tried that the engine refuses to remove.
+const REMOVAL_TRIES: u32 = 20;
+/// How long is waited in between.
+const BETWEEN_REMOVALS: Duration = Duration::from_millis(500);
 
 impl Engine {
     /// Whether it is Podman.
@@ -126,8 +130,27 @@ impl Engine {
     }
 
     /// Removes a container, running or not. Its volumes stay.
+    ///
+    /// One that ends, or is started again, in this very moment an engine refuses to remove (Podman: "container state improper"). The
+    /// way back to an old container depends on it, so it is tried again.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), EngineError> {
-        self.act(Method::DELETE, self.target(&["containers", name]) + "?force=true", None).await
+        self.remove_trying(name, BETWEEN_REMOVALS).await
+    }
+
+    async fn remove_trying(&self, name: &str, between: Duration) -> Result<(), EngineError> {
+        let target = self.target(&["containers", name]) + "?force=true";
+        let mut tries = 1;
+        loop {
+            match self.act(Method::DELETE, target.clone(), None).await {
+                Err(error) if tries > 1 && error.is_not_found() => return Ok(()),
+                Err(EngineError::Answer { status: 409 | 500, message, .. }) if tries < REMOVAL_TRIES => {
+                    tracing::info!(container = name, "not removed yet: {message}");
+                    tries += 1;
+                    tokio::time::sleep(between).await;
+                }
+                removed => return removed,
+            }
+        }
     }
 
     /// Changes when a container is started again by the engine itself. Podman cannot.
@@ -180,6 +203,52 @@ pub(super) fn progress(image: &str, line: &[u8]) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::API_VERSION_MIN;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixListener,
+    };
+
+    /// An engine that answers one request after the other with these statuses, and how often it was asked.
+    async fn answering(statuses: &[u16]) -> (Result<(), EngineError>, usize) {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let engine = Engine { socket, version: API_VERSION_MIN, podman: true };
+        let mut asked = 0;
+        let answer = async {
+            for status in statuses {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                asked += 1;
+                let mut request = [0; 1024];
+                let length = stream.read(&mut request).await.unwrap();
+                assert!(request[..length].starts_with(b"DELETE /v1.41/containers/web?force=true "));
+                let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+                stream.write_all(text.as_bytes()).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let removed = tokio::select! {
+            removed = engine.remove_trying("web", Duration::ZERO) => removed,
+            () = answer => unreachable!("it waits for ever"),
+        };
+        (removed, asked)
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_about_to_end_is_removed_when_it_has() {
+        for (statuses, good) in [
+            (&[204][..], true),
+            (&[500, 409, 204], true),
+            (&[500, 404], true),
+            (&[404], false),
+            (&[403], false),
+            (&[500; REMOVAL_TRIES as usize], false),
+        ] {
+            let (removed, asked) = answering(statuses).await;
+            assert_eq!((removed.is_ok(), asked), (good, statuses.len()), "{statuses:?}: {removed:?}");
+        }
+    }
 
     #[test]
     fn a_pull_is_judged_by_its_lines() {

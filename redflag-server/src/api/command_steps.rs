@@ -28,7 +28,7 @@ pub(super) struct RequestBody {
     /// What.
     action: HostAction,
     /// The client's id of the command: the same again has one effect. Made by the server if absent.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Uuid)]
     id: Option<CommandId>,
 }
 
@@ -41,7 +41,7 @@ enum HostAction {
     /// Fetch what the package sources offer now.
     RefreshMetadata {
         /// Whose sources: `apt`, `dnf`, …
-        #[schema(value_type = String)]
+        #[schema(value_type = String, pattern = "^[a-z][a-z0-9._-]*$")]
         package_type: Manager,
     },
     /// Restart the host; needs the role `admin`.
@@ -53,7 +53,7 @@ enum HostAction {
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelBody {
     /// In which words.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, pattern = "^[^\\x00]+$")]
     reason: Option<Text>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct CancelBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct RetryBody {
     /// The client's id of the new command: the same again has one effect. Made by the server if absent.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Uuid)]
     id: Option<CommandId>,
 }
 
@@ -71,13 +71,13 @@ pub(super) struct RetryBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfirmBody {
     /// The plan the operator saw: `plan_digest` of the plan.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     plan_digest: Digest,
     /// In which words.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, pattern = "^[^\\x00]+$")]
     comment: Option<Text>,
     /// The client's id of the installation: the same again has one effect. Made by the server if absent.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Uuid)]
     id: Option<CommandId>,
 }
 

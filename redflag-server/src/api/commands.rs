@@ -25,10 +25,12 @@ use utoipa::ToSchema;
 #[expect(dead_code, reason = "states the parameters for the OpenAPI document; `crate::listing` reads them")]
 pub(super) struct CommandListParameters {
     /// Only of this agent.
+    #[param(format = Uuid)]
     agent_id: Option<String>,
     /// `any` (if absent), `open`, or one state.
     state: Option<String>,
     /// Rows on a page, 1 to 500; 50 if absent.
+    #[param(minimum = 1, maximum = 500)]
     page_size: Option<u32>,
     /// Right after the row that this cursor names; from `next` of a page of the same list.
     after: Option<String>,

@@ -27,13 +27,13 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub(super) struct ApproveBody {
     /// The offer the operator saw: `offer_digest` of the update.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     offer_digest: OfferDigest,
     /// In which words.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, pattern = "^[^\\x00]+$")]
     comment: Option<Text>,
     /// The client's id of this decision: the same again has one effect. Made by the server if absent.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Uuid)]
     decision_id: Option<BatchId>,
 }
 
@@ -42,19 +42,19 @@ pub(super) struct ApproveBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct IgnoreBody {
     /// The offer the operator saw: `offer_digest` of the update.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     offer_digest: OfferDigest,
     /// `version` (if absent): a newer version asks again; `package`: none does.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(version|package)$")]
     scope: Option<IgnoreScope>,
     /// Until when.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// In which words.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, pattern = "^[^\\x00]+$")]
     reason: Option<Text>,
     /// The client's id of this decision.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Uuid)]
     decision_id: Option<BatchId>,
 }
 
@@ -63,10 +63,10 @@ pub(super) struct IgnoreBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct CommentBody {
     /// In which words.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, pattern = "^[^\\x00]+$")]
     comment: Option<Text>,
     /// The client's id of this decision.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Uuid)]
     decision_id: Option<BatchId>,
 }
 

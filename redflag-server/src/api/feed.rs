@@ -26,8 +26,10 @@ pub(super) struct FeedParameters {
     /// Entries after this position; 0 (if absent) is before the first.
     after: Option<u64>,
     /// Most entries, 1 to 500; 500 if absent.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
     /// When there is none: seconds to wait for one, 0 (if absent) to 30, but no longer than half of what a request may take.
+    #[param(maximum = 30)]
     wait: Option<u64>,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct HaltView {
 #[serde(deny_unknown_fields)]
 pub(super) struct HaltBody {
     /// In which words; every page shows them.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1, pattern = "^[^\\x00]+$")]
     reason: Text,
 }
 

@@ -25,6 +25,7 @@ use utoipa::ToSchema;
 #[expect(dead_code, reason = "states the parameters for the OpenAPI document; `select` reads them")]
 pub(super) struct SelectionParameters {
     /// `approve`, `withdraw-approval`, `ignore` or `reopen`.
+    #[param(pattern = "^(approve|withdraw-approval|ignore|reopen)$")]
     decision: String,
 }
 
@@ -48,6 +49,7 @@ pub(super) struct SelectionView {
 #[serde(deny_unknown_fields)]
 pub(super) struct OperationBody {
     /// `approve`, `withdraw-approval`, `ignore` or `reopen`.
+    #[schema(pattern = "^(approve|withdraw-approval|ignore|reopen)$")]
     decision: String,
     /// Which updates, as the query string of `GET /api/v1/updates` without order and page: `severity=critical&package_type=apt`.
     filter: String,
@@ -56,16 +58,16 @@ pub(super) struct OperationBody {
     /// `possible` of the selection that was shown.
     possible: u64,
     /// In which words.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, pattern = "^[^\\x00]+$")]
     comment: Option<Text>,
     /// Of an ignore: `version` (if absent) or `package`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^(version|package)$")]
     scope: Option<IgnoreScope>,
     /// Of an ignore: until when.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// The client's id of this operation: the same again has one effect. Made by the server if absent.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Uuid)]
     operation_id: Option<OperationId>,
 }
 

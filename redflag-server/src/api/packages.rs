@@ -17,10 +17,13 @@ use utoipa::ToSchema;
 #[expect(dead_code, reason = "states the parameters for the OpenAPI document; `crate::listing` reads them")]
 pub(super) struct PackageListParameters {
     /// The page, from 1.
-    page: Option<u32>,
+    #[param(minimum = 1, maximum = 4_294_967_295_u64)]
+    page: Option<u64>,
     /// Rows on a page, 1 to 500; 50 if absent.
+    #[param(minimum = 1, maximum = 500)]
     page_size: Option<u32>,
     /// `hosts` (if absent; most first) or `name`; with `-` before it wholly reversed.
+    #[param(pattern = "^(-?(hosts|name))?$")]
     sort: Option<String>,
 }
 

@@ -33,10 +33,10 @@ pub(super) struct EnrolBody {
     /// The enrolment token.
     token: String,
     /// The id the host chose, a UUID; the same id and key again take no second seat.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = Uuid)]
     agent_id: AgentId,
     /// The name to be shown.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, min_length = 1, pattern = "^[^\\x00]+$")]
     name: Text,
     /// The Ed25519 public key made on the host, in base64.
     public_key: String,

@@ -24,8 +24,10 @@ const DAYS_DEFAULT: u32 = 30;
 #[expect(dead_code, reason = "states the parameters for the OpenAPI document; `show` reads them")]
 pub(super) struct TrendParameters {
     /// How many days up to today, 1 to 400; 30 if absent.
+    #[param(minimum = 1, maximum = 400)]
     days: Option<u32>,
     /// Only of this agent.
+    #[param(format = Uuid)]
     agent_id: Option<String>,
 }
 

@@ -23,12 +23,14 @@ use utoipa::ToSchema;
 #[expect(dead_code, reason = "states the parameters for the OpenAPI document; `crate::listing` reads them")]
 pub(super) struct UpdateFilterParameters {
     /// Only of this agent.
+    #[param(format = Uuid)]
     agent_id: Option<String>,
     /// A status, `open` (if absent) or `any`.
     status: Option<String>,
     /// Only of this severity.
     severity: Option<String>,
     /// Only of this manager.
+    #[param(pattern = "^([a-z][a-z0-9._-]*)?$", max_length = 32)]
     package_type: Option<String>,
     /// Only of this availability.
     availability: Option<String>,
@@ -44,10 +46,13 @@ pub(super) struct UpdateFilterParameters {
 #[expect(dead_code, reason = "states the parameters for the OpenAPI document; `crate::listing` reads them")]
 pub(super) struct UpdateListParameters {
     /// The page, from 1; excludes `after`.
-    page: Option<u32>,
+    #[param(minimum = 1, maximum = 4_294_967_295_u64)]
+    page: Option<u64>,
     /// Rows on a page, 1 to 500; 50 if absent.
+    #[param(minimum = 1, maximum = 500)]
     page_size: Option<u32>,
     /// `severity` (if absent), `name`, `agent` or `last-change`; with `-` before it wholly reversed.
+    #[param(pattern = "^(-?(severity|name|agent|last-change))?$")]
     sort: Option<String>,
     /// Right after the row that this cursor names; from `next` of a page of the same list.
     after: Option<String>,
@@ -100,7 +105,7 @@ pub(super) async fn list(State(app): State<AppState>, uri: Uri) -> Result<Json<U
 }
 
 /// The counts alone.
-#[utoipa::path(get, path = "/api/v1/stats", tag = "updates", params(UpdateFilterParameters, UpdateListParameters),
+#[utoipa::path(get, path = "/api/v1/stats", tag = "updates", params(UpdateFilterParameters),
     responses((status = 200, body = FleetStatsView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
 pub(super) async fn stats(State(app): State<AppState>, uri: Uri) -> Result<Json<FleetStatsView>, Problem> {
     let filter = listing::filter_from_uri(&uri)?;

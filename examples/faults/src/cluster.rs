@@ -121,7 +121,24 @@ impl Cluster {
     }
 
     /// Starts it and waits until it takes connections.
+    ///
+    /// A server tells by device and inode whether an earlier one of the same data still runs. A file system in memory can have got the
+    /// device of one that has just gone, while the last process of the server there still goes; then it is started again.
     pub fn start(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let (mut postmaster, log) = self.spawn();
+            if log.comes_or_ends(READY) {
+                self.running = Some(Running { postmaster, log });
+                return;
+            }
+            postmaster.wait().expect("a server that ended can be waited for");
+            let mistaken = log.tail().contains("pre-existing shared memory block");
+            assert!(mistaken && begun.elapsed() < PATIENCE, "the server ended:\n{}", log.tail());
+        }
+    }
+
+    fn spawn(&self) -> (Child, Arc<Log>) {
         let mut command = program("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(&self.directory).args(["-p", PORT]);
         let usual = ["listen_addresses=", "fsync=on", "shared_buffers=16MB", "max_connections=40", "max_wal_size=64MB", "lc_messages=C"];
@@ -131,8 +148,7 @@ impl Cluster {
         let mut postmaster =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("PostgreSQL starts (Debian package: postgresql-15)");
         let log = Log::of(postmaster.stderr.take().expect("its log is a pipe"));
-        log.wait_for(READY, 0);
-        self.running = Some(Running { postmaster, log });
+        (postmaster, log)
     }
 
     /// Waits until it takes connections, whatever it is about; starts it if it has ended by itself, and answers whether it had.
@@ -298,6 +314,13 @@ impl Log {
         let spoken = |said: &(Vec<String>, bool)| said.0[first..].iter().any(|line| line.contains(words));
         let ended = self.wait(|said| spoken(said) || said.1, words);
         assert!(!ended || spoken(&self.said.lock().unwrap_or_else(PoisonError::into_inner)), "the server ended:\n{}", self.tail());
+    }
+
+    /// Whether a line with `words` comes before the end.
+    fn comes_or_ends(&self, words: &str) -> bool {
+        let spoken = |said: &(Vec<String>, bool)| said.0.iter().any(|line| line.contains(words));
+        self.wait(|said| spoken(said) || said.1, words);
+        spoken(&self.said.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn wait_for_end(&self) {

@@ -26,6 +26,7 @@ use redflag_core::{
     limits,
     names::{PackageKey, Version},
     offer::{Offer, OfferInput},
+    state::Standing,
     store::StoreErrorKind,
     words::Status,
     work::{Decision, Refusal},
@@ -155,6 +156,38 @@ fn an_update_that_cannot_be_installed_now_is_planned_alone() {
     let names =
         |record: &CommandRecord| record.action.items().iter().map(|item| item.package.name.to_string()).collect::<Vec<_>>().join(" ");
     assert_eq!(requested.iter().map(names).collect::<Vec<_>>(), ["bash dash", "curl", "ed"]);
+}
+
+#[test]
+fn an_update_that_no_command_can_be_about_goes_to_review_and_holds_no_other_up() {
+    let lab = Lab::over(Arc::new(MemoryStore::new()));
+    now(lab.fleet.enrol(enrolment(0))).unwrap();
+    let offer = |(name, from, to): (&str, Option<&str>, &str)| OfferInput {
+        package_name: name.to_owned(),
+        current_version: from.map(str::to_owned),
+        available_version: to.to_owned(),
+        ..OfferInput::default()
+    };
+    let offers = [("bash", Some("1"), "2"), ("curl", Some("2"), "1"), ("ed", None, "1")];
+    let updates = checked("apt", &offers.map(offer));
+    now(lab.report(1, vec![scope_of("apt", at(1), &updates, &[])])).unwrap();
+    for (number, (package, offer)) in (1..).zip(&updates) {
+        let decision = Decision::Approve { offer_digest: offer.digest(package), comment: None };
+        now(lab.decide(batch_id(number), package, decision, at(2))).unwrap();
+    }
+    let requested = |second| now(lab.fleet.request_approved(agent(0), &Terms::default(), at(second))).unwrap();
+    let first = requested(3);
+    let [plan] = first.commands.as_slice() else { panic!("{first:?}") };
+    assert_eq!(plan.action.items().iter().map(|item| item.package.name.as_str()).collect::<Vec<_>>(), ["bash"]);
+    for (index, words) in [(1, "would go from 2 to 1, which is not newer"), (2, "no installed version is replaced")] {
+        let id = redflag_core::ids::UpdateId { agent: agent(0), package: updates[index].0.clone() };
+        let standing = now(lab.fleet.store().update(&id)).unwrap().unwrap().state.standing;
+        let Standing::NeedsReview { reason, .. } = &standing else { panic!("{standing:?}") };
+        assert!(reason.as_str().contains(words), "{reason}");
+    }
+    let again = requested(4);
+    assert!(again.commands.is_empty() && again.refused.is_empty(), "{again:?}");
+    assert_eq!(now(lab.fleet.check(agent(0))).unwrap(), []);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Plans for what is approved: the way from a decision into the queue.
 
 use super::{
+    payload::check_item,
+    plan::Item,
     record::{CommandRecord, Terms},
     step::{Request, Step, Wanted},
 };
@@ -10,6 +12,7 @@ use crate::{
     ids::{AgentId, CommandId, Digest},
     limits,
     names::{Manager, PackageKey, Text},
+    offer::Offer,
     query::{CommandFilter, CommandQuery, PageNumber, PageSize, PageStart, StatusFilter, UpdateFilter, UpdateQuery, UpdateRow},
     state::Standing,
     store::{StoreError, StoreErrorKind},
@@ -34,7 +37,8 @@ pub struct RequestedPlans {
 impl Fleet {
     /// Requests a plan for every approved update of an agent that no open command is about.
     ///
-    /// What can be installed now is planned together by manager; every other update alone, so that it can only fail alone (clause C5).
+    /// What can be installed now is planned together by manager; every other update, and one that no command can be about, alone, so that it
+    /// can only fail alone (clause C5). The latter is in review afterwards.
     /// The ids follow from the approvals: any number of processes may do this at once. What changes meanwhile, or finds no room in the
     /// queue, is left to the next call.
     ///
@@ -101,7 +105,7 @@ fn groups(approved: Vec<UpdateRow>, under_way: &BTreeSet<PackageKey>) -> Vec<Gro
     for row in approved.into_iter().filter(|row| !under_way.contains(&row.state.package)) {
         let Standing::Approved(approval) = &row.state.standing else { continue };
         let (package, at) = (row.state.package, approval.at);
-        if row.state.offer.availability.kind == AvailabilityKind::Installable {
+        if can_be_installed(&package, &row.state.offer) {
             together.entry(package.manager.clone()).or_default().push((package, at));
         } else {
             alone.push(vec![(package, at)]);
@@ -110,6 +114,12 @@ fn groups(approved: Vec<UpdateRow>, under_way: &BTreeSet<PackageKey>) -> Vec<Gro
     let mut groups: Vec<_> = together.into_values().chain(alone).collect();
     groups.iter_mut().for_each(|group| group.sort());
     groups
+}
+
+/// Whether an update can be installed now, by a command.
+fn can_be_installed(package: &PackageKey, offer: &Offer) -> bool {
+    let orderable = Item::of_offer(package, offer).is_some_and(|item| check_item(&item).is_ok());
+    orderable && offer.availability.kind == AvailabilityKind::Installable
 }
 
 /// The same for the same approvals, whoever asks. An update that is approved anew is planned anew.

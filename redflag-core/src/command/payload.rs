@@ -285,7 +285,8 @@ fn check_items(items: &[Item]) -> Result<(), CommandRefusal> {
     items.iter().try_for_each(check_item)
 }
 
-fn check_item(item: &Item) -> Result<(), CommandRefusal> {
+/// Whether a command can be about an item: names and versions in the grammar, and the version newer.
+pub(super) fn check_item(item: &Item) -> Result<(), CommandRefusal> {
     let Item { package, from, to, origin: _ } = item;
     let manager = &package.manager;
     let out_of_grammar = |rejection: crate::rejection::Rejection| CommandRefusal::new(RefusalCode::OutOfGrammar, rejection.to_string());

@@ -9,7 +9,10 @@ use crate::{
     offer::{Candidate, Offer},
 };
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 /// One package to bring from one exact version to another, as an operator approved it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,8 +89,10 @@ impl Plan {
     /// What the plan does beyond bringing exactly `items` to their versions, and which items it leaves out.
     #[must_use]
     pub fn excess(&self, items: &[Item]) -> Vec<Excess> {
+        let asked: HashMap<_, _> = items.iter().map(|item| (&item.package, item)).collect();
+        let touched: HashSet<_> = self.changes.iter().map(|change| &change.package).collect();
         let beyond = self.changes.iter().filter_map(|change| {
-            let Some(item) = items.iter().find(|item| item.package == change.package) else {
+            let Some(item) = asked.get(&change.package) else {
                 return Some(Excess::not_asked(change));
             };
             let exact = change.to.as_ref() == Some(&item.to) && change.from.as_ref() == Some(&item.from);
@@ -98,7 +103,7 @@ impl Plan {
                 (true, true) => None,
             }
         });
-        let missing = items.iter().filter(|item| self.changes.iter().all(|change| change.package != item.package));
+        let missing = items.iter().filter(|item| !touched.contains(&item.package));
         beyond.chain(missing.cloned().map(Excess::Missing)).collect()
     }
 }

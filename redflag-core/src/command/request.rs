@@ -5,7 +5,7 @@ use super::{
     payload::{Action, Audience, CommandApproval, Order, SigningMode},
     plan::{Excess, Item, Plan},
     queue::{Happening, Queue, name, system},
-    record::{CommandRecord, Ending, Requested, Success, Terms},
+    record::{CommandRecord, End, Ending, Requested, Success, Terms},
     refusal::{CommandRefusal, RefusalCode},
     step::{Confirm, Request, Retry, Wanted},
 };
@@ -41,22 +41,55 @@ impl Queue<'_> {
         if let Some(known) = self.asked_before(*command, digest)? {
             return Ok(known);
         }
-        let items = self.items(&wanted.packages())?;
-        self.check_free(&items)?;
-        let approvals = match wanted {
-            Wanted::Updates(_) => merged(items.iter().filter_map(|item| self.approval(item))),
-            Wanted::Host(_) => self.own_consent(by),
-        };
-        let action = match wanted {
-            Wanted::Updates(_) => Action::Plan { items },
-            Wanted::Host(action @ (Action::Plan { .. } | Action::Install(_) | Action::Recreate(_))) => {
-                return Err(invalid(format!("{} is asked for by the updates it is about", action.kind())));
-            }
-            Wanted::Host(action) => action.clone(),
-        };
+        let packages = wanted.packages();
+        self.check_free(packages.iter())?;
         let request = Requested { by: by.clone(), at: self.at, digest };
-        let record = self.create(New { id: *command, action, approvals, terms: terms.clone(), request, follows: None })?;
-        Ok(self.keep(record))
+        let new = |action, approvals| New { id: *command, action, approvals, terms: terms.clone(), request, follows: None };
+        match wanted {
+            Wanted::Updates(_) => self.request_plan(&packages, new),
+            Wanted::Host(action @ (Action::Plan { .. } | Action::Install(_) | Action::Recreate(_))) => {
+                Err(invalid(format!("{} is asked for by the updates it is about", action.kind())))
+            }
+            Wanted::Host(action) => {
+                let record = self.create(new(action.clone(), self.own_consent(by)))?;
+                Ok(self.keep(record))
+            }
+        }
+    }
+
+    /// A plan of approved updates. Where no command can be about them, it ends at once as refused, and they go to review: an approval that
+    /// cannot be carried out must not look as if it could.
+    fn request_plan(
+        &mut self,
+        packages: &[PackageKey],
+        new: impl FnOnce(Action, Vec<CommandApproval>) -> New,
+    ) -> Result<CommandRecord, Refusal> {
+        let (mut items, mut unsound) = (Vec::new(), None);
+        for item in self.approved(packages)? {
+            match item {
+                Ok(item) => items.push(item),
+                Err(refusal) => unsound = Some(refusal),
+            }
+        }
+        let approvals = merged(items.iter().filter_map(|item| self.approval(item)));
+        let new = new(Action::Plan { items }, approvals);
+        check_terms(&new.terms)?;
+        let record = self.draft(new);
+        let sound = unsound.map_or_else(|| record.payload_with(1).check(), Err);
+        match sound {
+            Ok(()) => Ok(self.keep(record)),
+            Err(refusal) => Ok(self.refuse_plan(record, packages, refusal)),
+        }
+    }
+
+    fn refuse_plan(&mut self, mut record: CommandRecord, packages: &[PackageKey], refusal: CommandRefusal) -> CommandRecord {
+        let reason = Text::lossy(&format!("no plan: refused: {refusal}"));
+        let how = Ending::Refused(refusal);
+        record.state = how.state();
+        record.end = Some(End { at: self.at, by: system(), how });
+        let events = packages.iter().map(|package| (package.clone(), EventKind::ReviewRequested { reason: reason.clone() }));
+        self.happen(&record, system(), events.collect());
+        self.keep(record)
     }
 
     pub(super) fn confirm(&mut self, confirm: &Confirm) -> Result<CommandRecord, Refusal> {
@@ -71,7 +104,7 @@ impl Queue<'_> {
             _ => return Err(Refusal::OtherPlan { command: *plan_command }),
         };
         let items = planned.action.items();
-        self.check_free(items)?;
+        self.check_free(items.iter().map(|item| &item.package))?;
         if let Some(wrong) = plan.excess(items).iter().find(|excess| excess.side_effect().is_none()) {
             return Err(invalid(format!("the plan {wrong}, which is not what was approved")));
         }
@@ -94,7 +127,7 @@ impl Queue<'_> {
         let old = self.known(*failed)?;
         self.may(&old, CommandEvent::Retry)?;
         let items = old.action.items();
-        self.check_free(items)?;
+        self.check_free(items.iter().map(|item| &item.package))?;
         let by = Actor::Operator(operator.clone());
         let request = Requested { by: by.clone(), at: self.at, digest };
         let (action, terms, follows) = (old.action.clone(), old.terms.clone(), Some(*failed));
@@ -144,8 +177,14 @@ impl Queue<'_> {
 
     /// A command that fits its format and its terms, not kept yet.
     fn create(&self, new: New) -> Result<CommandRecord, Refusal> {
+        check_terms(&new.terms)?;
+        let record = self.draft(new);
+        record.payload_with(1).check().map_err(Refusal::InvalidCommand)?;
+        Ok(record)
+    }
+
+    fn draft(&self, new: New) -> CommandRecord {
         let New { id, action, approvals, terms, request, follows } = new;
-        check_terms(&terms)?;
         let audience = Audience { agent: self.agent, key_id: signing::key_id(&self.head.public_key) };
         let changes_host = matches!(action, Action::Install(_) | Action::Recreate(_) | Action::Reboot);
         let not_before = terms.not_before.filter(|_| changes_host).map_or(self.at, |from| from.max(self.at));
@@ -154,7 +193,7 @@ impl Queue<'_> {
             SigningMode::ServerSigns => CommandState::Queued,
             SigningMode::OperatorSigns => CommandState::AwaitingSignature,
         };
-        let record = CommandRecord {
+        CommandRecord {
             id,
             audience,
             action,
@@ -173,9 +212,7 @@ impl Queue<'_> {
             end: None,
             late: Vec::new(),
             revision: 0,
-        };
-        record.payload_with(1).check().map_err(Refusal::InvalidCommand)?;
-        Ok(record)
+        }
     }
 
     /// The consent of an operator who asks.
@@ -196,12 +233,12 @@ impl Queue<'_> {
     }
 
     /// Room for one more command, and no other about one of the packages.
-    fn check_free(&self, items: &[Item]) -> Result<(), Refusal> {
+    fn check_free<'b>(&self, packages: impl Iterator<Item = &'b PackageKey>) -> Result<(), Refusal> {
         let open = self.open();
         if open.len() >= limits::COMMANDS_OPEN_MAX {
             return Err(Refusal::TooManyCommands { agent: self.agent });
         }
-        let wanted: BTreeSet<_> = items.iter().map(|item| &item.package).collect();
+        let wanted: BTreeSet<_> = packages.collect();
         for record in &open {
             if let Some(item) = record.action.items().iter().find(|item| wanted.contains(&item.package)) {
                 return Err(Refusal::CommandUnderWay { package: item.package.clone(), command: record.id });
@@ -210,12 +247,12 @@ impl Queue<'_> {
         Ok(())
     }
 
-    /// What was approved of these packages.
-    fn items(&self, packages: &[PackageKey]) -> Result<Vec<Item>, Refusal> {
+    /// What was approved of these packages, or why no command can bring it.
+    fn approved(&self, packages: &[PackageKey]) -> Result<Vec<Result<Item, CommandRefusal>>, Refusal> {
         let item = |package: &PackageKey| {
-            let missing = || Refusal::NotApproved { package: package.clone() };
-            let state = self.state(package).filter(|state| matches!(state.standing, Standing::Approved(_))).ok_or_else(missing)?;
-            Item::of_offer(package, &state.offer).ok_or_else(missing)
+            let state = self.state(package).filter(|state| matches!(state.standing, Standing::Approved(_)));
+            let state = state.ok_or_else(|| Refusal::NotApproved { package: package.clone() })?;
+            Ok(Item::of_offer(package, &state.offer).ok_or_else(|| nothing_installed(package)))
         };
         packages.iter().map(item).collect()
     }
@@ -267,6 +304,10 @@ fn content(content: &impl Serialize) -> Digest {
 
 fn not_approved(item: &Item) -> Refusal {
     Refusal::NotApproved { package: item.package.clone() }
+}
+
+fn nothing_installed(package: &PackageKey) -> CommandRefusal {
+    CommandRefusal::new(RefusalCode::Malformed, format!("of {package} no installed version is replaced, and commands only upgrade"))
 }
 
 fn invalid(message: String) -> Refusal {

@@ -11,6 +11,8 @@ use redflag_core::{
     names::{PackageKey, Text, Version},
 };
 
+use std::collections::HashSet;
+
 /// Rows a page shows of one plan; the API answers all.
 const ROWS_MAX: usize = 500;
 
@@ -50,15 +52,14 @@ impl PlanView {
     /// The plan that a command brought, if it did.
     pub(crate) fn of(record: &CommandRecord) -> Option<Self> {
         let look = SecondLook::of(record)?;
-        let (agent, items) = (record.audience.agent, record.action.items());
-        let href = |package: &PackageKey| {
-            let update = || UpdateId { agent, package: package.clone() };
-            items.iter().any(|item| item.package == *package).then(|| format!("/updates/{}", update()))
-        };
+        let agent = record.audience.agent;
+        let asked: HashSet<_> = record.action.items().iter().map(|item| &item.package).collect();
+        let href =
+            |package: &PackageKey| asked.contains(package).then(|| format!("/updates/{}", UpdateId { agent, package: package.clone() }));
         let mut rows: Vec<PlanRow> = look.differences.iter().map(|difference| PlanRow::of_difference(difference, &href)).collect();
-        let differs = |change: &&Change| rows.iter().all(|row| row.package != change.package);
-        let approved: Vec<PlanRow> = look.plan.changes.iter().filter(differs).map(|change| PlanRow::as_approved(change, &href)).collect();
-        rows.extend(approved);
+        let different: HashSet<_> = rows.iter().map(|row| row.package.clone()).collect();
+        let as_approved = look.plan.changes.iter().filter(|change| !different.contains(&change.package));
+        rows.extend(as_approved.map(|change| PlanRow::as_approved(change, &href)));
         rows.sort_by_key(|row| !row.beyond);
         let more = rows.len().saturating_sub(ROWS_MAX);
         rows.truncate(ROWS_MAX);

@@ -5,11 +5,13 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
+use redflag_core::words::Severity;
 use redflag_server::{
     Role,
     access::{Policy, RouteEntry, Surface},
     router::table,
 };
+use serde_json::json;
 
 /// A path of the route with ids that name nothing.
 fn path(entry: &RouteEntry) -> String {
@@ -178,6 +180,28 @@ async fn every_api_route_is_in_the_openapi_document() {
     }
     let in_document: usize = document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
     assert_eq!(in_document, described, "the document describes routes that do not exist");
+}
+
+#[tokio::test]
+async fn the_openapi_document_says_what_is_true_of_every_operation() {
+    let harness = Harness::new();
+    let document = harness.send(Request::get("/api/v1/openapi.json").body(Body::empty()).unwrap()).await.json();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let responses = operation["responses"].as_object().unwrap();
+            let expected: &[_] =
+                if operation["requestBody"].is_object() { &["403", "408", "413", "415", "503"] } else { &["403", "408", "503"] };
+            assert!(expected.iter().all(|status| responses.contains_key(*status)), "{method} {path}: {responses:?}");
+            for (status, response) in responses.iter().filter(|(status, _)| !status.starts_with('2')) {
+                let kinds: Vec<_> = response["content"].as_object().unwrap().keys().collect();
+                assert_eq!(kinds, ["application/problem+json"], "{method} {path}: {status}");
+            }
+        }
+    }
+    let parameters = document["paths"]["/api/v1/updates"]["get"]["parameters"].as_array().unwrap();
+    let words = |name: &str| parameters.iter().find(|parameter| parameter["name"] == name).unwrap()["schema"]["enum"].clone();
+    assert!(Severity::ALL.iter().all(|word| words("severity").as_array().unwrap().contains(&json!(word.as_str()))));
+    assert!(words("status").as_array().unwrap().contains(&json!("needs-review")));
 }
 
 #[tokio::test]

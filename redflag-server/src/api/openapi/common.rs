@@ -1,0 +1,80 @@
+//! What holds for every operation, said once: how problems look, which any of them can answer, and the words of parameters.
+
+use redflag_core::{
+    command::lifecycle::CommandState,
+    words::{AvailabilityKind, Severity, Status},
+};
+use utoipa::{
+    Modify,
+    openapi::{
+        Content, ObjectBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
+        path::{Operation, Parameter},
+    },
+};
+
+const JSON_TYPE: &str = "application/json";
+const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// What every operation can answer beside its own: requests the guard turns away, and a database that is not there.
+const EVERYWHERE: [(&str, &str); 3] =
+    [("403", "not allowed, or caused by another site"), ("408", "it took too long"), ("503", "the database is not available")];
+/// The same for operations with a body.
+const WITH_BODY: [(&str, &str); 2] = [("413", "the body is too large"), ("415", "the body is not JSON, or encoded")];
+
+/// Adds what is common to the document that the handlers make.
+pub(super) struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut OpenApi) {
+        for item in document.paths.paths.values_mut() {
+            for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
+                complete(operation);
+            }
+        }
+    }
+}
+
+fn complete(operation: &mut Operation) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter {
+            name_words(parameter);
+        }
+    }
+    let with_body: &[_] = if operation.request_body.is_some() { &WITH_BODY } else { &[] };
+    let responses = &mut operation.responses.responses;
+    for (status, description) in EVERYWHERE.iter().chain(with_body) {
+        let response = ResponseBuilder::new().description(*description).content(JSON_TYPE, Content::new(Some(problem())));
+        responses.entry((*status).to_owned()).or_insert_with(|| RefOr::T(response.build()));
+    }
+    for response in responses.values_mut() {
+        if let RefOr::T(response) = response {
+            name_problem_type(response);
+        }
+    }
+}
+
+/// Problems have a media type of their own (RFC 9457).
+fn name_problem_type(response: &mut Response) {
+    let of_problem = |content: &RefOr<Content>| matches!(content, RefOr::T(content) if content.schema == Some(problem()));
+    if response.content.get(JSON_TYPE).is_some_and(of_problem) {
+        let content = response.content.shift_remove(JSON_TYPE);
+        response.content.extend(content.map(|content| (PROBLEM_TYPE.to_owned(), content)));
+    }
+}
+
+/// Lists the words a parameter takes, as core defines them (clause S8); an empty value counts as absent.
+fn name_words(parameter: &mut Parameter) {
+    let words: Vec<&str> = match parameter.name.as_str() {
+        "status" => Status::ALL.iter().map(|word| word.as_str()).chain(["open", "any"]).collect(),
+        "state" => CommandState::ALL.iter().map(|word| word.as_str()).chain(["open", "any"]).collect(),
+        "severity" => Severity::ALL.iter().map(|word| word.as_str()).collect(),
+        "availability" => AvailabilityKind::ALL.iter().map(|word| word.as_str()).collect(),
+        _ => return,
+    };
+    let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.into_iter().chain([""]))).build();
+    parameter.schema = Some(RefOr::T(Schema::Object(words)));
+}
+
+fn problem() -> RefOr<Schema> {
+    RefOr::Ref(Ref::from_schema_name("ProblemBody"))
+}

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    fs::{File, OpenOptions},
+    fs::{DirEntry, File, OpenOptions},
     io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
@@ -41,6 +41,18 @@ fn replace_after(path: &Path, bytes: &[u8], settle: fn(&File) -> io::Result<()>)
 pub fn sync_directory_of(path: &Path) -> Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(Error::state("sync", directory))
+}
+
+/// What is in a directory; nothing where there is none.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn entries(directory: &Path) -> Result<Vec<DirEntry>> {
+    let listed = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.and_then(Iterator::collect),
+    };
+    listed.map_err(Error::state("list", directory))
 }
 
 /// Replaces `path` with `value` as JSON.

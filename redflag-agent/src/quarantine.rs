@@ -5,10 +5,7 @@ use crate::{
     error::{Error, Result},
     home::AgentHome,
 };
-use std::{
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// Files kept in a quarantine; the oldest go first.
 pub const FILES_MAX: usize = 16;
@@ -65,14 +62,8 @@ pub fn quarantined(home: &AgentHome) -> Result<Vec<String>> {
 }
 
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::state("list", directory)(error)),
-    };
     let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::state("list", directory))?;
+    for entry in durable::entries(directory)? {
         let modified = entry.metadata().and_then(|metadata| metadata.modified()).map_err(Error::state("inspect", entry.path()))?;
         files.push((modified, entry.path()));
     }

@@ -10,11 +10,30 @@ use redflag_core::{
 };
 use scan_lab::{brief, build, directory, installable, reason, require, stdout};
 use std::{collections::BTreeMap, ffi::OsString, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Instant};
+use tempfile::TempDir;
 
 const TOOLS: &[(&str, &str)] = &[("dnf", "dnf"), ("rpmbuild", "rpm"), ("createrepo_c", "createrepo-c"), ("python3", "python3")];
 
 fn dnf(lab: &Path) -> Dnf {
     Dnf::with_command(lab.join("dnf.sh"), [])
+}
+
+/// The small world, which the tests below share, built anew.
+fn small_lab() -> TempDir {
+    require(TOOLS);
+    require(&[("dnf-3", "dnf-plugins-core")]);
+    let directory = directory();
+    build("dnf-lab.sh", &[text(directory.path())]);
+    directory
+}
+
+/// Has the lab's repository offer one more version, or do what else `dnf-lab.sh` can.
+fn change(lab: &Path, arguments: &[&str]) {
+    build("dnf-lab.sh", &[&[text(lab)], arguments].concat());
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of plain letters")
 }
 
 fn rename(from: &Path, to: &str) {
@@ -34,7 +53,7 @@ async fn exactly_3488_updates_are_reported_each_with_its_version_repository_and_
     require(TOOLS);
     let directory = directory();
     let lab = directory.path();
-    build("dnf-big.py", &[lab.to_str().unwrap(), "3488"]);
+    build("dnf-big.py", &[text(lab), "3488"]);
     let dnf = dnf(lab);
 
     let started = Instant::now();
@@ -98,11 +117,8 @@ async fn exactly_3488_updates_are_reported_each_with_its_version_repository_and_
 
 #[tokio::test]
 async fn obsoletes_locks_epochs_and_broken_dependencies_are_told_apart() {
-    require(TOOLS);
-    require(&[("dnf-3", "dnf-plugins-core")]);
-    let directory = directory();
+    let directory = small_lab();
     let lab = directory.path();
-    build("dnf-lab.sh", &[lab.to_str().unwrap()]);
     let dnf = dnf(lab);
     assert!(dnf.present().await);
 
@@ -164,12 +180,9 @@ fn advised(scan: &Scan, name: &str) -> String {
 
 #[tokio::test]
 async fn advisories_of_superseded_versions_count_for_the_offer_that_takes_them_along() {
-    require(TOOLS);
-    require(&[("dnf-3", "dnf-plugins-core")]);
-    let directory = directory();
-    let path = directory.path().to_str().expect("a path of plain letters");
-    build("dnf-lab.sh", &[path]);
-    let dnf = dnf(directory.path());
+    let directory = small_lab();
+    let lab = directory.path();
+    let dnf = dnf(lab);
     let scan = dnf.scan().await;
     assert_eq!(advised(&scan, "lab-app"), "2.0-1  critical | true | LAB-SA-2025:0001 | CVE-2025-11111 CVE-2025-11112");
     assert_eq!(advised(&scan, "lab-epoch"), "1:0.9~rc1-1  important | true | LAB-SA-2025:0004 | CVE-2025-22222");
@@ -177,12 +190,12 @@ async fn advisories_of_superseded_versions_count_for_the_offer_that_takes_them_a
     assert_eq!(advised(&scan, "lab-locked"), "2.0-1  moderate | true | LAB-SA-2025:0005 | CVE-2025-33333");
     assert_eq!(advised(&scan, "lab-noadv"), "1.1-1  unknown | false |  | ");
 
-    build("dnf-lab.sh", &[path, "publish", "lab-app", "3.0^git1", "1"]);
-    build("dnf-lab.sh", &[path, "advise", "LAB-SA-2025:0009", "security", "Grave", "lab-app", "0", "3.0^git1", "1", "CVE-2025-44444"]);
-    build("dnf-lab.sh", &[path, "publish", "lab-noadv", "1.2", "1"]);
-    build("dnf-lab.sh", &[path, "advise", "LAB-SA-2025:0010", "security", "High", "lab-noadv", "0", "1.2", "1"]);
+    change(lab, &["publish", "lab-app", "3.0^git1", "1"]);
+    change(lab, &["advise", "LAB-SA-2025:0009", "security", "Grave", "lab-app", "0", "3.0^git1", "1", "CVE-2025-44444"]);
+    change(lab, &["publish", "lab-noadv", "1.2", "1"]);
+    change(lab, &["advise", "LAB-SA-2025:0010", "security", "High", "lab-noadv", "0", "1.2", "1"]);
     // A version that nobody offers has an advisory that nothing takes along.
-    build("dnf-lab.sh", &[path, "advise", "LAB-SA-2025:0011", "security", "Critical", "lab-noadv", "0", "9.9", "1"]);
+    change(lab, &["advise", "LAB-SA-2025:0011", "security", "Critical", "lab-noadv", "0", "9.9", "1"]);
     let scan = dnf.scan().await;
     assert_eq!((scan.result, &scan.error), (ScanResult::Complete, &None));
     let both = "3.0^git1-1  critical | true | LAB-SA-2025:0001 LAB-SA-2025:0009 | CVE-2025-11111 CVE-2025-11112 CVE-2025-44444";
@@ -193,11 +206,8 @@ async fn advisories_of_superseded_versions_count_for_the_offer_that_takes_them_a
 /// A module's stream that is not the host's may hold newer versions: they are no updates.
 #[tokio::test]
 async fn only_the_enabled_stream_of_a_module_is_offered() {
-    require(TOOLS);
-    let directory = directory();
+    let directory = small_lab();
     let lab = directory.path();
-    let path = lab.to_str().expect("a path of plain letters");
-    build("dnf-lab.sh", &[path]);
     let stream = |stream: &str, packages: &str| {
         format!(
             "---\ndocument: modulemd\nversion: 2\ndata:\n  name: lab-module\n  stream: \"{stream}\"\n  version: 1\n  context: c0ffee00\n  \
@@ -207,12 +217,12 @@ async fn only_the_enabled_stream_of_a_module_is_offered() {
     let package = |version: &str| format!("    - lab-mod-0:{version}-1.noarch\n");
     let modules = stream("1", &(package("1.0") + &package("1.1"))) + &stream("2", &package("2.0"));
     fs::write(lab.join("modules.yaml"), modules).unwrap();
-    build("dnf-lab.sh", &[path, "publish", "lab-mod", "1.0", "1"]);
-    let run = |arguments: &[&str]| stdout(lab.join("dnf.sh").to_str().expect("a path of plain letters"), arguments, &[]);
+    change(lab, &["publish", "lab-mod", "1.0", "1"]);
+    let run = |arguments: &[&str]| stdout(text(&lab.join("dnf.sh")), arguments, &[]);
     run(&["-q", "-y", "module", "enable", "lab-module:1"]);
     run(&["-q", "-y", "install", "lab-mod"]);
     for version in ["1.1", "2.0"] {
-        build("dnf-lab.sh", &[path, "publish", "lab-mod", version, "1"]);
+        change(lab, &["publish", "lab-mod", version, "1"]);
     }
     let scan = dnf(lab).scan().await;
     assert_eq!((scan.result, &scan.error), (ScanResult::Complete, &None));
@@ -222,28 +232,22 @@ async fn only_the_enabled_stream_of_a_module_is_offered() {
 /// Who has dnf's cache expired wants the repositories asked, though the configuration holds what they said for fresh.
 #[tokio::test]
 async fn an_expired_cache_is_renewed_by_the_next_scan() {
-    require(TOOLS);
-    let directory = directory();
+    let directory = small_lab();
     let lab = directory.path();
-    let path = lab.to_str().expect("a path of plain letters");
-    build("dnf-lab.sh", &[path]);
     let configuration = fs::read_to_string(lab.join("dnf.conf")).unwrap();
     fs::write(lab.join("dnf.conf"), configuration.replace("metadata_expire=0", "metadata_expire=86400")).unwrap();
     let offered = async || brief(&dnf(lab).scan().await.offers[&key("lab-app")]);
     assert_eq!(offered().await, "1.0-1 -> 2.0-1 installable");
     // Ends with `dnf clean expire-cache`.
-    build("dnf-lab.sh", &[path, "publish", "lab-app", "3.0", "1"]);
+    change(lab, &["publish", "lab-app", "3.0", "1"]);
     assert_eq!(offered().await, "1.0-1 -> 3.0-1 installable");
 }
 
 /// A user without rights has a cache of its own; that root has none, or another one, must not matter.
 #[tokio::test]
 async fn a_user_without_rights_sees_what_the_repositories_offer() {
-    require(TOOLS);
-    let directory = directory();
+    let directory = small_lab();
     let lab = directory.path();
-    let path = lab.to_str().expect("a path of plain letters");
-    build("dnf-lab.sh", &[path]);
     let configuration = fs::read_to_string(lab.join("dnf.conf")).unwrap();
     let configuration: String = configuration
         .lines()

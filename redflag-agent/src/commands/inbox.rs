@@ -161,19 +161,8 @@ impl Inbox {
 
 /// The files of commands; one that was being written when the process ended has another name, and says nothing.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::state("list", directory)(error)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(Error::state("list", directory))?.path();
-        if path.extension().is_some_and(|extension| extension == EXTENSION) {
-            files.push(path);
-        }
-    }
-    Ok(files)
+    let paths = durable::entries(directory)?.into_iter().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION)).collect())
 }
 
 /// Reads one command; none when it is gone, as it may be while somebody only looks.

@@ -30,7 +30,7 @@ PROGRAMS = {"agent": "redflag-agent", "server": "redflag-server", "executor": "r
 
 
 class Unexpected(Exception):
-    """Something is not as the scene demands."""
+    """Something is not as the script demands."""
 
 
 def say(what):

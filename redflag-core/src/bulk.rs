@@ -1,8 +1,9 @@
 //! Bulk decisions: one decision about every update that matched a filter as of a position of the feed (clause S2).
 //!
 //! What was shown is folded from the log, so it is exact whatever happened since: an update that changed after it was shown is
-//! skipped and counted, never decided. Where an agent's stream has not grown since, its counters answer the same and no log is read. Each agent's part is one or more batches of its own stream, whose ids follow from the
-//! operation; carrying an operation out again therefore has no second effect, and goes on where a crash stopped it.
+//! skipped and counted, never decided. Where an agent's stream has not grown since, its counters answer the same and no log is read.
+//! Each agent's part is one or more batches of its own stream, whose ids follow from the operation; carrying an operation out again
+//! therefore has no second effect, and goes on where a crash stopped it.
 
 use crate::{
     Fleet,

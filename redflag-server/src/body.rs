@@ -1,4 +1,4 @@
-//! JSON bodies: the media type, then a strict object.
+//! JSON bodies: the media type, then a strict object. Large ones are parsed beside the event loop.
 
 use crate::problem::Problem;
 use axum::{
@@ -7,6 +7,9 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
 };
 use serde::de::DeserializeOwned;
+
+/// Bodies above this are parsed beside the event loop, so that nobody else waits for them.
+const PARSED_INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The bytes of a body that says it is JSON; 415 otherwise.
 #[derive(Clone, Debug)]
@@ -29,18 +32,39 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let JsonBytes(bytes) = JsonBytes::from_request(request, state).await?;
-        let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_envelope", detail);
-        // serde reads an array in place of a struct; the contract does not.
-        if bytes.trim_ascii_start().first() != Some(&b'{') {
-            return Err(bad("expected a JSON object".to_owned()));
-        }
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| bad(error.to_string()))
+        parsed(bytes, object).await.map(Self)
     }
+}
+
+/// What `read` makes of a body.
+///
+/// # Errors
+/// Those of `read`.
+pub(crate) async fn parsed<T, E, F>(bytes: Bytes, read: F) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    E: Into<Problem> + Send + 'static,
+    F: FnOnce(&[u8]) -> Result<T, E> + Send + 'static,
+{
+    if bytes.len() <= PARSED_INLINE_BYTES_MAX {
+        return read(&bytes).map_err(Into::into);
+    }
+    let parsing = tokio::task::spawn_blocking(move || read(&bytes));
+    parsing.await.map_err(|error| Problem::internal(&error))?.map_err(Into::into)
+}
+
+fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "bad_envelope", detail);
+    // serde reads an array in place of a struct; the contract does not.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(bad("expected a JSON object".to_owned()));
+    }
+    serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))
 }
 
 /// `application/json`, with no parameter but `charset=utf-8`.

@@ -4,10 +4,10 @@ use super::id::Id;
 use crate::{
     access::{self, AgentCredential},
     app::AppState,
-    body::{JsonBody, JsonBytes},
+    body::{JsonBody, JsonBytes, parsed},
     problem::{Problem, ProblemBody},
 };
-use axum::{Json, body::Bytes, extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::VerifyingKey;
 use redflag_core::{
@@ -16,16 +16,13 @@ use redflag_core::{
     ids::AgentId,
     names::Text,
     report::Report,
-    wire::{self, EnvelopeError, ReportAnswerBody},
+    wire::{self, ReportAnswerBody},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Most tags of an agent.
 const TAGS_MAX: usize = 32;
-/// Bodies above this are parsed beside the event loop, so that nobody else waits for them.
-const PARSED_INLINE_BYTES_MAX: usize = 64 * 1024;
-
 /// A host asks to become an agent.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -126,17 +123,6 @@ async fn record(app: &AppState, credential: AgentCredential, report: Report) -> 
     }
     tracing::info!(%agent, %report, status = %body.status, events = body.events, batches = body.batches, "a report was taken");
     Ok(Json(body))
-}
-
-async fn parsed<F>(bytes: Bytes, read: F) -> Result<Report, Problem>
-where
-    F: FnOnce(&[u8]) -> Result<Report, EnvelopeError> + Send + 'static,
-{
-    if bytes.len() <= PARSED_INLINE_BYTES_MAX {
-        return Ok(read(&bytes)?);
-    }
-    let parsing = tokio::task::spawn_blocking(move || read(&bytes));
-    Ok(parsing.await.map_err(|error| Problem::internal(&error))??)
 }
 
 /// Reads a public key: a point of the curve and not one of the few weak ones, whose signatures anybody can make.

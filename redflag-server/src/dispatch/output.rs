@@ -25,7 +25,7 @@ pub(crate) struct Output {
 }
 
 impl Outputs {
-    /// Adds a part that begins at `offset`; what was there before counts once. A part that leaves a gap starts anew.
+    /// Adds a part that begins at `offset`, as the agent says; what was there before counts once, and a gap is marked.
     pub(crate) fn add(&self, agent: AgentId, command: CommandId, offset: u64, text: &str) {
         let mut outputs = self.0.lock().expect("nothing panics under this lock");
         let position = outputs.iter().position(|output| output.of == (agent, command));
@@ -59,7 +59,7 @@ impl Output {
         let known = usize::try_from(self.sent - offset).unwrap_or(usize::MAX);
         let new = text.get(text.ceil_char_boundary(known.min(text.len()))..).unwrap_or_default();
         self.text.push_str(new);
-        self.sent = self.sent.max(offset + text.len() as u64);
+        self.sent = self.sent.max(offset.saturating_add(text.len() as u64));
         let surplus = self.text.len().saturating_sub(limits::COMMAND_OUTPUT_BYTES_MAX);
         self.text.drain(..self.text.ceil_char_boundary(surplus));
     }
@@ -89,6 +89,16 @@ mod tests {
         assert_eq!(outputs.of(agent(2), command(1)), None, "another agent's command of the same id is another");
         outputs.forget(agent(1), command(1));
         assert_eq!(outputs.of(agent(1), command(1)), None);
+    }
+
+    #[test]
+    fn an_offset_beyond_every_output_harms_nobody() {
+        let outputs = Outputs::default();
+        for offset in [0, u64::MAX, u64::MAX - 1, 0] {
+            outputs.add(agent(1), command(1), offset, "one ");
+        }
+        let kept = outputs.of(agent(1), command(1)).unwrap();
+        assert_eq!((kept.sent, kept.text.as_str()), (u64::MAX, "one \n[a part is missing]\none ne "));
     }
 
     #[test]

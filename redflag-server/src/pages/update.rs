@@ -143,8 +143,11 @@ async fn answer(app: &App, operator: &Operator, id: &UpdateId, row: &UpdateRow, 
     let (events, history) = (store.events(id).await?, store.history(id).await?);
     let (now, state) = (app.now(), &row.state);
     let digest = state.offer_digest().to_string();
-    let (standing, standing_times) = standing(&state.standing, now);
+    let (mut standing, standing_times) = standing(&state.standing, now);
     let command = update_command::find(app, id, &state.standing, &events).await?;
+    if command.is_none() && state.status() == Status::Approved {
+        standing.push(("Command", "none yet: it is planned when its agent asks for commands".to_owned()));
+    }
     let status = if rejection.is_some() { StatusCode::CONFLICT } else { StatusCode::OK };
     let template = UpdatePage {
         frame: Frame::within(app, Place::Updates, operator).await?,

@@ -87,6 +87,19 @@ async fn a_plan_beyond_its_terms_is_marked_and_accepted_as_it_was_shown() {
 }
 
 #[tokio::test]
+async fn what_is_approved_says_what_it_waits_for() {
+    let scene = Scene::of(Harness::new()).await;
+    let update = format!("/updates/{}", scene.update().await["id"].as_str().unwrap());
+    let waits = "it is planned when its agent asks for commands";
+    let seen = async || page(&scene.harness, &scene.operator, &update).await.contains(waits);
+    assert!(!seen().await, "nothing is approved");
+    scene.approve().await;
+    assert!(seen().await);
+    scene.handed(0).await;
+    assert!(!seen().await, "its agent has asked");
+}
+
+#[tokio::test]
 async fn a_command_shows_its_output_as_it_comes_and_what_can_be_done() {
     let scene = Scene::of(Harness::new()).await;
     let harness = &scene.harness;

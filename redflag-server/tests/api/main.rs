@@ -4,9 +4,11 @@
 
 mod agents;
 mod binary;
+mod citations;
 mod command_pages;
 mod commands;
 mod commands_of_operators;
+mod corpus;
 mod decisions;
 mod feed;
 mod kills;

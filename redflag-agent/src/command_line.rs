@@ -14,7 +14,7 @@ use crate::{
     output::print,
     scan,
     scan_command::{self, ScanArguments},
-    server::PlainHttp,
+    server::{PlainHttp, TrustedCertificates},
     simulation::{Latency, Profile, Simulation, SimulationOptions, SimulationSummary},
     status_command::{self, StatusArguments},
     terminal_progress::TerminalProgress,
@@ -90,8 +90,10 @@ enum Command {
 Examples:
   redflag-agent enrol --server https://redflag.example --token TOKEN
   redflag-agent enrol --server http://127.0.0.1:8080 --token TOKEN --name web-01
+  redflag-agent enrol --server https://redflag.internal --token TOKEN --ca /etc/ssl/our-ca.pem
 
-After a lost answer run the same command again: id and key stay the same."
+After a lost answer run the same command again: id and key stay the same. The certificates of --ca are kept with the
+identity; to replace them, enrol again at the same server with the new ones."
     )]
     Enrol(EnrolArguments),
     /// Scan now, report once, and end
@@ -167,11 +169,20 @@ struct TransportArguments {
     /// Allow plain HTTP to other hosts: the network can then read the reports
     #[arg(long)]
     allow_plain_http: bool,
+    /// Certificates in PEM by which the server proves itself, instead of those this host trusts: a private authority's
+    #[arg(long, env = "REDFLAG_CA", hide_env_values = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 impl TransportArguments {
     const fn plain_http(&self) -> PlainHttp {
         if self.allow_plain_http { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly }
+    }
+
+    fn trusted_certificates(&self) -> Result<Option<TrustedCertificates>> {
+        let Some(path) = &self.ca else { return Ok(None) };
+        let pem = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+        Ok(Some(TrustedCertificates::parse(&pem).with_context(|| format!("could not use {}", path.display()))?))
     }
 }
 
@@ -278,6 +289,7 @@ async fn enrol_command(state_dir: &PathBuf, arguments: &EnrolArguments) -> Resul
         name: arguments.name.clone(),
         tags: arguments.tags.clone(),
         plain_http: arguments.transport.plain_http(),
+        trusted_certificates: arguments.transport.trusted_certificates()?,
     };
     let identity = enrol(&home, &options).await.context("could not enrol; it is safe to run the same command again")?;
     let Identity { agent, name, server, .. } = &identity;
@@ -380,6 +392,7 @@ async fn simulate_command(arguments: &SimulateArguments) -> Result<ExitCode> {
         duration: Duration::from_secs(arguments.duration),
         concurrency: arguments.concurrency,
         plain_http: arguments.transport.plain_http(),
+        trusted_certificates: arguments.transport.trusted_certificates()?,
     };
     let mut progress = TerminalProgress::new();
     let summary = Simulation::new(options).run(&mut progress).await.context("the simulation has stopped")?;

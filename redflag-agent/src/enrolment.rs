@@ -6,7 +6,7 @@ use crate::{
     home::AgentHome,
     host::Machine,
     identity::Identity,
-    server::{PlainHttp, Server, ServerUrl},
+    server::{PlainHttp, Server, ServerUrl, TrustedCertificates},
     signer::{PinnedSigner, Pins},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -31,6 +31,8 @@ pub struct EnrolOptions {
     pub tags: Vec<String>,
     /// Where plain HTTP may be used.
     pub plain_http: PlainHttp,
+    /// By which certificates the server proves itself; by those this host trusts when none.
+    pub trusted_certificates: Option<TrustedCertificates>,
 }
 
 #[derive(Serialize)]
@@ -55,7 +57,7 @@ struct Answer {
 /// Enrols the host and returns its identity.
 ///
 /// Safe to repeat: after a lost answer the same id and key are sent again, and a host enrolled at this server already is left
-/// as it is.
+/// as it is, except that it trusts the certificates that are given, where some are.
 ///
 /// # Errors
 /// [`Error::OtherMachine`]; when the host is enrolled at another server, the server refuses the token, or it cannot be reached.
@@ -65,9 +67,17 @@ struct Answer {
 pub async fn enrol(home: &AgentHome, options: &EnrolOptions) -> Result<Identity> {
     let _lock = home.lock()?;
     Machine::settle(home)?;
-    let server = ServerUrl::parse(&options.server, options.plain_http)?;
-    let mut identity = match Identity::read(home)? {
+    let known = Identity::read(home)?;
+    let kept = known.as_ref().and_then(|known| known.server.trusted().cloned());
+    let trusted = options.trusted_certificates.clone().or(kept);
+    let server = ServerUrl::parse(&options.server, options.plain_http)?.trusting(trusted);
+    let mut identity = match known {
         Some(known) if known.enrolled_at.is_some() && known.server == server => return Ok(known),
+        Some(known) if known.enrolled_at.is_some() && known.server.as_str() == server.as_str() => {
+            let identity = Identity { server, ..known };
+            identity.write(home)?;
+            return Ok(identity);
+        }
         Some(known) if known.enrolled_at.is_some() => {
             let (path, at) = (home.path().display(), &known.server);
             return Err(Error::invalid(format!("{path} is enrolled at {at} as {:?}; use another --state-dir, or remove it", known.name)));

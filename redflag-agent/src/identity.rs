@@ -7,7 +7,7 @@ use crate::{
     clock, durable,
     error::{Error, Result},
     home::AgentHome,
-    server::{PlainHttp, ServerUrl},
+    server::{PlainHttp, ServerUrl, TrustedCertificates},
     signer::{PinnedSigner, Pins},
 };
 use ed25519_dalek::SigningKey;
@@ -48,6 +48,8 @@ struct Stored {
     name: Text,
     server: String,
     plain_http: PlainHttp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trusted_certificates: Option<TrustedCertificates>,
     enrolled_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signer: Option<SignerBody>,
@@ -89,7 +91,8 @@ impl Identity {
         let path = home.file(IDENTITY);
         let Some(stored) = durable::read_json::<Stored>(&path)? else { return Ok(None) };
         let server = ServerUrl::parse(&stored.server, stored.plain_http)
-            .map_err(|error| Error::damaged(&path, format!("its server is not usable: {error}")))?;
+            .map_err(|error| Error::damaged(&path, format!("its server is not usable: {error}")))?
+            .trusting(stored.trusted_certificates.clone());
         let pins = pinned(home, &stored)?;
         let key = read_key(home)?;
         Ok(Some(Self { agent: stored.agent_id, name: stored.name, server, enrolled_at: stored.enrolled_at, pins, key }))
@@ -160,6 +163,7 @@ impl Identity {
             name: self.name.clone(),
             server: self.server.as_str().to_owned(),
             plain_http: self.server.plain_http(),
+            trusted_certificates: self.server.trusted().cloned(),
             enrolled_at: self.enrolled_at,
             signer: self.pins.as_ref().map(|pins| pins.current().to_body()),
             next_signer: self.pins.as_ref().and_then(Pins::next).map(PinnedSigner::to_body),

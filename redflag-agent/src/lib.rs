@@ -82,7 +82,7 @@ pub use printed::Printed;
 #[cfg(feature = "agent")]
 pub use progress::{Progress, Silent, Stage};
 #[cfg(feature = "agent")]
-pub use server::{PlainHttp, ServerUrl};
+pub use server::{PlainHttp, ServerUrl, TrustedCertificates};
 #[cfg(feature = "agent")]
 pub use simulation::{Simulation, SimulationOptions, SimulationSummary};
 

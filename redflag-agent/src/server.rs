@@ -34,11 +34,51 @@ pub enum PlainHttp {
     Anywhere,
 }
 
-/// The address of a server, checked once.
+/// Whose certificates a server may show, where the authorities that this host trusts do not count: certificates of a private authority,
+/// or the server's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TrustedCertificates(String);
+
+impl TrustedCertificates {
+    /// Reads certificates in PEM.
+    ///
+    /// # Errors
+    /// When there is none, or one is damaged.
+    pub fn parse(pem: &str) -> Result<Self> {
+        let found = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
+            .map_err(|error| Error::invalid(format!("the trusted certificates cannot be read: {}", with_causes(&error))))?;
+        if found.is_empty() {
+            return Err(Error::invalid("there is no certificate in PEM among the trusted certificates"));
+        }
+        Ok(Self(pem.to_owned()))
+    }
+
+    fn certificates(&self) -> reqwest::Result<Vec<reqwest::Certificate>> {
+        reqwest::Certificate::from_pem_bundle(self.0.as_bytes())
+    }
+}
+
+impl TryFrom<String> for TrustedCertificates {
+    type Error = Error;
+
+    fn try_from(pem: String) -> Result<Self> {
+        Self::parse(&pem)
+    }
+}
+
+impl From<TrustedCertificates> for String {
+    fn from(trusted: TrustedCertificates) -> Self {
+        trusted.0
+    }
+}
+
+/// The address of a server, checked once, and how it proves to be that server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerUrl {
     url: Url,
     plain_http: PlainHttp,
+    trusted: Option<TrustedCertificates>,
 }
 
 impl ServerUrl {
@@ -62,7 +102,13 @@ impl ServerUrl {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        Ok(Self { url, plain_http })
+        Ok(Self { url, plain_http, trusted: None })
+    }
+
+    /// The same address, whose server must prove itself by one of these certificates; by those this host trusts when none.
+    #[must_use]
+    pub fn trusting(self, trusted: Option<TrustedCertificates>) -> Self {
+        Self { trusted, ..self }
     }
 
     /// The address as text.
@@ -73,6 +119,10 @@ impl ServerUrl {
 
     pub(crate) const fn plain_http(&self) -> PlainHttp {
         self.plain_http
+    }
+
+    pub(crate) const fn trusted(&self) -> Option<&TrustedCertificates> {
+        self.trusted.as_ref()
     }
 
     /// The host alone, for people.
@@ -132,16 +182,18 @@ impl Server {
     /// A client of the server at `url`; connects when first used.
     pub(crate) fn new(url: ServerUrl) -> Result<Self> {
         install_crypto_provider();
-        let http = reqwest::Client::builder()
+        let unusable = |error: reqwest::Error| Error::invalid(format!("could not set up the HTTP client: {}", with_causes(&error)));
+        let mut http = reqwest::Client::builder()
             .user_agent(concat!("redflag-agent/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
             // A signature binds host and path, so following a redirect could only fail further away.
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|error| Error::invalid(format!("could not set up the HTTP client: {}", with_causes(&error))))?;
-        Ok(Self { http, url })
+            .no_proxy();
+        if let Some(trusted) = url.trusted() {
+            http = http.tls_certs_only(trusted.certificates().map_err(unusable)?);
+        }
+        Ok(Self { http: http.build().map_err(unusable)?, url })
     }
 
     /// Posts JSON and returns the body of the 2xx answer.

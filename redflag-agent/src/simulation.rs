@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     identity::Identity,
     progress::{Progress, Stage},
-    server::{PlainHttp, Server, ServerUrl},
+    server::{PlainHttp, Server, ServerUrl, TrustedCertificates},
 };
 use agent::SimulatedAgent;
 use catalogue::Catalogue;
@@ -61,6 +61,8 @@ pub struct SimulationOptions {
     pub concurrency: u32,
     /// Where plain HTTP may be used.
     pub plain_http: PlainHttp,
+    /// By which certificates the server proves itself; by those this host trusts when none.
+    pub trusted_certificates: Option<TrustedCertificates>,
 }
 
 impl Default for SimulationOptions {
@@ -76,6 +78,7 @@ impl Default for SimulationOptions {
             duration: Duration::ZERO,
             concurrency: 8,
             plain_http: PlainHttp::LoopbackOnly,
+            trusted_certificates: None,
         }
     }
 }
@@ -172,13 +175,14 @@ impl Simulation {
     }
 
     async fn enrol(&self, catalogues: &Arc<Vec<Catalogue>>, tally: &mut Tally, progress: &mut dyn Progress) -> Result<Vec<SimulatedAgent>> {
-        let url = ServerUrl::parse(&self.options.server, self.options.plain_http)?;
+        let url = ServerUrl::parse(&self.options.server, self.options.plain_http)?.trusting(self.options.trusted_certificates.clone());
         let enrol = EnrolOptions {
             server: self.options.server.clone(),
             token: self.options.token.clone(),
             name: None,
             tags: vec![TAG.to_owned()],
             plain_http: self.options.plain_http,
+            trusted_certificates: self.options.trusted_certificates.clone(),
         };
         // One client for all: each would keep the authorities it trusts in memory.
         let server = Server::new(url.clone())?;

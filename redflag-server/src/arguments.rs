@@ -59,6 +59,13 @@ pub(crate) fn bytes(written: &str) -> Result<usize, String> {
     written.parse().ok().filter(|bytes| *bytes >= LEAST).ok_or_else(|| format!("{written:?} is not a number of bytes from {LEAST}"))
 }
 
+/// Reads a number of connections, of which one address may hold half.
+pub(crate) fn connections(written: &str) -> Result<usize, String> {
+    const MOST: usize = 1_000_000;
+    let number = written.parse().ok().filter(|number| (2..=MOST).contains(number));
+    number.ok_or_else(|| format!("{written:?} is not a number of connections from 2 to {MOST}"))
+}
+
 pub(crate) fn text(written: &str) -> Result<Text, String> {
     Text::parse(written).map_err(|rejection| rejection.message)
 }
@@ -103,6 +110,10 @@ mod tests {
         assert_eq!(bytes("1024"), Ok(1_024));
         for wrong in ["", "0", "1023", "-1", "99999999999999999999"] {
             assert!(bytes(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(connections("2"), Ok(2));
+        for wrong in ["", "1", "1000001", "-1"] {
+            assert!(connections(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -16,7 +16,9 @@ Examples:
   redflag-server enrolment-token --seats 20 --expires 8h
       Prints a token with which 20 agents can enrol.
   redflag-server serve --database postgres://redflag:PASSWORD@db.example/redflag
-  redflag-server serve --listen 0.0.0.0:8080 --behind-tls-proxy --public-url https://redflag.example
+  redflag-server serve --listen 0.0.0.0:8443 --tls-certificate chain.pem --tls-key key.pem --public-url https://redflag.example:8443
+      Serves TLS.
+  redflag-server serve --listen 0.0.0.0:8080 --behind-tls-proxy --trusted-proxy 10.0.0.5 --public-url https://redflag.example
       Serves behind a proxy that ends TLS.
   redflag-server migrate-store --from redflag.db --to postgres://redflag:PASSWORD@db.example/redflag
       Moves the fleet to PostgreSQL.
@@ -40,7 +42,11 @@ Examples:
   redflag-server serve
   redflag-server serve --database /var/lib/redflag/redflag.db --listen 127.0.0.1:9000
   redflag-server serve --database postgres://redflag:PASSWORD@db.example/redflag
-  redflag-server serve --listen 0.0.0.0:8080 --behind-tls-proxy --public-url https://redflag.example")]
+  redflag-server serve --listen 0.0.0.0:8443 --tls-certificate chain.pem --tls-key key.pem --public-url https://redflag.example:8443
+  redflag-server serve --listen 0.0.0.0:8080 --behind-tls-proxy --trusted-proxy 10.0.0.5 --public-url https://redflag.example
+
+A new certificate is served within a minute after its files were replaced, or at SIGHUP; one that cannot be used is logged, and the one
+before stays.")]
     Serve(serve::Serve),
     /// Print a link that signs an operator in, once, within 15 minutes
     #[command(after_help = "\

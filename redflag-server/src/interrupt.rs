@@ -1,6 +1,7 @@
-//! SIGTERM and Ctrl-C.
+//! SIGTERM, Ctrl-C and SIGHUP.
 
 use anyhow::{Context as _, bail};
+use redflag_server::Certificate;
 use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,19 @@ pub(crate) fn cancelled_on_signal() -> io::Result<CancellationToken> {
         cancelled.cancel();
     });
     Ok(shutdown)
+}
+
+/// From now on SIGHUP makes a server read its certificate again.
+pub(crate) fn reload_on_hangup(certificate: Certificate) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if let Err(error) = certificate.reload() {
+                tracing::error!(error = &error as &dyn std::error::Error, "SIGHUP: the certificate before stays in force");
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Runs `work`, but drops it and fails when either arrives.

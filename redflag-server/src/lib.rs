@@ -20,9 +20,11 @@ mod dispatch;
 mod operations;
 mod pages;
 mod server;
+mod serving;
 mod sign_in;
 
-pub use access::{EnrolmentTokenOptions, Role};
+pub use access::{EnrolmentTokenOptions, Role, TrustedProxy};
 pub use database::DatabaseName;
-pub use server::{Server, ServerError, open_fleet};
+pub use server::{Certificate, Server, ServerError, open_fleet};
+pub use serving::tls::{TlsError, TlsFiles};
 pub use settings::{RequestLimits, Settings, Transport};

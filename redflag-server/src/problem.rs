@@ -12,7 +12,7 @@ use redflag_core::{
     work::Refusal,
 };
 use serde::Serialize;
-use std::error::Error;
+use std::{error::Error, time::Duration};
 use utoipa::ToSchema;
 
 /// Why a request was refused.
@@ -22,6 +22,8 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     parameter: Option<String>,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 /// A [`Problem`] as it stands in `application/problem+json`.
@@ -44,12 +46,12 @@ pub struct ProblemBody {
 }
 
 /// Seconds after which a client may try again when the database was not available.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+const RETRY_AFTER_SECONDS: u64 = 5;
 
 impl Problem {
     /// A problem of `status` and `code`.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), parameter: None }
+        Self { status, code, detail: detail.into(), parameter: None, retry_after: None }
     }
 
     /// Nothing here, or nothing that the caller may see.
@@ -80,6 +82,12 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed; its log says more")
     }
 
+    /// The same, with the time after which another try makes sense, in whole seconds rounded up.
+    #[must_use]
+    pub fn with_retry_after(self, after: Duration) -> Self {
+        Self { retry_after: Some(after.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)), ..self }
+    }
+
     /// The HTTP status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -98,6 +106,12 @@ impl Problem {
         self.parameter.as_deref()
     }
 
+    /// After how many seconds another try makes sense, where that is known.
+    #[must_use]
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after.or((self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_SECONDS))
+    }
+
     /// The words for people.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -107,13 +121,14 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, code, detail, parameter } = self;
+        let retry_after = self.retry_after_seconds();
+        let Self { status, code, detail, parameter, .. } = self;
         let title = status.canonical_reason().unwrap_or("Error");
         let body = ProblemBody { kind: "about:blank", title, status: status.as_u16(), code, detail, parameter };
         let json = serde_json::to_vec(&body).expect("problems always serialise");
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], json).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -1,7 +1,7 @@
 //! The whole application as one router: routes behind their guards, and what every answer carries.
 
 use crate::{
-    access::{PolicyRouter, RouteEntry},
+    access::{PolicyRouter, RouteEntry, entrance},
     api,
     app::AppState,
     pages,
@@ -12,6 +12,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    middleware,
     response::{IntoResponse, Response},
 };
 use std::any::Any;
@@ -20,20 +21,26 @@ use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLaye
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// For a year, browsers come by TLS or not at all.
+const STRICT_TRANSPORT_SECURITY: &str = "max-age=31536000";
+
 /// The application, ready to be served.
 pub fn router(app: &AppState) -> Router {
     let routes = routes(app).into_router().fallback(unknown_path).method_not_allowed_fallback(wrong_method);
     let always = |name: HeaderName, value: &'static str| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    let strict_transport = app.settings.transport.encrypted().then(|| HeaderValue::from_static(STRICT_TRANSPORT_SECURITY));
     let unless_set = |name: HeaderName, value: &'static str| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     routes
         .with_state(AppState::clone(app))
         // The guards read bodies within limits of their own, of bytes and of time.
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(AppState::clone(app), entrance::rules))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(always(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         // Not `no-referrer`: browsers then send `Origin: null` with forms, and the guard could not tell them from another site's.
         .layer(always(header::REFERRER_POLICY, "same-origin"))
+        .layer(SetResponseHeaderLayer::overriding(header::STRICT_TRANSPORT_SECURITY, strict_transport))
         .layer(unless_set(header::CACHE_CONTROL, "no-store"))
         .layer(TraceLayer::new_for_http())
 }

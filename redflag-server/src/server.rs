@@ -5,11 +5,15 @@ use crate::{
     app::{App, AppState},
     database::{DatabaseName, UnknownDatabase},
     dispatch, operations, router,
-    settings::Settings,
+    serving::{
+        Serving,
+        tls::{Tls, TlsError},
+    },
+    settings::{Settings, Transport},
     signing_key::{SigningKey, SigningKeyError},
 };
 use redflag_core::{Fleet, names::Text, store::StoreError};
-use std::{future::IntoFuture as _, io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -21,8 +25,17 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[non_exhaustive]
 pub enum ServerError {
     /// Plain HTTP would leave this machine.
-    #[error("plain HTTP on {0} is refused: it is no loopback address; put a TLS proxy in front and say so (--behind-tls-proxy)")]
+    #[error(
+        "plain HTTP on {0} is refused: it is no loopback address; give a certificate (--tls-certificate, --tls-key), or put a TLS proxy in \
+         front and say so (--behind-tls-proxy)"
+    )]
     PlainHttp(SocketAddr),
+    /// Plain HTTP would be taken from everybody.
+    #[error("plain HTTP on {0} is taken from listed proxies alone, and none is listed; list the TLS proxy (--trusted-proxy)")]
+    NoTrustedProxy(SocketAddr),
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
     #[error("listening on {address}")]
     Listen {
@@ -48,9 +61,6 @@ pub enum ServerError {
     /// Operations under way cannot be read.
     #[error("going on with bulk decisions")]
     Operations(#[source] StoreError),
-    /// Serving failed.
-    #[error("serving")]
-    Serve(#[source] io::Error),
 }
 
 /// A server that is bound to its address and not yet running.
@@ -58,6 +68,21 @@ pub enum ServerError {
 pub struct Server {
     app: AppState,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+}
+
+/// The certificate of a running server, for whoever learns that another one lies in its place.
+#[derive(Clone, Debug)]
+pub struct Certificate(Arc<Tls>);
+
+impl Certificate {
+    /// Reads certificate and key again, for connections from now on. A running server does so within a minute by itself.
+    ///
+    /// # Errors
+    /// When they cannot be used; what was in force stays so.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.0.reload()
+    }
 }
 
 /// Opens the fleet that [`Settings::database`] names; a SQLite file, or a schema on PostgreSQL, that is not there is made.
@@ -73,24 +98,36 @@ impl Server {
     /// Binds the listener.
     ///
     /// # Errors
-    /// When plain HTTP would leave this machine, the key that signs commands cannot be used, or the address cannot be listened on.
+    /// When plain HTTP would leave this machine, certificate, key or the key that signs commands cannot be used, or the address cannot be
+    /// listened on.
     pub async fn bind(settings: Settings, fleet: Fleet) -> Result<Self, ServerError> {
         let address = settings.listen;
         settings.check()?;
         let signing_key = settings.signing_key.as_deref().map_or_else(|| Ok(SigningKey::new()), SigningKey::open)?;
+        let tls = match &settings.transport {
+            Transport::Tls(files) => Some(Arc::new(Tls::open(files.clone())?)),
+            Transport::PlainLoopback | Transport::BehindTlsProxy => None,
+        };
         let listen = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         // Port 0 became a real one; pages show the address.
         let settings = Settings { listen: address, ..settings };
-        Ok(Self { app: App::with_signing_key(fleet, settings, signing_key), listener })
+        Ok(Self { app: App::with_signing_key(fleet, settings, signing_key), listener, tls })
+    }
+
+    /// The certificate, where the server encrypts by itself.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Certificate> {
+        self.tls.as_ref().map(|tls| Certificate(Arc::clone(tls)))
     }
 
     /// How clients reach it: the public URL if one is set, else the address listened on.
     #[must_use]
     pub fn url(&self) -> String {
         let settings = &self.app.settings;
-        settings.public_url.as_ref().map_or_else(|| format!("http://{}", settings.listen), |url| url.trim_end_matches('/').to_owned())
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        settings.public_url.as_ref().map_or_else(|| format!("{scheme}://{}", settings.listen), |url| url.trim_end_matches('/').to_owned())
     }
 
     /// What handlers share, for composing other things over the same fleet.
@@ -122,7 +159,7 @@ impl Server {
     /// way end for at most ten seconds; those that wait for the feed to go on, or for commands, are answered at once.
     ///
     /// # Errors
-    /// When the listener or, at the start, the store fails.
+    /// When, at the start, the store fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
         operations::resume(&self.app).await.map_err(ServerError::Operations)?;
         let drained = {
@@ -133,11 +170,24 @@ impl Server {
                 tokio::time::sleep(DRAIN).await;
             }
         };
-        let serving = axum::serve(self.listener, router::router(&self.app)).with_graceful_shutdown(shutdown.cancelled_owned());
+        let serving = Serving {
+            router: router::router(&self.app),
+            limits: self.app.settings.limits,
+            trusted_proxies: self.app.settings.trusted_proxies.clone(),
+            tls: self.tls.clone(),
+            shutdown,
+        };
+        let certificate = async {
+            match &self.tls {
+                Some(tls) => tls.follow_files().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             never = dispatch::sweep_for_ever(&self.app) => never,
             never = dispatch::follow_feed(&self.app) => never,
-            served = serving.into_future() => served.map_err(ServerError::Serve),
+            () = certificate => Ok(()),
+            () = serving.run(self.listener) => Ok(()),
             () = drained => {
                 tracing::warn!("requests still under way after {DRAIN:?} were cut off");
                 Ok(())

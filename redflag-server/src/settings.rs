@@ -1,6 +1,6 @@
 //! Settings of a server, with defaults that start on SQLite without set-up.
 
-use crate::server::ServerError;
+use crate::{access::TrustedProxy, server::ServerError, serving::tls::TlsFiles};
 use redflag_core::{command::record::Terms, limits};
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -24,6 +24,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// Who encrypts.
     pub transport: Transport,
+    /// Proxies whose word about a client's address and scheme counts.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// The file of the key that signs commands, which is made when there is none. Without one, a key that lives as long as the process:
     /// agents enrolled before the next start will not know that of the next one.
     pub signing_key: Option<PathBuf>,
@@ -37,26 +39,42 @@ impl Settings {
     /// Whether the settings go together.
     ///
     /// # Errors
-    /// [`ServerError::PlainHttp`] when plain HTTP would leave this machine.
+    /// [`ServerError::PlainHttp`] when plain HTTP would leave this machine; [`ServerError::NoTrustedProxy`] when nobody is listed whom it
+    /// could be taken from.
     pub fn check(&self) -> Result<(), ServerError> {
+        let loopback = self.listen.ip().is_loopback();
         match self.transport {
-            Transport::PlainLoopback if !self.listen.ip().is_loopback() => Err(ServerError::PlainHttp(self.listen)),
-            Transport::PlainLoopback | Transport::BehindTlsProxy => Ok(()),
+            Transport::PlainLoopback if !loopback => Err(ServerError::PlainHttp(self.listen)),
+            Transport::BehindTlsProxy if !loopback && self.trusted_proxies.is_empty() => Err(ServerError::NoTrustedProxy(self.listen)),
+            Transport::PlainLoopback | Transport::BehindTlsProxy | Transport::Tls(_) => Ok(()),
         }
     }
 }
 
 /// Who encrypts what passes between server and clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
     /// Nobody: allowed on loopback only.
     #[default]
     PlainLoopback,
-    /// A proxy in front, which ends TLS.
+    /// A proxy in front, which ends TLS. Beyond loopback, only proxies that [`Settings::trusted_proxies`] lists may connect.
     BehindTlsProxy,
+    /// The server itself, with this certificate and key.
+    Tls(TlsFiles),
 }
 
-/// Limits of one request; a request over a limit is refused before it is parsed.
+impl Transport {
+    /// Whether clients reach the server over TLS.
+    #[must_use]
+    pub const fn encrypted(&self) -> bool {
+        match self {
+            Self::PlainLoopback => false,
+            Self::BehindTlsProxy | Self::Tls(_) => true,
+        }
+    }
+}
+
+/// Limits of requests and of the connections that bring them; a request over a limit is refused before it is parsed.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
     /// Most bytes of a report's body.
@@ -65,6 +83,12 @@ pub struct RequestLimits {
     pub body_bytes_max: usize,
     /// Longest time from the request's head to its answer.
     pub request_timeout: Duration,
+    /// Most bytes of a request's head, at least 4,096.
+    pub head_bytes_max: usize,
+    /// Longest time a connection may take for the next head, idle time included; and for the TLS handshake.
+    pub head_timeout: Duration,
+    /// Most connections at once. Further ones wait until one ends. No single address holds more than half of them.
+    pub connections_max: usize,
 }
 
 impl Default for Settings {
@@ -76,6 +100,7 @@ impl Default for Settings {
             offline_after: Duration::from_secs(15 * 60),
             public_url: None,
             transport: Transport::default(),
+            trusted_proxies: Vec::new(),
             signing_key: None,
             terms: Terms::default(),
             limits: RequestLimits::default(),
@@ -85,6 +110,13 @@ impl Default for Settings {
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { report_bytes_max: limits::REPORT_BYTES_MAX, body_bytes_max: 64 * 1024, request_timeout: Duration::from_secs(60) }
+        Self {
+            report_bytes_max: limits::REPORT_BYTES_MAX,
+            body_bytes_max: 64 * 1024,
+            request_timeout: Duration::from_secs(60),
+            head_bytes_max: 32 * 1024,
+            head_timeout: Duration::from_secs(30),
+            connections_max: 16_384,
+        }
     }
 }

@@ -18,13 +18,15 @@ const CLOCK: &str = "clock";
 
 pub(super) async fn server(url: ServerUrl) -> Vec<Finding> {
     let shown = url.to_string();
+    let trusted_by = if url.trusted().is_some() { "this agent was given (--ca)" } else { "this host trusts" };
     let server = match Server::new(url) {
         Ok(server) => server,
         Err(error) => return vec![Finding::problem(SERVER, error.to_string())],
     };
     match server.greet().await {
         Ok(server_time) => {
-            let how = if shown.starts_with("https:") { "over TLS, with a certificate this host trusts" } else { "over plain HTTP" };
+            let tls = format!("over TLS, with a certificate {trusted_by}");
+            let how = if shown.starts_with("https:") { tls } else { "over plain HTTP".to_owned() };
             vec![Finding::ok(SERVER, format!("{shown} answers {how}")), clocks(clock::now(), server_time)]
         }
         Err(error) => vec![Finding::problem(SERVER, error.to_string()).remedy(remedy(&error.to_string()))],
@@ -34,7 +36,8 @@ pub(super) async fn server(url: ServerUrl) -> Vec<Finding> {
 fn remedy(message: &str) -> &'static str {
     let message = message.to_lowercase();
     if message.contains("certificate") {
-        return "see to it that this host trusts the authority that signed the server's certificate, and that its clock is right";
+        return "see to it that this host trusts the authority that signed the server's certificate, or enrol again at the same server with \
+                --ca FILE; and that its clock is right";
     }
     if message.contains("dns") || message.contains("lookup") {
         return "see to it that this host can resolve the server's name";

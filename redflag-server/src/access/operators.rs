@@ -8,7 +8,7 @@ use crate::{
     clock,
     ids::Secret,
     problem::Problem,
-    settings::{Settings, Transport},
+    settings::Settings,
 };
 use axum::{
     extract::FromRequestParts,
@@ -179,18 +179,12 @@ pub(super) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Optio
 /// neighbours; it is not possible without TLS.
 #[must_use]
 pub const fn session_cookie(settings: &Settings) -> &'static str {
-    match settings.transport {
-        Transport::PlainLoopback => "redflag_session",
-        Transport::BehindTlsProxy => "__Host-redflag_session",
-    }
+    if settings.transport.encrypted() { "__Host-redflag_session" } else { "redflag_session" }
 }
 
 fn cookie(settings: &Settings, value: &str, lifetime: Duration) -> String {
     let name = session_cookie(settings);
-    let secure = match settings.transport {
-        Transport::PlainLoopback => "",
-        Transport::BehindTlsProxy => "; Secure",
-    };
+    let secure = if settings.transport.encrypted() { "; Secure" } else { "" };
     format!("{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Strict{secure}", lifetime.as_secs())
 }
 

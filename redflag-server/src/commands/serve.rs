@@ -11,8 +11,8 @@ use redflag_core::{
     command::{payload::SideEffect, record::Terms},
     limits,
 };
-use redflag_server::{RequestLimits, Server, Settings, Transport, open_fleet};
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use redflag_server::{RequestLimits, Server, Settings, TlsFiles, Transport, TrustedProxy, open_fleet};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 /// Arguments of `redflag-server serve`.
 #[derive(Debug, Args)]
@@ -37,9 +37,22 @@ pub(crate) struct Serve {
     /// How clients reach the server, where that is not the address listened on
     #[arg(long, env = "REDFLAG_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_parser = arguments::public_url)]
     public_url: Option<String>,
-    /// A proxy in front ends TLS: allows listening beyond loopback, and cookies are for HTTPS only
-    #[arg(long, env = "REDFLAG_BEHIND_TLS_PROXY", hide_env_values = true)]
+    /// A proxy in front ends TLS: allows listening beyond loopback, for proxies that --trusted-proxy lists; cookies are for HTTPS only
+    #[arg(long, env = "REDFLAG_BEHIND_TLS_PROXY", hide_env_values = true, conflicts_with_all = ["tls_certificate", "tls_key"])]
     behind_tls_proxy: bool,
+    /// A proxy, or a network of proxies, whose word about a client's address counts (X-Forwarded-For); may be repeated
+    #[arg(long, env = "REDFLAG_TRUSTED_PROXY", hide_env_values = true, value_name = "ADDRESS", value_delimiter = ',')]
+    trusted_proxy: Vec<TrustedProxy>,
+    /// Serve TLS with this certificate chain in PEM; read anew at SIGHUP, and within a minute after it changed
+    #[arg(long, env = "REDFLAG_TLS_CERTIFICATE", hide_env_values = true, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The key of the certificate, in PEM
+    #[arg(long, env = "REDFLAG_TLS_KEY", hide_env_values = true, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Most connections at once; no address holds more than half of them
+    #[arg(long, env = "REDFLAG_CONNECTIONS_MAX", hide_env_values = true, value_name = "N",
+        default_value_t = RequestLimits::default().connections_max, value_parser = arguments::connections)]
+    connections_max: usize,
     /// Most bytes of a report
     #[arg(long, env = "REDFLAG_REPORT_BYTES_MAX", hide_env_values = true, value_name = "BYTES", default_value_t = limits::REPORT_BYTES_MAX,
         value_parser = arguments::bytes)]
@@ -60,10 +73,16 @@ impl Serve {
             batch_events: self.batch_events,
             offline_after: self.offline_after,
             public_url: self.public_url,
-            transport: if self.behind_tls_proxy { Transport::BehindTlsProxy } else { Transport::PlainLoopback },
+            transport: match (self.tls_certificate, self.tls_key) {
+                (Some(certificate), Some(key)) => Transport::Tls(TlsFiles { certificate, key }),
+                _ if self.behind_tls_proxy => Transport::BehindTlsProxy,
+                _ => Transport::PlainLoopback,
+            },
+            trusted_proxies: self.trusted_proxy,
             limits: RequestLimits {
                 report_bytes_max: self.report_bytes_max,
                 body_bytes_max: self.body_bytes_max,
+                connections_max: self.connections_max,
                 ..RequestLimits::default()
             },
         })
@@ -77,6 +96,9 @@ impl Serve {
         settings.check()?;
         let fleet = open_fleet(&settings).await?;
         let server = Server::bind(settings, fleet.clone()).await?;
+        if let Some(certificate) = server.certificate() {
+            interrupt::reload_on_hangup(certificate).context("listening for signals")?;
+        }
         let first_start = noted_url::note(&fleet, &server.url()).await?;
         output::line(&format!("serving {}", server.url()))?;
         output::line(&format!("commands are signed by key {}", server.app().signing_key.fingerprint()))?;

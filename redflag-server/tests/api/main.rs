@@ -13,6 +13,7 @@ mod decisions;
 mod feed;
 mod kills;
 mod listing;
+mod network;
 mod operations;
 mod packages;
 mod past;

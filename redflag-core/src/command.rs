@@ -25,4 +25,3 @@ pub mod verify;
 mod progress;
 pub(crate) mod queue;
 mod request;
-mod strict_json;

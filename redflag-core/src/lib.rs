@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod agent;
+pub mod audit;
 pub mod batch;
 pub mod bulk;
 pub mod command;
@@ -19,6 +20,7 @@ pub mod metadata;
 pub mod names;
 pub mod offer;
 pub mod past;
+pub mod public_key;
 pub mod query;
 pub mod rebuild;
 pub mod rejection;
@@ -38,8 +40,10 @@ pub mod words;
 pub mod work;
 
 mod canonical;
+mod dsse;
 mod fleet;
 mod record_report;
+mod strict_json;
 
 pub use fleet::Fleet;
 pub use memory::MemoryStore;

@@ -90,3 +90,11 @@ pub const COMMANDS_LEASED_MAX: u32 = 16;
 pub const COMMAND_LATE_RESULTS_MAX: usize = 4;
 /// Most bytes of a tool's output that are kept with a result.
 pub const COMMAND_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+/// Most entries of one block of the audit log.
+pub const AUDIT_BLOCK_ENTRIES_MAX: usize = 128;
+/// Most bytes of one fact of an entry of the audit log; what is longer is cut.
+pub const AUDIT_FACT_BYTES_MAX: usize = 256;
+/// Most bytes of the envelope of a checkpoint.
+pub const CHECKPOINT_ENVELOPE_BYTES_MAX: usize = 4 * 1024;
+/// Most checkpoints that a witness is told at once.
+pub const CHECKPOINTS_TOLD_MAX: u32 = 100;

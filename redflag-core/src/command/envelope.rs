@@ -1,41 +1,41 @@
-//! The envelope around a payload: DSSE, version 1 (<https://github.com/secure-systems-lab/dsse>).
-//!
-//! What is signed is the payload type and the payload, exactly as it came, in the pre-authentication encoding. The type is ours alone,
-//! so that a signature can never stand for anything else that the same key signed. Nothing of a payload is parsed before its
-//! signatures were verified. Beyond what DSSE asks, an envelope has one form only: canonical JSON, standard base64 with padding,
-//! signatures in the order of their key ids.
+//! The envelope of a command: that of `crate::dsse` around a [`Command`], with a payload type of its own.
 
 use super::{
     payload::Command,
     refusal::{CommandRefusal, RefusalCode},
-    strict_json,
 };
-use crate::{ids::Digest, limits};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use crate::{
+    dsse::{self, EnvelopeFault, Form, Signatures},
+    ids::Digest,
+    limits,
+};
 
 /// What the payload of a command is called.
 pub const PAYLOAD_TYPE: &str = "application/vnd.redflag.command.v1+json";
+const FORM: Form = Form {
+    payload_type: PAYLOAD_TYPE,
+    bytes_max: limits::COMMAND_ENVELOPE_BYTES_MAX,
+    signatures_max: limits::COMMAND_SIGNATURES_MAX,
+};
 
 /// A payload with its signatures, none of which has been verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     payload: Vec<u8>,
-    signatures: BTreeMap<Digest, [u8; 64]>,
+    signatures: Signatures,
 }
 
 impl Envelope {
     /// An envelope around `command`, to be signed.
     #[must_use]
     pub fn around(command: &Command) -> Self {
-        Self { payload: command.to_bytes(), signatures: BTreeMap::new() }
+        Self { payload: command.to_bytes(), signatures: Signatures::new() }
     }
 
     /// The bytes to sign.
     #[must_use]
     pub fn bytes_to_sign(&self) -> Vec<u8> {
-        pre_authentication_encoding(PAYLOAD_TYPE, &self.payload)
+        dsse::bytes_to_sign(PAYLOAD_TYPE, &self.payload)
     }
 
     /// The same with one more Ed25519 signature of [`Envelope::bytes_to_sign`]; `key_id` is the [`crate::signing::key_id`] of the
@@ -49,11 +49,7 @@ impl Envelope {
     /// The envelope as it travels.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        strict_json::write(&Wire {
-            payload: STANDARD.encode(&self.payload),
-            payload_type: PAYLOAD_TYPE.to_owned(),
-            signatures: self.signatures.iter().map(|(keyid, sig)| WireSignature { keyid: *keyid, sig: STANDARD.encode(sig) }).collect(),
-        })
+        dsse::write(PAYLOAD_TYPE, &self.payload, &self.signatures)
     }
 
     /// Takes an envelope apart.
@@ -61,23 +57,7 @@ impl Envelope {
     /// # Errors
     /// A refusal with one of the codes `too-large`, `malformed` and `wrong-payload-type`.
     pub fn read(bytes: &[u8]) -> Result<Self, CommandRefusal> {
-        if bytes.len() > limits::COMMAND_ENVELOPE_BYTES_MAX {
-            let message = format!("{} bytes, and {} is the limit", bytes.len(), limits::COMMAND_ENVELOPE_BYTES_MAX);
-            return Err(CommandRefusal::new(RefusalCode::TooLarge, message));
-        }
-        let Wire { payload, payload_type, signatures } = strict_json::read(bytes).map_err(malformed)?;
-        if payload_type != PAYLOAD_TYPE {
-            let message = format!("{:?} is not {PAYLOAD_TYPE:?}", payload_type.chars().take(80).collect::<String>());
-            return Err(CommandRefusal::new(RefusalCode::WrongPayloadType, message));
-        }
-        let payload = STANDARD.decode(payload).map_err(|error| malformed(format!("payload: {error}")))?;
-        if signatures.len() > limits::COMMAND_SIGNATURES_MAX {
-            return Err(malformed(format!("{} signatures, and {} is the limit", signatures.len(), limits::COMMAND_SIGNATURES_MAX)));
-        }
-        if !signatures.is_sorted_by(|a, b| a.keyid < b.keyid) {
-            return Err(malformed("signatures are not sorted by key id, each once"));
-        }
-        let signatures = signatures.into_iter().map(|signature| signature.read()).collect::<Result<_, _>>()?;
+        let (payload, signatures) = dsse::read(&FORM, bytes).map_err(refused)?;
         Ok(Self { payload, signatures })
     }
 
@@ -87,54 +67,23 @@ impl Envelope {
     }
 
     /// The signatures by key id.
-    pub(super) const fn signatures(&self) -> &BTreeMap<Digest, [u8; 64]> {
+    pub(super) const fn signatures(&self) -> &Signatures {
         &self.signatures
     }
 }
 
-/// `PAE` of DSSE: lengths before parts, so that no part can reach into the next.
-fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    [format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).as_bytes(), payload].concat()
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wire {
-    payload: String,
-    #[serde(rename = "payloadType")]
-    payload_type: String,
-    signatures: Vec<WireSignature>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireSignature {
-    keyid: Digest,
-    sig: String,
-}
-
-impl WireSignature {
-    fn read(self) -> Result<(Digest, [u8; 64]), CommandRefusal> {
-        let signature = STANDARD.decode(&self.sig).map_err(|error| malformed(format!("signature: {error}")))?;
-        let signature = signature.try_into().map_err(|_| malformed("a signature has 64 bytes"))?;
-        Ok((self.keyid, signature))
-    }
-}
-
-fn malformed(message: impl Into<String>) -> CommandRefusal {
-    CommandRefusal::new(RefusalCode::Malformed, message)
+fn refused(fault: EnvelopeFault) -> CommandRefusal {
+    let (code, message) = match fault {
+        EnvelopeFault::TooLarge(message) => (RefusalCode::TooLarge, message),
+        EnvelopeFault::Malformed(message) => (RefusalCode::Malformed, message),
+        EnvelopeFault::WrongPayloadType(message) => (RefusalCode::WrongPayloadType, message),
+    };
+    CommandRefusal::new(code, message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The test vector of the DSSE protocol document.
-    #[test]
-    fn the_encoding_is_that_of_dsse() {
-        let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
-        assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
-    }
 
     #[test]
     fn one_form_is_read() {

@@ -6,12 +6,12 @@
 use super::{
     plan::Item,
     refusal::{CommandRefusal, RefusalCode},
-    strict_json,
 };
 use crate::{
     ids::{AgentId, CommandId, Digest},
     limits,
     names::{DOCKER, Manager, PackageKey, Text, Version},
+    strict_json,
     time::Timestamp,
     version_order,
     words::words,

@@ -6,37 +6,30 @@ use super::{
     payload::{Audience, Command, SigningMode},
     refusal::{CommandRefusal, RefusalCode},
 };
-use crate::{ids::Digest, limits, signing, time::Timestamp};
-use ed25519_dalek::{Signature, VerifyingKey};
+pub use crate::public_key::InvalidKey;
+use crate::{ids::Digest, limits, public_key::PublicKey, time::Timestamp};
 use std::time::Duration;
 
 /// A public key whose signatures count, for commands of one mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedKey {
-    key: VerifyingKey,
-    id: Digest,
+    key: PublicKey,
     mode: SigningMode,
 }
 
-/// Bytes that are no public key to be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an Ed25519 public key, or a weak one")]
-pub struct InvalidKey;
-
 impl PinnedKey {
-    /// The key with these 32 bytes (RFC 8032).
+    /// The key with these 32 bytes.
     ///
     /// # Errors
-    /// When they are no point of the curve, or one of small order, for which signatures prove nothing.
+    /// As [`PublicKey::new`].
     pub fn new(public_key: &[u8; 32], mode: SigningMode) -> Result<Self, InvalidKey> {
-        let key = VerifyingKey::from_bytes(public_key).map_err(|_| InvalidKey)?;
-        if key.is_weak() { Err(InvalidKey) } else { Ok(Self { key, id: signing::key_id(public_key), mode }) }
+        Ok(Self { key: PublicKey::new(public_key)?, mode })
     }
 
-    /// Its [`signing::key_id`].
+    /// Its [`crate::signing::key_id`].
     #[must_use]
     pub const fn id(&self) -> Digest {
-        self.id
+        self.key.id()
     }
 
     /// Whether this key signed `bytes`, and counts for commands of `mode`.
@@ -49,15 +42,17 @@ impl PinnedKey {
     }
 
     fn signed(&self, bytes: &[u8], signature: &[u8; 64]) -> Result<(), CommandRefusal> {
-        let verified = self.key.verify_strict(bytes, &Signature::from_bytes(signature));
-        verified.map_err(|_| CommandRefusal::new(RefusalCode::BadSignature, format!("the signature of key {} does not fit", self.id)))
+        if self.key.signed(bytes, signature) {
+            return Ok(());
+        }
+        Err(CommandRefusal::new(RefusalCode::BadSignature, format!("the signature of key {} does not fit", self.id())))
     }
 
     fn counts_for(&self, mode: SigningMode) -> Result<(), CommandRefusal> {
         if self.mode == mode {
             return Ok(());
         }
-        let message = format!("the command says {mode}, and key {} is pinned as {}", self.id, self.mode);
+        let message = format!("the command says {mode}, and key {} is pinned as {}", self.id(), self.mode);
         Err(CommandRefusal::new(RefusalCode::WrongMode, message))
     }
 }
@@ -84,7 +79,7 @@ impl Authentic {
         let bytes = envelope.bytes_to_sign();
         let mut signers = Vec::new();
         for (key_id, signature) in envelope.signatures() {
-            let signer = pinned.iter().find(|key| key.id == *key_id);
+            let signer = pinned.iter().find(|key| key.id() == *key_id);
             let signer = signer.ok_or_else(|| CommandRefusal::new(RefusalCode::UnknownKey, format!("no key {key_id} is pinned")))?;
             signer.signed(&bytes, signature)?;
             signers.push(signer);
@@ -96,7 +91,7 @@ impl Authentic {
         }
         let command = Command::read(envelope.payload())?;
         signers.iter().try_for_each(|signer| signer.counts_for(command.mode))?;
-        Ok(Self { command, signers: signers.into_iter().map(|signer| signer.id).collect() })
+        Ok(Self { command, signers: signers.into_iter().map(|signer| signer.id()).collect() })
     }
 
     /// What was signed.

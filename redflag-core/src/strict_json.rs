@@ -1,6 +1,6 @@
 //! JSON in exactly one form: keys sorted and each once, no space, integers only, escapes as short as they can be.
 //!
-//! It is the form of RFC 8785 for the values commands are made of. Reading accepts exactly what writing makes: what was parsed is
+//! It is the form of RFC 8785 for the values that commands and audit entries are made of. Reading accepts exactly what writing makes: what was parsed is
 //! written again and must give the same bytes, so that two readers cannot understand one text in two ways. What was signed are
 //! always the bytes as they came, never the ones written here.
 
@@ -9,9 +9,9 @@ use serde::{Serialize, de::DeserializeOwned};
 /// `value` in the one form.
 ///
 /// # Panics
-/// When the value cannot be JSON; those of commands always can.
-pub(super) fn write(value: &impl Serialize) -> Vec<u8> {
-    let mut value = serde_json::to_value(value).expect("commands have keys that are texts");
+/// When the value cannot be JSON; what is signed or chained always can.
+pub(crate) fn write(value: &impl Serialize) -> Vec<u8> {
+    let mut value = serde_json::to_value(value).expect("what is signed has keys that are texts");
     value.sort_all_objects();
     serde_json::to_vec(&value).expect("a JSON value always serialises")
 }
@@ -20,7 +20,7 @@ pub(super) fn write(value: &impl Serialize) -> Vec<u8> {
 ///
 /// # Errors
 /// With what is wrong, for people, when they are not a `T` or are in another form.
-pub(super) fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub(crate) fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if write(&value) == bytes {
         return Ok(value);

@@ -79,8 +79,8 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let port = if arguments.data.is_some() { PORT_WITH_DATA } else { 0 };
     let listen = arguments.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], port)));
-    let signing_key = Some(data.join("signing-key"));
-    let settings = Settings { listen, database: database.display().to_string(), signing_key, ..Settings::default() };
+    let (signing_key, audit_key) = (Some(data.join("signing-key")), Some(data.join("audit-key")));
+    let settings = Settings { listen, database: database.display().to_string(), signing_key, audit_key, ..Settings::default() };
     let server = Server::bind(settings, Fleet::new(store)).await.with_context(|| match listen.ip().is_loopback() {
         true => format!("starting the server on {listen}; --listen takes another address, port 0 any free one"),
         false => "the quickstart speaks plain HTTP, so it listens on this machine only".to_owned(),

@@ -2,6 +2,7 @@
 
 use crate::{
     access::replay::ReplayGuard,
+    audit::{AuditKey, AuditLog},
     clock,
     dispatch::{Outputs, Wakers},
     operations::UnderWay,
@@ -24,6 +25,10 @@ pub struct App {
     pub settings: Settings,
     /// The key that signs commands.
     pub signing_key: SigningKey,
+    /// The audit log of the fleet.
+    pub audit: AuditLog,
+    /// The key that signs checkpoints of the audit log.
+    pub audit_key: AuditKey,
     pub(crate) replays: ReplayGuard,
     pub(crate) wakers: Wakers,
     pub(crate) outputs: Outputs,
@@ -33,20 +38,22 @@ pub struct App {
 }
 
 impl App {
-    /// The application over `fleet`, with a signing key that lives as long as the process.
+    /// The application over `fleet`, with keys that live as long as the process.
     #[must_use]
     pub fn new(fleet: Fleet, settings: Settings) -> AppState {
-        Self::with_signing_key(fleet, settings, SigningKey::new())
+        Self::with_keys(fleet, settings, SigningKey::new(), AuditKey::new())
     }
 
-    /// The application over `fleet`, which signs commands with this key.
+    /// The application over `fleet`, which signs commands and checkpoints with these keys.
     #[must_use]
-    pub fn with_signing_key(fleet: Fleet, settings: Settings, signing_key: SigningKey) -> AppState {
+    pub fn with_keys(fleet: Fleet, settings: Settings, signing_key: SigningKey, audit_key: AuditKey) -> AppState {
         let fleet = fleet.with_batch_events(settings.batch_events);
         Arc::new(Self {
+            audit: AuditLog::new(fleet.clone()),
             fleet,
             settings,
             signing_key,
+            audit_key,
             replays: ReplayGuard::default(),
             wakers: Wakers::default(),
             outputs: Outputs::default(),

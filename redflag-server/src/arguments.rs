@@ -31,6 +31,24 @@ impl SigningKeyFile {
     }
 }
 
+/// Which key signs checkpoints of the audit log.
+#[derive(Debug, Args)]
+pub(crate) struct AuditKeyFile {
+    /// The file of the key that signs checkpoints of the audit log [default: DATABASE.audit-key for a SQLite file, else redflag.audit-key]
+    #[arg(long, env = "REDFLAG_AUDIT_KEY", hide_env_values = true, value_name = "FILE")]
+    audit_key: Option<PathBuf>,
+}
+
+impl AuditKeyFile {
+    /// As [`SigningKeyFile::path`].
+    pub(crate) fn path(self, database: &Database) -> anyhow::Result<Option<PathBuf>> {
+        match self.audit_key {
+            Some(path) => Ok(Some(path)),
+            None => Ok(database.database.parse::<DatabaseName>()?.audit_key()),
+        }
+    }
+}
+
 /// For whom a command prints.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Format {

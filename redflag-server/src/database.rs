@@ -88,15 +88,25 @@ impl DatabaseName {
     /// database that is elsewhere. None for a fleet that is gone with the process: so is its key.
     #[must_use]
     pub fn signing_key(&self) -> Option<PathBuf> {
+        self.beside("signing-key")
+    }
+
+    /// Where the key that signs checkpoints of the audit log lies when nothing else is asked for: as [`DatabaseName::signing_key`].
+    #[must_use]
+    pub fn audit_key(&self) -> Option<PathBuf> {
+        self.beside("audit-key")
+    }
+
+    fn beside(&self, extension: &str) -> Option<PathBuf> {
         match self {
             Self::Memory => None,
             Self::Sqlite(path) => {
                 let mut name = path.clone().into_os_string();
-                name.push(".signing-key");
+                name.push(format!(".{extension}"));
                 Some(name.into())
             }
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => Some("redflag.signing-key".into()),
+            Self::Postgres(_) => Some(format!("redflag.{extension}").into()),
         }
     }
 

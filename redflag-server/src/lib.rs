@@ -3,10 +3,12 @@
 pub mod access;
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod clock;
 pub mod database;
 pub mod halt;
 pub mod ids;
+pub mod key_pair;
 pub mod listing;
 pub mod problem;
 pub mod queue;

@@ -3,14 +3,17 @@
 use crate::{
     access::{self, EnrolmentTokenOptions, Role},
     app::{App, AppState},
+    audit::{AuditKey, keeper},
     database::{DatabaseName, UnknownDatabase},
-    dispatch, operations, router,
+    dispatch,
+    key_pair::KeyFileError,
+    operations, router,
     serving::{
         Serving,
         tls::{Tls, TlsError},
     },
     settings::{Settings, Transport},
-    signing_key::{SigningKey, SigningKeyError},
+    signing_key::SigningKey,
 };
 use redflag_core::{Fleet, names::Text, store::StoreError};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -19,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long requests under way may take to end once a shutdown began.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long the audit log may take to be sealed after that.
+const SEAL: Duration = Duration::from_secs(5);
 
 /// Why a server could not start or went down.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +60,12 @@ pub enum ServerError {
         /// Why.
         source: StoreError,
     },
-    /// The key that signs commands cannot be used.
+    /// A key of the server cannot be used.
     #[error(transparent)]
-    SigningKey(#[from] SigningKeyError),
+    KeyFile(#[from] KeyFileError),
+    /// The audit log cannot be gone on with.
+    #[error("going on with the audit log")]
+    Audit(#[source] StoreError),
     /// Operations under way cannot be read.
     #[error("going on with bulk decisions")]
     Operations(#[source] StoreError),
@@ -98,12 +106,12 @@ impl Server {
     /// Binds the listener.
     ///
     /// # Errors
-    /// When plain HTTP would leave this machine, certificate, key or the key that signs commands cannot be used, or the address cannot be
-    /// listened on.
+    /// When plain HTTP would leave this machine, the certificate or a key cannot be used, or the address cannot be listened on.
     pub async fn bind(settings: Settings, fleet: Fleet) -> Result<Self, ServerError> {
         let address = settings.listen;
         settings.check()?;
         let signing_key = settings.signing_key.as_deref().map_or_else(|| Ok(SigningKey::new()), SigningKey::open)?;
+        let audit_key = settings.audit_key.as_deref().map_or_else(|| Ok(AuditKey::new()), AuditKey::open)?;
         let tls = match &settings.transport {
             Transport::Tls(files) => Some(Arc::new(Tls::open(files.clone())?)),
             Transport::PlainLoopback | Transport::BehindTlsProxy => None,
@@ -113,7 +121,7 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         // Port 0 became a real one; pages show the address.
         let settings = Settings { listen: address, ..settings };
-        Ok(Self { app: App::with_signing_key(fleet, settings, signing_key), listener, tls })
+        Ok(Self { app: App::with_keys(fleet, settings, signing_key, audit_key), listener, tls })
     }
 
     /// The certificate, where the server encrypts by itself.
@@ -161,6 +169,7 @@ impl Server {
     /// # Errors
     /// When, at the start, the store fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServerError> {
+        keeper::begin(&self.app).await.map_err(ServerError::Audit)?;
         operations::resume(&self.app).await.map_err(ServerError::Operations)?;
         let drained = {
             let (shutdown, stopping) = (shutdown.clone(), self.app.stopping.clone());
@@ -183,15 +192,27 @@ impl Server {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let served = tokio::select! {
             never = dispatch::sweep_for_ever(&self.app) => never,
             never = dispatch::follow_feed(&self.app) => never,
+            never = keeper::keep(&self.app) => never,
             () = certificate => Ok(()),
             () = serving.run(self.listener) => Ok(()),
             () = drained => {
                 tracing::warn!("requests still under way after {DRAIN:?} were cut off");
                 Ok(())
             }
-        }
+        };
+        seal(&self.app).await;
+        served
+    }
+}
+
+/// Seals the audit log as far as there is time.
+async fn seal(app: &App) {
+    match tokio::time::timeout(SEAL, keeper::finish(app)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "the audit log was not sealed; the next start does it"),
+        Err(_) => tracing::warn!("the audit log was not sealed within {SEAL:?}; the next start goes on with it"),
     }
 }

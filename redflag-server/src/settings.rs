@@ -29,6 +29,9 @@ pub struct Settings {
     /// The file of the key that signs commands, which is made when there is none. Without one, a key that lives as long as the process:
     /// agents enrolled before the next start will not know that of the next one.
     pub signing_key: Option<PathBuf>,
+    /// The file of the key that signs checkpoints of the audit log, which is made when there is none. Without one, a key that lives as long
+    /// as the process: agents will not believe the checkpoints of the next one.
+    pub audit_key: Option<PathBuf>,
     /// On which terms approved updates are planned and installed.
     pub terms: Terms,
     /// Limits of one request.
@@ -102,6 +105,7 @@ impl Default for Settings {
             transport: Transport::default(),
             trusted_proxies: Vec::new(),
             signing_key: None,
+            audit_key: None,
             terms: Terms::default(),
             limits: RequestLimits::default(),
         }

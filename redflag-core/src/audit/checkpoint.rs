@@ -107,11 +107,26 @@ impl Checkpoint {
         if !key.signed(&dsse::bytes_to_sign(PAYLOAD_TYPE, &payload), signature) {
             return Err(CheckpointFault::BadSignature(*key_id));
         }
-        let checkpoint: Self = strict_json::read(&payload).map_err(CheckpointFault::Malformed)?;
-        if checkpoint.schema != SCHEMA {
-            return Err(CheckpointFault::malformed(format!("schema {} is not read, only {SCHEMA}", checkpoint.schema)));
+        Self::of_payload(&payload)
+    }
+
+    /// What an envelope says, and the [`crate::signing::key_id`] of the key that is said to have signed it. Nothing of it is proved: this
+    /// is for going on with a log of one's own, and for showing it.
+    ///
+    /// # Errors
+    /// [`CheckpointFault::Malformed`].
+    pub fn read_unproven(envelope: &[u8]) -> Result<(Self, Digest), CheckpointFault> {
+        let (payload, signatures) = dsse::read(&FORM, envelope)?;
+        let (key_id, _) = signatures.first_key_value().ok_or_else(|| CheckpointFault::malformed("nobody signed it"))?;
+        Ok((Self::of_payload(&payload)?, *key_id))
+    }
+
+    fn of_payload(payload: &[u8]) -> Result<Self, CheckpointFault> {
+        let checkpoint: Self = strict_json::read(payload).map_err(CheckpointFault::Malformed)?;
+        if checkpoint.schema == SCHEMA {
+            return Ok(checkpoint);
         }
-        Ok(checkpoint)
+        Err(CheckpointFault::malformed(format!("schema {} is not read, only {SCHEMA}", checkpoint.schema)))
     }
 }
 

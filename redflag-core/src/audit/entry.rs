@@ -69,11 +69,6 @@ pub enum By {
     },
     /// The server by itself.
     Server,
-    /// An embedding program.
-    Program {
-        /// Which, as it calls itself.
-        name: Text,
-    },
     /// Somebody who proved nothing.
     Stranger,
 }
@@ -85,7 +80,6 @@ impl fmt::Display for By {
             Self::CommandLine { name } => write!(f, "{name} (command line)"),
             Self::Agent { agent } => write!(f, "agent {agent}"),
             Self::Server => f.write_str("the server"),
-            Self::Program { name } => write!(f, "the program {name}"),
             Self::Stranger => f.write_str("a stranger"),
         }
     }

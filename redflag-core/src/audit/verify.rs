@@ -91,6 +91,12 @@ impl Verifier {
         self.newest.as_ref().map_or(0, |checkpoint| checkpoint.size)
     }
 
+    /// The checkpoints read.
+    #[must_use]
+    pub fn checkpoints(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |checkpoint| checkpoint.number)
+    }
+
     /// Takes the next line of an export.
     ///
     /// # Errors
@@ -143,7 +149,7 @@ impl Verifier {
     /// # Errors
     /// The fault, when it shows one.
     pub fn checkpoint(&mut self, envelope: &str) -> Result<(), Fault> {
-        let number = self.newest.as_ref().map_or(0, |checkpoint| checkpoint.number) + 1;
+        let number = self.checkpoints() + 1;
         let fault = |what: String| Fault { at: FaultAt::Checkpoint(number), what };
         let checkpoint = Checkpoint::read(envelope.as_bytes(), &self.keys).map_err(|error| fault(error.to_string()))?;
         checkpoint.follows(self.newest.as_ref()).map_err(fault)?;
@@ -172,7 +178,7 @@ impl Verifier {
             log: self.log,
             entries: self.place.number,
             head: self.place.digest,
-            checkpoints: self.newest.as_ref().map_or(0, |checkpoint| checkpoint.number),
+            checkpoints: self.checkpoints(),
             covered: self.covered,
             newest: self.newest.as_ref().map(Checkpoint::digest),
         })

@@ -12,11 +12,8 @@ use crate::{
 
 /// What the payload of a command is called.
 pub const PAYLOAD_TYPE: &str = "application/vnd.redflag.command.v1+json";
-const FORM: Form = Form {
-    payload_type: PAYLOAD_TYPE,
-    bytes_max: limits::COMMAND_ENVELOPE_BYTES_MAX,
-    signatures_max: limits::COMMAND_SIGNATURES_MAX,
-};
+const FORM: Form =
+    Form { payload_type: PAYLOAD_TYPE, bytes_max: limits::COMMAND_ENVELOPE_BYTES_MAX, signatures_max: limits::COMMAND_SIGNATURES_MAX };
 
 /// A payload with its signatures, none of which has been verified.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -106,7 +106,8 @@ impl Log {
 
     /// The lines of an export.
     pub fn lines(&self) -> Vec<String> {
-        let mut checkpoints = self.checkpoints.iter().map(|envelope| (Kept::from(envelope.clone()).read(&public(1)).unwrap().size, envelope));
+        let mut checkpoints =
+            self.checkpoints.iter().map(|envelope| (Kept::from(envelope.clone()).read(&public(1)).unwrap().size, envelope));
         let mut next = checkpoints.next();
         let mut lines = Vec::new();
         for (_, text) in &self.blocks {

@@ -2,7 +2,7 @@
 
 use super::noted_url;
 use crate::{
-    arguments::{self, Database, SigningKeyFile},
+    arguments::{self, AuditKeyFile, Database, SigningKeyFile},
     interrupt, output,
 };
 use anyhow::Context as _;
@@ -21,6 +21,8 @@ pub(crate) struct Serve {
     database: Database,
     #[command(flatten)]
     signing_key: SigningKeyFile,
+    #[command(flatten)]
+    audit_key: AuditKeyFile,
     /// What installing approved updates may change beyond them without a second look: new-package, other-package, removal; may be repeated
     #[arg(long, env = "REDFLAG_ALLOW_SIDE_EFFECT", hide_env_values = true, value_name = "WORD", value_delimiter = ',')]
     allow_side_effect: Vec<SideEffect>,
@@ -67,6 +69,7 @@ impl Serve {
     fn settings(self) -> anyhow::Result<Settings> {
         Ok(Settings {
             signing_key: self.signing_key.path(&self.database)?,
+            audit_key: self.audit_key.path(&self.database)?,
             terms: Terms { side_effects: self.allow_side_effect.into_iter().collect(), ..Terms::default() },
             listen: self.listen,
             database: self.database.database,

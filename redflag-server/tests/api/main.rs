@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod agents;
+mod audit;
 mod binary;
 mod citations;
 mod command_pages;

@@ -1,7 +1,7 @@
 //! The server on a real PostgreSQL: a simulated fleet reports, and what the server lists is what the hosts see.
 #![cfg(feature = "postgres")]
 
-use crate::commands;
+use crate::{audit, commands};
 use redflag_agent::{Silent, Simulation, SimulationOptions};
 use redflag_core::{
     Fleet,
@@ -51,4 +51,14 @@ async fn commands_on_postgres_go_the_ways_they_go_on_sqlite() {
     };
     commands::an_approval_becomes_an_installation(connect("installed").await).await;
     commands::a_plan_beyond_its_terms_is_looked_at_twice(connect("looked_at").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_log_on_postgres_is_one_chain_whoever_writes() {
+    let postgres = tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)");
+    let connect = async || {
+        let options = Options { durability: Durability::Process, ..Options::default() };
+        Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap())
+    };
+    audit::any_number_of_writers_leave_one_chain_without_gap(connect).await;
 }

@@ -1,0 +1,18 @@
+//! The audit log of a fleet, as records of its store: appended to by every process that does something, sealed and signed by servers.
+//!
+//! What happens is put down with [`AuditLog::note`] before it is answered. Batches of the feed are sealed by the [`keeper`] that each
+//! server runs, in feed order, and so are the checkpoints signed. Everything is written by compare-and-set, so that any number of
+//! processes may do all of it at once.
+
+pub mod keeper;
+
+mod checkpoints;
+mod key;
+mod log;
+mod seal;
+mod verify;
+
+pub use checkpoints::StoredCheckpoint;
+pub use key::AuditKey;
+pub use log::AuditLog;
+pub use verify::{Verified, VerifyError};

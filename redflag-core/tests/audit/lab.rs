@@ -18,34 +18,34 @@ use redflag_core::{
     time::Timestamp,
 };
 
-pub fn key(seed: u8) -> SigningKey {
+pub(crate) fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
-pub fn public(seed: u8) -> PublicKey {
+pub(crate) fn public(seed: u8) -> PublicKey {
     PublicKey::new(&key(seed).verifying_key().to_bytes()).unwrap()
 }
 
-pub fn sign(checkpoint: &Checkpoint, seed: u8) -> String {
+pub(crate) fn sign(checkpoint: &Checkpoint, seed: u8) -> String {
     let key = key(seed);
     let signature = key.sign(&checkpoint.bytes_to_sign()).to_bytes();
     checkpoint.envelope(signing::key_id(&key.verifying_key().to_bytes()), signature)
 }
 
-pub fn at(second: u64) -> Timestamp {
+pub(crate) fn at(second: u64) -> Timestamp {
     Timestamp::EPOCH.saturating_add(std::time::Duration::from_secs(1_795_000_000 + second))
 }
 
 /// A log as a store keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    pub blocks: Vec<(String, String)>,
-    pub checkpoints: Vec<String>,
-    pub entries: u64,
+pub(crate) struct Log {
+    pub(crate) blocks: Vec<(String, String)>,
+    pub(crate) checkpoints: Vec<String>,
+    pub(crate) entries: u64,
 }
 
 /// A note of any kind, told by a number.
-pub fn note(number: u64, sealed: FeedPosition) -> Note {
+pub(crate) fn note(number: u64, sealed: FeedPosition) -> Note {
     let agent = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse().unwrap();
     let name = Text::lossy("Zoë \u{1f980} \"\\\u{1}\n");
     match number {
@@ -65,7 +65,7 @@ pub fn note(number: u64, sealed: FeedPosition) -> Note {
 
 impl Log {
     /// A log of blocks of these sizes, with a checkpoint behind every block whose size is odd.
-    pub fn of_blocks(sizes: &[u64]) -> Self {
+    pub(crate) fn of_blocks(sizes: &[u64]) -> Self {
         let (mut log, mut place, mut newest, mut begun) = (Self::default(), Place::START, None::<Checkpoint>, None);
         for (index, size) in sizes.iter().enumerate() {
             let mut sealed = place.sealed;
@@ -95,7 +95,7 @@ impl Log {
         log
     }
 
-    pub fn verify(&self) -> Result<Summary, Fault> {
+    pub(crate) fn verify(&self) -> Result<Summary, Fault> {
         let mut verifier = Verifier::new(vec![public(1)]);
         self.checkpoints.iter().try_for_each(|envelope| verifier.checkpoint(envelope))?;
         for (key, text) in &self.blocks {
@@ -105,7 +105,7 @@ impl Log {
     }
 
     /// The lines of an export.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let mut checkpoints =
             self.checkpoints.iter().map(|envelope| (Kept::from(envelope.clone()).read(&public(1)).unwrap().size, envelope));
         let mut next = checkpoints.next();
@@ -124,7 +124,7 @@ impl Log {
 }
 
 /// What the lines of an export come to.
-pub fn verify_lines(lines: &[String]) -> Result<Summary, Fault> {
+pub(crate) fn verify_lines(lines: &[String]) -> Result<Summary, Fault> {
     let mut verifier = Verifier::new(vec![public(1)]);
     lines.iter().try_for_each(|line| verifier.line(line))?;
     verifier.finish()

@@ -1,7 +1,7 @@
 //! What every handler shares.
 
 use crate::{
-    access::replay::ReplayGuard,
+    access::{Attempts, Passwords, replay::ReplayGuard},
     audit::{AuditKey, AuditLog},
     clock,
     dispatch::{Outputs, Wakers},
@@ -29,6 +29,8 @@ pub struct App {
     pub audit: AuditLog,
     /// The key that signs checkpoints of the audit log.
     pub audit_key: AuditKey,
+    pub(crate) passwords: Passwords,
+    pub(crate) attempts: Attempts,
     pub(crate) replays: ReplayGuard,
     pub(crate) wakers: Wakers,
     pub(crate) outputs: Outputs,
@@ -54,6 +56,8 @@ impl App {
             settings,
             signing_key,
             audit_key,
+            passwords: Passwords::default(),
+            attempts: Attempts::default(),
             replays: ReplayGuard::default(),
             wakers: Wakers::default(),
             outputs: Outputs::default(),

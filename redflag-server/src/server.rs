@@ -1,7 +1,7 @@
 //! A server from settings to shutdown, for the binary and for embedding.
 
 use crate::{
-    access::{self, EnrolmentTokenOptions, Role},
+    access::{self, AccountError, AccountName, EnrolmentTokenOptions},
     app::{App, AppState},
     audit::{AuditKey, keeper},
     database::{DatabaseName, UnknownDatabase},
@@ -15,7 +15,7 @@ use crate::{
     settings::{Settings, Transport},
     signing_key::SigningKey,
 };
-use redflag_core::{Fleet, names::Text, store::StoreError};
+use redflag_core::{Fleet, store::StoreError};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -144,13 +144,12 @@ impl Server {
         &self.app
     }
 
-    /// A link that signs an administrator in once, within 15 minutes.
+    /// A link that signs the account `operator` in once, within 15 minutes; where there is none it is made, an administrator's.
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn sign_in_link(&self) -> Result<String, StoreError> {
-        let name = Text::lossy("operator");
-        let link = access::issue_sign_in_link(self.app.fleet.store(), name, Role::Admin).await?;
+    /// When the account is disabled or the store fails.
+    pub async fn sign_in_link(&self) -> Result<String, AccountError> {
+        let link = access::issue_sign_in_link(self.app.fleet.store(), AccountName::first(), None).await?;
         Ok(link.url(&self.url()))
     }
 

@@ -2,46 +2,81 @@
 //! that a mail scanner or a preview cannot.
 
 use crate::{
-    access::{self, Operator, Policy, PolicyRouter, Role},
+    access::{self, ClientAddress, Operator, Policy, PolicyRouter, Role},
     app::AppState,
-    pages,
+    pages::{self, Door},
     problem::Problem,
 };
 use axum::{
     extract::{Form, Query, State},
     http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Redirect, Response},
+    response::{AppendHeaders, IntoResponse, Redirect, Response},
 };
 use serde::Deserialize;
+use std::fmt;
 
 /// Registers the routes.
 pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
     router.get("/sign-in", Policy::Public, show).post("/sign-in", Policy::Public, sign_in).post(
         "/sign-out",
-        Policy::Operator(Role::Viewer),
+        Policy::Person(Role::Viewer),
         sign_out,
     )
 }
 
-#[derive(Debug, Deserialize)]
+/// What stands in the address of a link.
+#[derive(Deserialize)]
 struct Link {
     token: Option<String>,
 }
 
-async fn show(Query(link): Query<Link>) -> Response {
-    pages::sign_in_page(StatusCode::OK, link.token.as_deref(), None)
+/// What the forms of the page send: the token of a link, or a name and a password.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SignIn {
+    token: Option<String>,
+    name: String,
+    password: String,
 }
 
-async fn sign_in(State(app): State<AppState>, headers: HeaderMap, Form(link): Form<Link>) -> Result<Response, Problem> {
-    access::same_origin(&app, &headers)?;
-    match access::sign_in(&app, link.token.as_deref().unwrap_or_default()).await? {
-        Some(cookie) => Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()),
-        None => Ok(pages::sign_in_page(StatusCode::UNAUTHORIZED, None, Some("This link is unknown, used or expired."))),
+impl fmt::Debug for SignIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignIn(…)")
     }
+}
+
+async fn show(Query(link): Query<Link>) -> Response {
+    pages::sign_in_page(StatusCode::OK, link.token.map_or_else(Door::closed, |token| Door::Link { token }))
+}
+
+async fn sign_in(
+    State(app): State<AppState>,
+    headers: HeaderMap,
+    client: ClientAddress,
+    Form(form): Form<SignIn>,
+) -> Result<Response, Problem> {
+    access::same_origin(&app, &headers)?;
+    let (signed_in, door) = match form.token {
+        Some(token) => (access::sign_in_by_link(&app, &headers, &token).await?, Door::Used),
+        None => match access::sign_in_by_password(&app, &headers, client, &form.name, &form.password).await {
+            Err(problem) if problem.status() == StatusCode::TOO_MANY_REQUESTS => return Ok(limited(&problem, form.name)),
+            tried => (tried?, Door::Wrong { name: form.name }),
+        },
+    };
+    match signed_in {
+        Some(cookie) => Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()),
+        None => Ok(pages::sign_in_page(StatusCode::UNAUTHORIZED, door)),
+    }
+}
+
+fn limited(problem: &Problem, name: String) -> Response {
+    let seconds = problem.retry_after_seconds().unwrap_or_default();
+    let page = pages::sign_in_page(problem.status(), Door::Limited { name, seconds });
+    (AppendHeaders([(header::RETRY_AFTER, seconds)]), page).into_response()
 }
 
 async fn sign_out(State(app): State<AppState>, operator: Operator, headers: HeaderMap) -> Result<Response, Problem> {
     let cookie = access::sign_out(&app, &headers).await?;
-    tracing::info!(operator = operator.name.as_str(), "an operator signed out");
+    tracing::info!(account = operator.name.as_str(), "signed out");
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response())
 }

@@ -52,7 +52,7 @@ impl Scene {
         let offers: Vec<_> = (0..2 * rounds).map(|number| offer(&format!("package-{number}"), "1-1", "1-2", "important")).collect();
         let body = report(1, &[scope("dnf", &offers)]).to_string();
         fleet.record_report(agent.id, read_report(body.as_bytes()).unwrap(), clock::now()).await.unwrap();
-        let link = issue_sign_in_link(fleet.store(), Text::lossy("Ada"), Role::Approver).await.unwrap();
+        let link = issue_sign_in_link(fleet.store(), "Ada".parse().unwrap(), Some(Role::Approver)).await.unwrap();
         drop(fleet);
 
         let (server, client) = (Running::start(&database, 1).await, client());

@@ -1,15 +1,16 @@
 //! The guard in front of every handler: credential first, then the body within its limit, then the CSRF token.
 
 use super::{
-    operators::{self, Operator},
+    operator,
     policy::{Policy, RouteEntry, Surface},
+    role::{Role, Scope},
     signature,
 };
 use crate::{app::AppState, pages, problem::Problem};
 use axum::{
     body::{Body, Bytes},
     extract::Request,
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
@@ -34,7 +35,7 @@ pub(super) async fn guard(app: AppState, entry: Arc<RouteEntry>, request: Reques
 }
 
 fn sent_to_sign_in(entry: &RouteEntry) -> bool {
-    entry.surface() == Surface::Page && matches!(entry.policy, Policy::Operator(_))
+    entry.surface() == Surface::Page && matches!(entry.policy, Policy::Operator(..) | Policy::Person(_))
 }
 
 async fn admit(app: &AppState, entry: &RouteEntry, request: Request) -> Result<Request, Problem> {
@@ -56,20 +57,23 @@ async fn admit(app: &AppState, entry: &RouteEntry, request: Request) -> Result<R
             parts.extensions.insert(credential);
             Ok(Request::from_parts(parts, Body::from(body)))
         }
-        Policy::Operator(role) => {
-            let operator = operators::authenticate(app, &parts.headers).await?.ok_or_else(Problem::unauthorized)?;
-            if operator.role < role {
-                return Err(Problem::forbidden("role", format!("this needs the role {role}; {} is a {}", operator.name, operator.role)));
-            }
-            let body = bounded(&parts.headers, body, limits.body_bytes_max).await?;
-            if parts.method != Method::GET && parts.method != Method::HEAD {
-                same_origin(app, &parts.headers)?;
-                csrf(&operator, &parts.headers, &body)?;
-            }
-            parts.extensions.insert(operator);
-            Ok(Request::from_parts(parts, Body::from(body)))
-        }
+        Policy::Operator(role, scope) => admit_operator(app, role, Some(scope), parts, body).await,
+        Policy::Person(role) => admit_operator(app, role, None, parts, body).await,
     }
+}
+
+async fn admit_operator(app: &AppState, role: Role, scope: Option<Scope>, mut parts: Parts, body: Body) -> Result<Request, Problem> {
+    let operator = operator::authenticate(app, &parts.headers, scope).await?;
+    if operator.role < role {
+        return Err(Problem::forbidden("role", format!("this needs the role {role}; {} is a {}", operator.name, operator.role)));
+    }
+    let body = bounded(&parts.headers, body, app.settings.limits.body_bytes_max).await?;
+    if let Some(token) = operator.csrf.as_deref().filter(|_| parts.method != Method::GET && parts.method != Method::HEAD) {
+        same_origin(app, &parts.headers)?;
+        csrf(token, &parts.headers, &body)?;
+    }
+    parts.extensions.insert(operator);
+    Ok(Request::from_parts(parts, Body::from(body)))
 }
 
 /// Reads a body of at most `bytes_max`, and nothing of one that says it is longer.
@@ -105,7 +109,7 @@ pub(crate) fn same_origin(app: &AppState, headers: &HeaderMap) -> Result<(), Pro
     if known { Ok(()) } else { refused(format!("origin {origin:?} is not this server")) }
 }
 
-fn csrf(operator: &Operator, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+fn csrf(expected: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
     let form = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     let presented = match headers.get(CSRF_HEADER) {
         Some(value) => Some(value.as_bytes().to_vec()),
@@ -113,6 +117,6 @@ fn csrf(operator: &Operator, headers: &HeaderMap, body: &[u8]) -> Result<(), Pro
         None if form => body.split(|byte| *byte == b'&').find_map(|field| field.strip_prefix(b"csrf=")).map(<[u8]>::to_vec),
         None => None,
     };
-    let held = presented.is_some_and(|presented| bool::from(presented.ct_eq(operator.csrf.as_bytes())));
+    let held = presented.is_some_and(|presented| bool::from(presented.ct_eq(expected.as_bytes())));
     if held { Ok(()) } else { Err(Problem::forbidden("csrf", "the CSRF token is missing or of another session")) }
 }

@@ -1,21 +1,49 @@
-//! Who may do what: the route table with its policies, and the credentials of operators and agents.
+//! Who may do what: the route table with its policies, accounts, and the credentials of operators and agents.
 //!
 //! Deny by default: a route is registered with a [`Policy`] or not at all, and the guard of that policy runs before anything
 //! of the request's body is read.
 
+mod account;
+mod api_tokens;
+mod attempts;
 mod client;
 mod enrolment;
-pub(crate) mod entrance;
+mod expiring;
 mod guard;
-mod operators;
+mod links;
+mod operator;
+mod own;
+mod password;
 mod policy;
-pub(crate) mod replay;
+mod role;
+mod sessions;
+mod sign_in;
 mod signature;
 
+pub(crate) mod administration;
+pub(crate) mod entrance;
+pub(crate) mod replay;
+
+pub use account::{
+    ACCOUNT_NAME_BYTES_MAX, ACCOUNTS_MAX, Account, AccountError, AccountName, Standing, account, accounts, add_account, set_password,
+    set_role, set_standing,
+};
+pub use api_tokens::{
+    API_TOKEN_LIFETIME_MAX, API_TOKEN_PREFIX, API_TOKENS_MAX, ApiToken, ApiTokenOptions, NewApiToken, api_tokens, issue_api_token,
+    revoke_api_token,
+};
+pub(crate) use attempts::Attempts;
 pub(crate) use client::subscriber;
 pub use client::{ClientAddress, TrustedProxy};
 pub use enrolment::{EnrolmentTokenOptions, SEATS_MAX, issue_token, take_seat};
 pub(crate) use guard::same_origin;
-pub use operators::{Operator, Role, SignInLink, issue_sign_in_link, session_cookie, sign_in, sign_out};
+pub use links::{SignInLink, issue_sign_in_link};
+pub use operator::Operator;
+pub(crate) use own::change_password;
+pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, Password, PasswordHash, Passwords};
 pub use policy::{Policy, PolicyRouter, RouteEntry, Surface};
+pub use role::{Role, Scope};
+pub(crate) use sessions::sessions_of;
+pub use sessions::{Began, SESSIONS_MAX, session_cookie, sign_out, sign_out_everywhere};
+pub(crate) use sign_in::{sign_in_by_link, sign_in_by_password};
 pub use signature::AgentCredential;

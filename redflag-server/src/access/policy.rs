@@ -1,6 +1,9 @@
 //! The route table: every route with its policy, as data that tests can walk.
 
-use super::{guard::guard, operators::Role};
+use super::{
+    guard::guard,
+    role::{Role, Scope},
+};
 use crate::app::AppState;
 use axum::{
     Router,
@@ -19,9 +22,11 @@ pub enum Policy {
     Public,
     /// An enrolled agent, by its signature.
     Agent,
-    /// A signed-in operator with at least this role. Every method but GET also needs the session's CSRF token and an origin of
-    /// our own.
-    Operator(Role),
+    /// An operator with at least this role, signed in or by an API token with this scope. With a session every method but GET also
+    /// needs its CSRF token and an origin of our own.
+    Operator(Role, Scope),
+    /// The same, but signed in: no API token reaches it. Pages, and what concerns people's own passwords, sessions and tokens.
+    Person(Role),
 }
 
 /// What kind of answer a client of the route expects.

@@ -1,5 +1,7 @@
 //! The JSON API: handlers that translate HTTP to one call of the fleet or its store, and back.
 
+mod account_views;
+mod accounts;
 mod agents;
 mod batches;
 mod command_steps;
@@ -13,6 +15,7 @@ mod health;
 pub(crate) mod id;
 mod openapi;
 mod operations;
+pub(crate) mod own_account;
 mod packages;
 mod past;
 mod removal;
@@ -26,13 +29,17 @@ pub use decisions::decide;
 pub use removal::remove;
 pub use views::{EventView, StatsView, UpdateDetailView, UpdateView, VersionChangeView};
 
-use crate::access::{Policy, PolicyRouter, Role};
+use crate::access::{Policy, PolicyRouter, Role, Scope};
 
 /// Registers the API.
 pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
-    const VIEWER: Policy = Policy::Operator(Role::Viewer);
-    const APPROVER: Policy = Policy::Operator(Role::Approver);
-    const ADMIN: Policy = Policy::Operator(Role::Admin);
+    const READ: Policy = Policy::Operator(Role::Viewer, Scope::Read);
+    const DECIDE: Policy = Policy::Operator(Role::Approver, Scope::Decide);
+    const COMMAND: Policy = Policy::Operator(Role::Approver, Scope::Command);
+    const HALT: Policy = Policy::Operator(Role::Admin, Scope::Command);
+    const ENROL: Policy = Policy::Operator(Role::Admin, Scope::Enrol);
+    const ADMINISTER: Policy = Policy::Operator(Role::Admin, Scope::Administer);
+    const PERSON: Policy = Policy::Person(Role::Viewer);
     router
         .get("/healthz", Policy::Public, health::live)
         .get("/readyz", Policy::Public, health::ready)
@@ -44,35 +51,49 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/commands/{id}/start", Policy::Agent, commands_of_agents::start)
         .post("/api/v1/commands/{id}/result", Policy::Agent, commands_of_agents::result)
         .post("/api/v1/commands/{id}/output", Policy::Agent, commands_of_agents::output)
-        .get("/api/v1/agents", VIEWER, agents::list)
-        .get("/api/v1/agents/{id}", VIEWER, agents::one)
-        .delete("/api/v1/agents/{id}", ADMIN, removal::agent)
-        .get("/api/v1/updates", VIEWER, updates::list)
-        .get("/api/v1/updates/{id}", VIEWER, updates::one)
-        .get("/api/v1/updates/{id}/history", VIEWER, updates::history)
-        .get("/api/v1/updates/{id}/events", VIEWER, updates::events)
-        .get("/api/v1/updates/{id}/past", VIEWER, past::state)
-        .post("/api/v1/updates/{id}/approve", APPROVER, decisions::approve)
-        .post("/api/v1/updates/{id}/withdraw-approval", APPROVER, decisions::withdraw_approval)
-        .post("/api/v1/updates/{id}/ignore", APPROVER, decisions::ignore)
-        .post("/api/v1/updates/{id}/reopen", APPROVER, decisions::reopen)
-        .get("/api/v1/selection", APPROVER, operations::select)
-        .post("/api/v1/operations", APPROVER, operations::start)
-        .get("/api/v1/operations/{id}", VIEWER, operations::one)
-        .get("/api/v1/commands", VIEWER, commands::list)
-        .get("/api/v1/commands/{agent_id}/{id}", VIEWER, commands::one)
-        .post("/api/v1/commands/{agent_id}/{id}/cancel", APPROVER, command_steps::cancel)
-        .post("/api/v1/commands/{agent_id}/{id}/retry", APPROVER, command_steps::retry)
-        .post("/api/v1/commands/{agent_id}/{id}/confirm", APPROVER, command_steps::confirm)
-        .post("/api/v1/agents/{id}/commands", APPROVER, command_steps::request)
-        .get("/api/v1/halt", VIEWER, halting::show)
-        .post("/api/v1/halt", ADMIN, halting::set)
-        .delete("/api/v1/halt", ADMIN, halting::lift)
-        .get("/api/v1/session", VIEWER, session::show)
-        .get("/api/v1/stats", VIEWER, updates::stats)
-        .get("/api/v1/packages", VIEWER, packages::list)
-        .get("/api/v1/trend", VIEWER, trend::show)
-        .get("/api/v1/feed", VIEWER, feed::list)
-        .get("/api/v1/batches", VIEWER, batches::list)
-        .get("/api/v1/batches/{agent_id}/{batch_id}", VIEWER, batches::one)
+        .get("/api/v1/agents", READ, agents::list)
+        .get("/api/v1/agents/{id}", READ, agents::one)
+        .delete("/api/v1/agents/{id}", ADMINISTER, removal::agent)
+        .get("/api/v1/updates", READ, updates::list)
+        .get("/api/v1/updates/{id}", READ, updates::one)
+        .get("/api/v1/updates/{id}/history", READ, updates::history)
+        .get("/api/v1/updates/{id}/events", READ, updates::events)
+        .get("/api/v1/updates/{id}/past", READ, past::state)
+        .post("/api/v1/updates/{id}/approve", DECIDE, decisions::approve)
+        .post("/api/v1/updates/{id}/withdraw-approval", DECIDE, decisions::withdraw_approval)
+        .post("/api/v1/updates/{id}/ignore", DECIDE, decisions::ignore)
+        .post("/api/v1/updates/{id}/reopen", DECIDE, decisions::reopen)
+        .get("/api/v1/selection", DECIDE, operations::select)
+        .post("/api/v1/operations", DECIDE, operations::start)
+        .get("/api/v1/operations/{id}", READ, operations::one)
+        .get("/api/v1/commands", READ, commands::list)
+        .get("/api/v1/commands/{agent_id}/{id}", READ, commands::one)
+        .post("/api/v1/commands/{agent_id}/{id}/cancel", COMMAND, command_steps::cancel)
+        .post("/api/v1/commands/{agent_id}/{id}/retry", COMMAND, command_steps::retry)
+        .post("/api/v1/commands/{agent_id}/{id}/confirm", COMMAND, command_steps::confirm)
+        .post("/api/v1/agents/{id}/commands", COMMAND, command_steps::request)
+        .get("/api/v1/halt", READ, halting::show)
+        .post("/api/v1/halt", HALT, halting::set)
+        .delete("/api/v1/halt", HALT, halting::lift)
+        .get("/api/v1/account", PERSON, own_account::show)
+        .post("/api/v1/account/password", PERSON, own_account::set_password)
+        .delete("/api/v1/account/sessions", PERSON, own_account::end_sessions)
+        .post("/api/v1/account/tokens", PERSON, own_account::make_token)
+        .delete("/api/v1/account/tokens/{id}", PERSON, own_account::revoke_token)
+        .get("/api/v1/accounts", ADMINISTER, accounts::list)
+        .post("/api/v1/accounts", ADMINISTER, accounts::add)
+        .get("/api/v1/accounts/{name}", ADMINISTER, accounts::one)
+        .post("/api/v1/accounts/{name}/role", ADMINISTER, accounts::set_role)
+        .post("/api/v1/accounts/{name}/disable", ADMINISTER, accounts::disable)
+        .post("/api/v1/accounts/{name}/enable", ADMINISTER, accounts::enable)
+        .post("/api/v1/accounts/{name}/sign-in-link", ADMINISTER, accounts::link)
+        .delete("/api/v1/accounts/{name}/tokens/{id}", ADMINISTER, accounts::revoke_token)
+        .post("/api/v1/enrolment-tokens", ENROL, accounts::make_enrolment_token)
+        .get("/api/v1/session", PERSON, session::show)
+        .get("/api/v1/stats", READ, updates::stats)
+        .get("/api/v1/packages", READ, packages::list)
+        .get("/api/v1/trend", READ, trend::show)
+        .get("/api/v1/feed", READ, feed::list)
+        .get("/api/v1/batches", READ, batches::list)
+        .get("/api/v1/batches/{agent_id}/{batch_id}", READ, batches::one)
 }

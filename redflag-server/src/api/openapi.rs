@@ -3,8 +3,8 @@
 mod common;
 
 use super::{
-    agents, batches, command_steps, commands, commands_of_agents, decisions, feed, halting, operations, packages, past, removal, reports,
-    session, trend, updates,
+    accounts, agents, batches, command_steps, commands, commands_of_agents, decisions, feed, halting, operations, own_account, packages,
+    past, removal, reports, session, trend, updates,
 };
 use crate::{listing, problem::Problem};
 use axum::{
@@ -21,7 +21,8 @@ use utoipa::OpenApi;
     info(
         title = "RedFlag",
         description = "Which package updates wait on every machine of a fleet, their whole history, and decisions about them. \
-                       Operators carry a session cookie, and on every POST and DELETE the header `x-csrf-token`; agents sign every request \
+                       Operators carry a session cookie, and on every POST and DELETE the header `x-csrf-token`; or an API token \
+                       as `authorization: Bearer`, and then no cookie. Agents sign every request \
                        (RFC 9421). Errors are RFC 9457 problems with a stable `code`."
     ),
     paths(
@@ -62,6 +63,20 @@ use utoipa::OpenApi;
         halting::lift,
         batches::list,
         batches::one,
+        own_account::show,
+        own_account::set_password,
+        own_account::end_sessions,
+        own_account::make_token,
+        own_account::revoke_token,
+        accounts::list,
+        accounts::add,
+        accounts::one,
+        accounts::set_role,
+        accounts::disable,
+        accounts::enable,
+        accounts::link,
+        accounts::revoke_token,
+        accounts::make_enrolment_token,
         session::show,
         document,
     )

@@ -16,7 +16,7 @@ pub(super) struct SessionView {
     operator: String,
     /// `viewer`, `approver` or `admin`.
     role: String,
-    /// What the header `x-csrf-token` of every POST must hold.
+    /// What the header `x-csrf-token` of every POST and DELETE must hold.
     csrf: String,
     /// When the session ends.
     expires_at: String,
@@ -27,6 +27,11 @@ pub(super) struct SessionView {
     responses((status = 200, body = SessionView), (status = 401, body = ProblemBody)))]
 pub(super) async fn show(operator: Operator, uri: Uri) -> Result<Json<SessionView>, Problem> {
     listing::no_parameters(&uri)?;
-    let Operator { name, role, csrf, expires_at } = operator;
-    Ok(Json(SessionView { operator: name.to_string(), role: role.to_string(), csrf, expires_at: expires_at.to_string() }))
+    let Operator { name, role, csrf, expires_at, .. } = operator;
+    Ok(Json(SessionView {
+        operator: name.to_string(),
+        role: role.to_string(),
+        csrf: csrf.unwrap_or_default(),
+        expires_at: expires_at.to_string(),
+    }))
 }

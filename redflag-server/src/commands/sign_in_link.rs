@@ -7,8 +7,10 @@ use crate::{
 };
 use anyhow::Context as _;
 use clap::Args;
-use redflag_core::names::Text;
-use redflag_server::{Role, access};
+use redflag_server::{
+    Role,
+    access::{self, AccountName},
+};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -17,12 +19,12 @@ use std::process::ExitCode;
 pub(crate) struct SignInLink {
     #[command(flatten)]
     database: Database,
-    /// The operator's name, as decisions will record it
-    #[arg(long, default_value = "operator", value_parser = arguments::text)]
-    name: Text,
-    /// viewer (sees), approver (also decides) or admin (everything)
-    #[arg(long, default_value = "admin")]
-    role: Role,
+    /// The account, which is made if there is none; decisions record its name
+    #[arg(long, default_value_t = AccountName::first())]
+    name: AccountName,
+    /// Of an account that is made: viewer (sees), approver (also decides) or admin (everything) [default: admin]
+    #[arg(long)]
+    role: Option<Role>,
     /// The server's address, where the running server did not note it
     #[arg(long, env = "REDFLAG_PUBLIC_URL", hide_env_values = true, value_name = "URL", value_parser = arguments::public_url)]
     public_url: Option<String>,

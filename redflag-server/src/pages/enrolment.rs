@@ -7,7 +7,7 @@ use super::{
     text::When,
 };
 use crate::{
-    access::{self, EnrolmentTokenOptions, Operator, Role},
+    access::{self, EnrolmentTokenOptions, Operator, Role, administration},
     app::{App, AppState},
     listing::no_parameters,
     problem::Problem,
@@ -104,8 +104,7 @@ impl TokenForm {
 /// `POST /enrol`: the token is in the answer and nowhere else.
 pub(super) async fn make(State(app): State<AppState>, operator: Operator, Form(form): Form<TokenForm>) -> Answer {
     let options = form.read()?;
-    let (token, expires_at) = access::issue_token(app.fleet.store(), options.clone()).await?;
-    tracing::info!(operator = operator.name.as_str(), seats = options.seats, %expires_at, "an enrolment token was made");
+    let (token, expires_at) = administration::make_enrolment_token(&app, &operator, options.clone()).await?;
     let enrolment = Enrolment { token: Some(token.expose().to_owned()), ..Enrolment::at(&app) };
     let expires = When::seen_from(expires_at.saturating_sub(options.expires_in), expires_at);
     let made = Made { seats: options.seats.into(), expires, label: options.label };

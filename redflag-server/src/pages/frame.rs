@@ -92,7 +92,7 @@ impl Frame {
             reason: reason.to_string(),
             since: When::seen_from(app.now(), at),
         });
-        Ok(Self { place, exact: true, operator: operator.name.to_string(), csrf: operator.csrf.clone(), halted })
+        Ok(Self { place, exact: true, operator: operator.name.to_string(), csrf: operator.csrf.clone().unwrap_or_default(), halted })
     }
 
     /// The frame of a page within a place.

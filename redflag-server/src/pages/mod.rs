@@ -37,7 +37,7 @@ pub(crate) mod assets;
 pub(crate) mod inert;
 
 pub(crate) use problem::problem_page;
-pub(crate) use sign_in::sign_in_page;
+pub(crate) use sign_in::{Door, sign_in_page};
 
 use crate::{
     access::{Policy, PolicyRouter, Role},
@@ -46,7 +46,7 @@ use crate::{
 
 /// Registers the pages; every one with its policy.
 pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
-    let (viewer, approver, admin) = (Policy::Operator(Role::Viewer), Policy::Operator(Role::Approver), Policy::Operator(Role::Admin));
+    let (viewer, approver, admin) = (Policy::Person(Role::Viewer), Policy::Person(Role::Approver), Policy::Person(Role::Admin));
     let router = router
         .get("/", viewer, overview::show)
         .get("/updates", viewer, updates::list)
@@ -77,6 +77,6 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
 }
 
 /// How clients reach the server, for the commands shown to whoever enrols a host.
-fn server_url(app: &App) -> String {
+pub(crate) fn server_url(app: &App) -> String {
     app.settings.public_url.clone().unwrap_or_else(|| format!("http://{}", app.settings.listen))
 }

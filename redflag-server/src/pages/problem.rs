@@ -4,7 +4,7 @@ use crate::problem::Problem;
 use askama::Template;
 use axum::{
     http::{StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    response::{AppendHeaders, Html, IntoResponse, Response},
 };
 
 /// A problem that is answered with a page.
@@ -42,8 +42,10 @@ impl IntoResponse for PageProblem {
         };
         let page = ProblemPage { title, detail, advice, back: "/", back_title: "Go to the overview" };
         match page.render() {
-            Ok(html) if status == StatusCode::SERVICE_UNAVAILABLE => (status, [(header::RETRY_AFTER, "5")], Html(html)).into_response(),
-            Ok(html) => (status, Html(html)).into_response(),
+            Ok(html) => {
+                let retry_after = self.0.retry_after_seconds().map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
+                (status, retry_after.map(AppendHeaders), Html(html)).into_response()
+            }
             Err(_) => self.0.into_response(),
         }
     }

@@ -1,14 +1,13 @@
 //! The sign-in page, which is shown without a session.
 
-use crate::problem::Problem;
+use crate::{access::ACCOUNT_NAME_BYTES_MAX, problem::Problem};
 use askama::Template;
 use axum::{
     http::StatusCode,
     response::{Html, IntoResponse, Response},
 };
 
-/// What stands at the door.
-#[derive(Clone, Debug)]
+/// Who stands at the door.
 pub(crate) enum Door {
     /// Somebody with a link.
     Link {
@@ -18,24 +17,48 @@ pub(crate) enum Door {
     /// Somebody whose link did not open.
     Used,
     /// Somebody without a link.
-    Closed,
+    Closed {
+        /// The name to sign in by, as far as it was given.
+        name: String,
+    },
+    /// Somebody whose name and password did not open.
+    Wrong {
+        /// The name.
+        name: String,
+    },
+    /// Somebody who has to wait.
+    Limited {
+        /// The name.
+        name: String,
+        /// How long, in seconds.
+        seconds: u64,
+    },
+}
+
+impl Door {
+    /// Nobody known.
+    pub(crate) fn closed() -> Self {
+        Self::Closed { name: String::new() }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Closed { name } | Self::Wrong { name } | Self::Limited { name, .. } => name,
+            Self::Link { .. } | Self::Used => "",
+        }
+    }
 }
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage {
     door: Door,
+    name_bytes_max: usize,
 }
 
-/// The sign-in page: with `token` one button that posts it to `/sign-in` (field `token`), without it how to get a link;
-/// `problem` says that the last try failed.
-pub(crate) fn sign_in_page(status: StatusCode, token: Option<&str>, problem: Option<&str>) -> Response {
-    let door = match (token, problem) {
-        (_, Some(_)) => Door::Used,
-        (Some(token), None) => Door::Link { token: token.to_owned() },
-        (None, None) => Door::Closed,
-    };
-    match (SignInPage { door }).render() {
+/// The sign-in page: for a link one button that posts its token to `/sign-in`, else a form for name and password.
+pub(crate) fn sign_in_page(status: StatusCode, door: Door) -> Response {
+    match (SignInPage { door, name_bytes_max: ACCOUNT_NAME_BYTES_MAX }).render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => Problem::internal(&error).into_response(),
     }

@@ -202,7 +202,7 @@ async fn a_halt_stands_on_every_page_until_it_is_lifted() {
     let pages = ["/", "/updates", "/packages", "/agents", "/batches", "/commands", "/enrol", &host];
     for path in pages {
         let page = page(harness, &viewer, path).await;
-        assert!(page.contains("Commands are halted") && page.contains("by Ada: a bad &#60;mirror&#62;"), "{path}: {page}");
+        assert!(page.contains("Commands are halted") && page.contains("by Ada-admin: a bad &#60;mirror&#62;"), "{path}: {page}");
     }
     assert!(page(harness, &admin, "/commands").await.contains("/commands/lift"));
     assert_eq!(led_to(&send(harness, &admin, "/commands/lift", "").await), "/commands");

@@ -87,7 +87,7 @@ async fn while_commands_are_halted_nothing_is_handed_out_or_begun() {
     assert_eq!(harness.post(&admin, "/api/v1/halt", &json!({"reason": ""})).await.problem(), (400, "bad_envelope".to_owned()));
     assert_eq!(harness.get(&viewer, "/api/v1/halt").await.json()["halted"], false);
     let halt = harness.post(&admin, "/api/v1/halt", &body).await.json();
-    assert_eq!((&halt["halted"], &halt["by"], &halt["reason"]), (&json!(true), &json!("Ada"), &json!("a bad mirror")));
+    assert_eq!((&halt["halted"], &halt["by"], &halt["reason"]), (&json!(true), &json!("Ada-admin"), &json!("a bad mirror")));
     let again = harness.post(&admin, "/api/v1/halt", &json!({"reason": "another"})).await.json();
     assert_eq!((&again, harness.get(&viewer, "/api/v1/halt").await.json()), (&halt, halt.clone()), "what is set stays as it was set");
 

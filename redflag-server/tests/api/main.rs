@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod accounts;
 mod agents;
 mod audit;
 mod binary;
@@ -26,4 +27,5 @@ mod regressions;
 mod regressions_of_commands;
 mod removal;
 mod routes;
+mod sign_ins;
 mod support;

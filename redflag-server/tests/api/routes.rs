@@ -5,10 +5,11 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
-use redflag_core::words::Severity;
+use redflag_core::{store::Expected, words::Severity};
 use redflag_server::{
-    Role,
-    access::{Policy, RouteEntry, Surface},
+    AccountName, Role, Scope,
+    access::{AccountError, Policy, RouteEntry, Standing, Surface, add_account, issue_sign_in_link, set_role, set_standing},
+    ids::Secret,
     router::table,
 };
 use serde_json::json;
@@ -28,6 +29,11 @@ fn request(entry: &RouteEntry) -> Request<Body> {
 
 fn with_session(mut request: Request<Body>, session: &Session) -> Request<Body> {
     request.headers_mut().insert(header::COOKIE, session.cookie.parse().unwrap());
+    request
+}
+
+fn with_token(mut request: Request<Body>, token: &str) -> Request<Body> {
+    request.headers_mut().append(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
     request
 }
 
@@ -57,77 +63,225 @@ fn assert_forbidden(entry: &RouteEntry, answer: &Answer, code: &str) {
     }
 }
 
-struct Credentials {
-    agent: TestAgent,
-    stranger: TestAgent,
-    viewer: Session,
-    approver: Session,
-    admin: Session,
-    wrong: Session,
+/// What a request can bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Credential {
+    Nothing,
+    /// A session id that nobody has.
+    UnknownSession,
+    ExpiredSession,
+    /// A session of an account that changed since.
+    EndedSession,
+    UnknownToken,
+    ExpiredToken,
+    /// An API token of an account that was disabled.
+    EndedToken,
+    /// The signature of an enrolled agent, on paths that name another agent or nothing.
+    Agent,
+    /// The same, with a session id that nobody has.
+    AgentWithCookie,
+    /// The signature of an agent that is not enrolled.
+    Stranger,
+    Session(Role),
+    Token(Role, Scope),
+    /// A session and an API token that would both do.
+    Both,
+    /// Two API tokens that would both do.
+    TwoTokens,
 }
 
-async fn credentials(harness: &Harness) -> Credentials {
-    Credentials {
-        agent: harness.agent("a").await,
-        stranger: TestAgent::new(),
-        viewer: harness.operator(Role::Viewer).await,
-        approver: harness.operator(Role::Approver).await,
-        admin: harness.operator(Role::Admin).await,
-        wrong: Session { cookie: format!("redflag_session={}", "A".repeat(43)), csrf: "x".to_owned() },
+impl Credential {
+    fn all() -> Vec<Self> {
+        let mut all = vec![
+            Self::Nothing,
+            Self::UnknownSession,
+            Self::ExpiredSession,
+            Self::EndedSession,
+            Self::UnknownToken,
+            Self::ExpiredToken,
+            Self::EndedToken,
+            Self::Agent,
+            Self::AgentWithCookie,
+            Self::Stranger,
+            Self::Both,
+            Self::TwoTokens,
+        ];
+        for role in Role::ALL {
+            all.push(Self::Session(*role));
+            all.extend(Scope::ALL.iter().map(|scope| Self::Token(*role, *scope)));
+        }
+        all
     }
+
+    /// A request on the route with this credential, made for it alone: some routes end what they were asked with.
+    async fn request(self, harness: &Harness, entry: &RouteEntry) -> Request<Body> {
+        let bare = request(entry);
+        match self {
+            Self::Nothing => bare,
+            Self::UnknownSession => with_csrf(with_session(bare, &unknown_session()), &unknown_session()),
+            Self::ExpiredSession => with_session(bare, &stored_session(harness, "2020-01-01T00:00:00Z").await),
+            Self::EndedSession => with_session(bare, &ended_session(harness).await),
+            Self::UnknownToken => with_token(bare, &format!("redflag_{}", "A".repeat(43))),
+            Self::ExpiredToken => with_token(bare, &stored_token(harness, "2020-01-01T00:00:00Z").await),
+            Self::EndedToken => with_token(bare, &ended_token(harness).await),
+            Self::Agent => harness.agent("a").await.signed(entry.method.clone(), &path(entry), "{}"),
+            Self::AgentWithCookie => {
+                with_session(harness.agent("a").await.signed(entry.method.clone(), &path(entry), "{}"), &unknown_session())
+            }
+            Self::Stranger => TestAgent::new().signed(entry.method.clone(), &path(entry), "{}"),
+            Self::Session(role) => {
+                let session = harness.operator(role).await;
+                with_csrf(with_session(bare, &session), &session)
+            }
+            Self::Token(role, scope) => with_token(bare, &harness.api_token(role, &[scope]).await),
+            Self::Both => {
+                let session = harness.operator(Role::Admin).await;
+                with_token(with_csrf(with_session(bare, &session), &session), &harness.api_token(Role::Admin, Scope::ALL).await)
+            }
+            Self::TwoTokens => {
+                let bare = with_token(bare, &harness.api_token(Role::Admin, Scope::ALL).await);
+                with_token(bare, &harness.api_token(Role::Admin, Scope::ALL).await)
+            }
+        }
+    }
+}
+
+/// What the guard makes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It reaches its handler.
+    Admitted,
+    /// 401, or on pages the way to the sign-in page.
+    Refused,
+    /// 400.
+    Ambiguous,
+    /// 403 with this code.
+    Forbidden(&'static str),
+}
+
+/// The verdict that follows from the policy, which is data.
+fn expected(policy: Policy, credential: Credential) -> Verdict {
+    let (role, scope) = match policy {
+        Policy::Public => return Verdict::Admitted,
+        Policy::Agent if matches!(credential, Credential::Agent | Credential::AgentWithCookie) => return Verdict::Admitted,
+        Policy::Agent => return Verdict::Refused,
+        Policy::Operator(role, scope) => (role, Some(scope)),
+        Policy::Person(role) => (role, None),
+    };
+    match credential {
+        Credential::Both | Credential::TwoTokens => Verdict::Ambiguous,
+        Credential::Token(_, of_token) if Some(of_token) != scope => Verdict::Forbidden("scope"),
+        Credential::Session(of_account) | Credential::Token(of_account, _) if of_account < role => Verdict::Forbidden("role"),
+        Credential::Session(_) | Credential::Token(..) => Verdict::Admitted,
+        _ => Verdict::Refused,
+    }
+}
+
+/// The verdict as the answer tells it.
+fn given(entry: &RouteEntry, answer: &Answer) -> Verdict {
+    if refused(entry, answer) {
+        return Verdict::Refused;
+    }
+    let code = || if entry.surface() == Surface::Api { answer.problem().1 } else { answer.text() };
+    match answer.status {
+        StatusCode::BAD_REQUEST if code().contains("two_credentials") || code().contains("brings one credential") => Verdict::Ambiguous,
+        StatusCode::FORBIDDEN if code() == "role" || code().contains("this needs the role") || code().contains("This needs the role") => {
+            Verdict::Forbidden("role")
+        }
+        StatusCode::FORBIDDEN if code() == "scope" || code().contains("no API token reaches it") => Verdict::Forbidden("scope"),
+        _ => Verdict::Admitted,
+    }
+}
+
+fn unknown_session() -> Session {
+    Session { cookie: format!("redflag_session={}", "A".repeat(43)), csrf: "x".to_owned() }
+}
+
+/// A session of the account Ada, which was just made, that ends at `expires_at`.
+async fn stored_session(harness: &Harness, expires_at: &str) -> Session {
+    let (store, id) = (harness.app.fleet.store(), Secret::new());
+    harness.account(Role::Admin).await;
+    let record =
+        json!({"account": "Ada", "generation": 1, "began": "password", "began_at": "2020-01-01T00:00:00Z", "expires_at": expires_at});
+    store.put("sessions", &id.at_rest("sessions"), &record.to_string(), Expected::Absent).await.unwrap();
+    Session { cookie: format!("redflag_session={}", id.expose()), csrf: String::new() }
+}
+
+async fn ended_session(harness: &Harness) -> Session {
+    let (name, other) = (harness.account(Role::Viewer).await, Role::Approver);
+    let session = harness.operator(Role::Viewer).await;
+    set_role(harness.app.fleet.store(), &name, other).await.unwrap();
+    set_role(harness.app.fleet.store(), &name, Role::Viewer).await.unwrap();
+    session
+}
+
+/// An API token of the account Ada, with every scope, that ends at `expires_at`.
+async fn stored_token(harness: &Harness, expires_at: &str) -> String {
+    let (store, secret) = (harness.app.fleet.store(), Secret::new());
+    harness.account(Role::Admin).await;
+    let record = json!({"account": "Ada", "generation": 1, "label": "x", "scopes": ["read", "decide", "command", "enrol", "administer"],
+        "created_at": "2020-01-01T00:00:00Z", "expires_at": expires_at, "last_used_at": null});
+    store.put("api-tokens", &secret.at_rest("api-tokens"), &record.to_string(), Expected::Absent).await.unwrap();
+    format!("redflag_{}", secret.expose())
+}
+
+async fn ended_token(harness: &Harness) -> String {
+    let (store, name) = (harness.app.fleet.store(), "gone".parse().unwrap());
+    match add_account(store, AccountName::clone(&name), Role::Admin).await {
+        Ok(_) | Err(AccountError::Exists(_)) => {}
+        Err(error) => panic!("{error}"),
+    }
+    set_standing(store, &name, Standing::Enabled).await.unwrap();
+    let token = harness.api_token_of(&name, Scope::ALL).await;
+    set_standing(store, &name, Standing::Disabled).await.unwrap();
+    token
 }
 
 #[tokio::test]
 async fn every_route_admits_exactly_the_credentials_of_its_policy() {
-    let harness = Harness::new();
-    let table = table(&harness.app);
+    let table = table(&Harness::new().app);
     assert!(table.len() >= 20, "{table:?}");
     for entry in &table {
-        // Fresh ones for each route: one of the routes signs out.
-        let by = credentials(&harness).await;
-        let agent = by.agent.signed(entry.method.clone(), &path(entry), "{}");
-        let stranger = by.stranger.signed(entry.method.clone(), &path(entry), "{}");
-        let agents_cookie = with_session(by.agent.signed(entry.method.clone(), &path(entry), "{}"), &by.wrong);
-        match entry.policy {
-            Policy::Public => {
-                let answer = harness.send(request(entry)).await;
-                assert!(!refused(entry, &answer), "{entry:?} is public: {answer:?}");
-            }
-            Policy::Agent => {
-                for request in [request(entry), stranger, with_csrf(with_session(request(entry), &by.admin), &by.admin)] {
-                    let answer = harness.send(request).await;
-                    assert!(refused(entry, &answer), "{entry:?} must want the signature of an agent: {answer:?}");
-                }
-                let answer = harness.send(agent).await;
-                assert!(!refused(entry, &answer), "{entry:?} must let an agent in: {answer:?}");
-            }
-            Policy::Operator(role) => {
-                for request in
-                    [request(entry), agent, stranger, agents_cookie, with_csrf(with_session(request(entry), &by.wrong), &by.wrong)]
-                {
-                    let answer = harness.send(request).await;
-                    assert!(refused(entry, &answer), "{entry:?} must want an operator: {answer:?}");
-                }
-                if role > Role::Viewer {
-                    let answer = harness.send(with_csrf(with_session(request(entry), &by.viewer), &by.viewer)).await;
-                    assert_forbidden(entry, &answer, "role");
-                }
-                if entry.method != Method::GET {
-                    let without_token = harness.send(with_session(request(entry), &by.admin)).await;
-                    assert_forbidden(entry, &without_token, "cross_site");
-                    let of_another_session = with_csrf(with_session(request(entry), &by.admin), &by.approver);
-                    assert_forbidden(entry, &harness.send(of_another_session).await, "csrf");
-                    for origin in ["https://evil.example", "null", "http://redflag.test:8081"] {
-                        let mut foreign = with_csrf(with_session(request(entry), &by.admin), &by.admin);
-                        foreign.headers_mut().insert(header::ORIGIN, origin.parse().unwrap());
-                        assert_forbidden(entry, &harness.send(foreign).await, "cross_site");
-                    }
-                }
-                let answer = harness.send(with_csrf(with_session(request(entry), &by.admin), &by.admin)).await;
-                assert!(!refused(entry, &answer) && answer.status != StatusCode::FORBIDDEN, "{entry:?}: {answer:?}");
-            }
+        let harness = Harness::new();
+        for credential in Credential::all() {
+            let answer = harness.send(credential.request(&harness, entry).await).await;
+            assert_eq!(given(entry, &answer), expected(entry.policy, credential), "{entry:?} with {credential:?}: {answer:?}");
+            // A handler's own refusals of somebody else's objects are 404.
+            let foreign = credential == Credential::Agent && entry.path == "/api/v1/agents/{id}/updates";
+            assert!(!foreign || answer.problem() == (404, "not_found".to_owned()), "{answer:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn every_mutation_of_a_session_wants_an_origin_of_our_own_and_the_token_of_that_session() {
+    let harness = Harness::new();
+    for entry in &table(&harness.app) {
+        let (Policy::Operator(..) | Policy::Person(_)) = entry.policy else { continue };
+        if entry.method == Method::GET {
+            continue;
+        }
+        let (admin, approver) = (harness.operator(Role::Admin).await, harness.operator(Role::Approver).await);
+        let without_token = harness.send(with_session(request(entry), &admin)).await;
+        assert_forbidden(entry, &without_token, "cross_site");
+        let of_another_session = with_csrf(with_session(request(entry), &admin), &approver);
+        assert_forbidden(entry, &harness.send(of_another_session).await, "csrf");
+        for origin in ["https://evil.example", "null", "http://redflag.test:8081"] {
+            let mut foreign = with_csrf(with_session(request(entry), &admin), &admin);
+            foreign.headers_mut().insert(header::ORIGIN, origin.parse().unwrap());
+            assert_forbidden(entry, &harness.send(foreign).await, "cross_site");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_for_the_matrix_works_until_it_expires() {
+    let harness = Harness::new();
+    let session = stored_session(&harness, "2999-01-01T00:00:00Z").await;
+    assert_eq!(harness.get(&session, "/api/v1/session").await.status, StatusCode::OK);
+    let token = stored_token(&harness, "2999-01-01T00:00:00Z").await;
+    let request = Request::get("/api/v1/agents").body(Body::empty()).unwrap();
+    assert_eq!(harness.send(with_token(request, &token)).await.status, StatusCode::OK);
 }
 
 /// Regression 16 of the first system: agent tokens worked on operator routes, so an agent could approve updates.
@@ -208,7 +362,7 @@ async fn the_openapi_document_says_what_is_true_of_every_operation() {
 async fn a_sign_in_link_works_once_and_looking_at_it_has_no_effect() {
     let harness = Harness::new();
     let store = harness.app.fleet.store();
-    let link = redflag_server::access::issue_sign_in_link(store, redflag_core::names::Text::lossy("Ada"), Role::Admin).await.unwrap();
+    let link = issue_sign_in_link(store, "Ada".parse().unwrap(), None).await.unwrap();
     let token = link.token.expose();
     for _ in 0..2 {
         let page = harness.send(Request::get(format!("/sign-in?token={token}")).body(Body::empty()).unwrap()).await;
@@ -242,12 +396,9 @@ async fn signing_out_ends_the_session_on_the_server() {
 async fn what_has_expired_neither_signs_in_nor_stays() {
     let harness = Harness::new();
     let store = harness.app.fleet.store();
-    let expired = r#"{"name":"Ada","role":"admin","expires_at":"2020-01-01T00:00:00Z"}"#;
-    let (link, session) = (redflag_server::ids::Secret::new(), redflag_server::ids::Secret::new());
-    for (namespace, key) in [("sign-in-links", link.at_rest("sign-in-links")), ("sessions", session.at_rest("sessions"))] {
-        store.put(namespace, &key, expired, redflag_core::store::Expected::Absent).await.unwrap();
-    }
-    let cookie = Session { cookie: format!("redflag_session={}", session.expose()), csrf: String::new() };
+    let cookie = stored_session(&harness, "2020-01-01T00:00:00Z").await;
+    let (link, expired) = (Secret::new(), r#"{"account":"Ada","generation":1,"expires_at":"2020-01-01T00:00:00Z"}"#);
+    store.put("sign-in-links", &link.at_rest("sign-in-links"), expired, Expected::Absent).await.unwrap();
     assert_eq!(harness.get(&cookie, "/api/v1/session").await.problem(), (401, "unauthorized".to_owned()));
     assert_eq!(harness.sign_in(link.expose()).await.status, StatusCode::UNAUTHORIZED);
     harness.operator(Role::Viewer).await;
@@ -259,7 +410,7 @@ async fn of_many_who_press_the_button_of_one_link_one_is_signed_in() {
     let harness = Harness::new();
     let store = harness.app.fleet.store();
     for _ in 0..10 {
-        let link = redflag_server::access::issue_sign_in_link(store, redflag_core::names::Text::lossy("Ada"), Role::Admin).await.unwrap();
+        let link = issue_sign_in_link(store, "Ada".parse().unwrap(), None).await.unwrap();
         let racing: Vec<_> = (0..8)
             .map(|_| {
                 let (harness, token) = (harness.clone(), link.token.expose().to_owned());

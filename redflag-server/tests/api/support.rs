@@ -16,8 +16,8 @@ use redflag_core::{
     wire::read_report,
 };
 use redflag_server::{
-    EnrolmentTokenOptions, Role, Settings,
-    access::{issue_sign_in_link, issue_token},
+    AccountName, EnrolmentTokenOptions, Role, Scope, Settings,
+    access::{AccountError, ApiTokenOptions, account, add_account, issue_api_token, issue_sign_in_link, issue_token},
     app::{App, AppState},
     router::router,
 };
@@ -92,8 +92,34 @@ impl Harness {
         Answer { status: parts.status, headers: parts.headers, bytes }
     }
 
+    /// The name of an account of this role: Vera sees; Ada is the first one that may do more.
+    pub(crate) async fn account(&self, role: Role) -> AccountName {
+        let store = self.app.fleet.store();
+        let first: AccountName = if role == Role::Viewer { "Vera" } else { "Ada" }.parse().unwrap();
+        let known = account(store, &first).await.unwrap();
+        let name = if known.is_none_or(|known| known.role == role) { first } else { format!("{first}-{role}").parse().unwrap() };
+        match add_account(store, name.clone(), role).await {
+            Ok(_) | Err(AccountError::Exists(_)) => name,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// An API token of an account of this role.
+    pub(crate) async fn api_token(&self, role: Role, scopes: &[Scope]) -> String {
+        self.api_token_of(&self.account(role).await, scopes).await
+    }
+
+    /// An API token of this account.
+    pub(crate) async fn api_token_of(&self, account: &AccountName, scopes: &[Scope]) -> String {
+        let store = self.app.fleet.store();
+        let scopes = scopes.iter().copied().collect();
+        let options = ApiTokenOptions { account: account.clone(), label: Text::lossy("test"), scopes, expires_in: Duration::from_secs(60) };
+        issue_api_token(store, options).await.unwrap().expose()
+    }
+
     pub(crate) async fn operator(&self, role: Role) -> Session {
-        let link = issue_sign_in_link(self.app.fleet.store(), Text::lossy("Ada"), role).await.unwrap();
+        let name = self.account(role).await;
+        let link = issue_sign_in_link(self.app.fleet.store(), name, Some(role)).await.unwrap();
         let answer = self.sign_in(link.token.expose()).await;
         assert_eq!(answer.status, StatusCode::SEE_OTHER, "{answer:?}");
         let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();

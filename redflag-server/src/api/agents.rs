@@ -33,6 +33,7 @@ pub(super) struct AgentListParameters {
     #[param(minimum = 1, maximum = 500)]
     page_size: Option<u32>,
     /// A text in the agent's name, taken literally.
+    #[param(max_length = 128, pattern = "^([^\\x00]*[^\\x00\\s][^\\x00]*)?$")]
     search: Option<String>,
     /// `name` (if absent), `last-contact` or `updates`; with `-` before it reversed.
     #[param(pattern = "^(-?(name|last-contact|updates))?$")]

@@ -1,6 +1,6 @@
 //! Commands as JSON.
 
-use super::views::text;
+use super::{openapi::wire as shapes, views::text};
 use crate::{
     dispatch::Output,
     second_look::{Difference, SecondLook},
@@ -62,13 +62,13 @@ pub(super) struct CommandDetailView {
     #[serde(flatten)]
     command: CommandView,
     /// What exactly is to be done.
-    #[schema(value_type = Object)]
+    #[schema(value_type = shapes::Action)]
     order: Action,
     /// On whose consent it rests.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<shapes::CommandApproval>)]
     approvals: Vec<CommandApproval>,
     /// On which terms.
-    #[schema(value_type = Object)]
+    #[schema(value_type = shapes::Terms)]
     terms: Terms,
     /// From when on it may be carried out.
     not_before: String,
@@ -77,10 +77,10 @@ pub(super) struct CommandDetailView {
     /// The ids of the keys of people that signed it.
     signed_by: Vec<String>,
     /// How it ended.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<shapes::End>)]
     end: Option<End>,
     /// What its agent said after its end, oldest first; none of it changed anything.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<shapes::End>)]
     late: Vec<End>,
     /// The plan it brought, held against what was approved.
     plan: Option<PlanView>,
@@ -98,7 +98,7 @@ struct PlanView {
     /// Names the plan exactly; a confirmation must bring it.
     plan_digest: String,
     /// Every package it touches.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<shapes::Change>)]
     changes: Vec<Change>,
     /// What has to be downloaded, in bytes, where the manager tells.
     download_bytes: Option<u64>,
@@ -120,7 +120,7 @@ struct DifferenceView {
     /// Whether the terms allow it without a second look.
     allowed: bool,
     /// What the plan does, with the kind `new-package`, `removal`, `other-package`, `other-version`, `other-origin` or `missing`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = shapes::Excess)]
     difference: Excess,
 }
 

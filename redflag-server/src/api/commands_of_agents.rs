@@ -1,6 +1,6 @@
 //! What agents say about commands: they ask for them, begin them, and tell how they ended.
 
-use super::id::Id;
+use super::{id::Id, openapi::wire as shapes};
 use crate::{
     access::AgentCredential,
     app::AppState,
@@ -22,8 +22,8 @@ use redflag_core::{
 use std::time::Duration;
 
 /// Hands out the agent's commands; waits for one where there is none.
-#[utoipa::path(post, path = "/api/v1/commands/lease", tag = "agent", request_body(content = Object, description = "how many, and how long to wait"),
-    responses((status = 200, body = Object, description = "what was handed out and not begun"), (status = 400, body = ProblemBody),
+#[utoipa::path(post, path = "/api/v1/commands/lease", tag = "agent", request_body = shapes::LeaseBody,
+    responses((status = 200, body = shapes::LeaseAnswer), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody)))]
 pub(super) async fn lease(
     State(app): State<AppState>,
@@ -36,7 +36,7 @@ pub(super) async fn lease(
 
 /// Says that the agent is about to begin. It may only when the answer is `started`.
 #[utoipa::path(post, path = "/api/v1/commands/{id}/start", tag = "agent", params(("id" = String, Path)),
-    responses((status = 200, body = Object, description = "where the command stands"), (status = 401, body = ProblemBody),
+    responses((status = 200, body = shapes::CommandStanding), (status = 401, body = ProblemBody),
         (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(super) async fn start(
     State(app): State<AppState>,
@@ -53,8 +53,8 @@ pub(super) async fn start(
 
 /// Says how a command ended. The same again has one effect; a result that comes late is kept as late.
 #[utoipa::path(post, path = "/api/v1/commands/{id}/result", tag = "agent", params(("id" = String, Path)),
-    request_body(content = Object, description = "how it ended"),
-    responses((status = 200, body = Object, description = "where the command stands"), (status = 400, body = ProblemBody),
+    request_body = shapes::ClaimBody,
+    responses((status = 200, body = shapes::CommandStanding), (status = 400, body = ProblemBody),
         (status = 401, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 pub(super) async fn result(
     State(app): State<AppState>,
@@ -71,7 +71,7 @@ pub(super) async fn result(
 
 /// Takes what a running command prints, for whoever watches.
 #[utoipa::path(post, path = "/api/v1/commands/{id}/output", tag = "agent", params(("id" = String, Path)),
-    request_body(content = Object, description = "a part of the output"),
+    request_body = shapes::OutputBody,
     responses((status = 204, description = "taken"), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
         (status = 404, body = ProblemBody), (status = 413, body = ProblemBody)))]
 pub(super) async fn output(

@@ -1,6 +1,7 @@
 //! The OpenAPI document, made from the handlers themselves.
 
 mod common;
+pub(super) mod wire;
 
 use super::{
     accounts, agents, batches, command_steps, commands, commands_of_agents, decisions, feed, halting, operations, own_account, packages,
@@ -79,7 +80,8 @@ use utoipa::OpenApi;
         accounts::make_enrolment_token,
         session::show,
         document,
-    )
+    ),
+    components(schemas(wire::OfferBody, wire::GoneBody, wire::CompatibleUpdateBody))
 )]
 struct Document;
 

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 #[expect(dead_code, reason = "states the parameters for the OpenAPI document; `agent` reads them")]
 pub(super) struct RemovalParameters {
     /// In which words; needed.
-    #[param(min_length = 1)]
+    #[param(min_length = 1, pattern = "^[^\\x00]+$")]
     reason: String,
 }
 

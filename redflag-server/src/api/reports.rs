@@ -1,6 +1,6 @@
 //! What agents send: enrolment and reports.
 
-use super::id::Id;
+use super::{id::Id, openapi::wire as shapes};
 use crate::{
     access::{self, AgentCredential},
     app::AppState,
@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Most tags of an agent.
-const TAGS_MAX: usize = 32;
+pub(super) const TAGS_MAX: usize = 32;
+
 /// A host asks to become an agent.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,7 +40,7 @@ pub(super) struct EnrolBody {
     public_key: String,
     /// Words that mark the agent; at most 32.
     #[serde(default)]
-    #[schema(value_type = Vec<String>)]
+    #[schema(schema_with = shapes::tags)]
     tags: Vec<Text>,
 }
 
@@ -53,7 +54,7 @@ pub(super) struct EnrolledView {
     /// The server's time, for comparing clocks.
     server_time: String,
     /// Whose key signs commands here; the agent pins it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = shapes::Signer)]
     signer: SignerBody,
 }
 
@@ -81,8 +82,8 @@ pub(super) async fn enrol(
 }
 
 /// Takes a report. The same report again gets the same answer and has one effect.
-#[utoipa::path(post, path = "/api/v1/report", tag = "agent", request_body(content = Object, description = "a report, schema 1"),
-    responses((status = 200, body = Object, description = "how it was taken, with one outcome per fact"),
+#[utoipa::path(post, path = "/api/v1/report", tag = "agent", request_body = shapes::ReportBody,
+    responses((status = 200, body = shapes::ReportAnswerBody),
         (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 409, body = ProblemBody),
         (status = 413, body = ProblemBody)))]
 pub(super) async fn report(
@@ -96,8 +97,8 @@ pub(super) async fn report(
 
 /// Takes a report in the shape of earlier agents; it is partial, so it withdraws nothing.
 #[utoipa::path(post, path = "/api/v1/agents/{id}/updates", tag = "agent", params(("id" = String, Path)),
-    request_body(content = Object, description = "a report in the compatible shape"),
-    responses((status = 200, body = Object, description = "how it was taken, with one outcome per fact"),
+    request_body = shapes::CompatibleReportBody,
+    responses((status = 200, body = shapes::ReportAnswerBody),
         (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody),
         (status = 409, body = ProblemBody), (status = 413, body = ProblemBody)))]
 pub(super) async fn compatible_report(

@@ -30,13 +30,14 @@ pub(super) struct UpdateFilterParameters {
     /// Only of this severity.
     severity: Option<String>,
     /// Only of this manager.
-    #[param(pattern = "^([a-z][a-z0-9._-]*)?$", max_length = 32)]
+    #[param(pattern = "^[a-z][a-z0-9._-]*$", max_length = 32)]
     package_type: Option<String>,
     /// Only of this availability.
     availability: Option<String>,
     /// Only security updates (`true`) or only others (`false`).
     security: Option<bool>,
-    /// A text in the package's name, taken literally.
+    /// A text in the package's name, taken literally; at most 128 bytes.
+    #[param(max_length = 128, pattern = "^([^\\x00]*[^\\x00\\s][^\\x00]*)?$")]
     search: Option<String>,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct UpdateListParameters {
     #[param(minimum = 1, maximum = 500)]
     page_size: Option<u32>,
     /// `severity` (if absent), `name`, `agent` or `last-change`; with `-` before it wholly reversed.
-    #[param(pattern = "^(-?(severity|name|agent|last-change))?$")]
+    #[param(pattern = "^-?(severity|name|agent|last-change)$")]
     sort: Option<String>,
     /// Right after the row that this cursor names; from `next` of a page of the same list.
     after: Option<String>,

@@ -1,5 +1,6 @@
 //! Updates, events and histories as JSON. The names of an update's fields are those existing clients know.
 
+use super::openapi::wire as shapes;
 use redflag_core::{
     event::RecordedEvent,
     metadata::Metadata,
@@ -67,7 +68,7 @@ pub struct UpdateDetailView {
     #[serde(flatten)]
     pub update: UpdateView,
     /// Where it stands, with who decided, when, and in which words.
-    #[schema(value_type = Object)]
+    #[schema(value_type = shapes::Standing)]
     pub standing: Standing,
     /// How many events led here.
     pub revision: u64,
@@ -102,7 +103,7 @@ pub struct EventView {
     /// Its number in the update's life.
     pub revision: u64,
     /// The kind and what belongs to it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = shapes::EventChange)]
     pub change: Box<serde_json::value::RawValue>,
     /// Who caused it.
     pub actor: String,

@@ -7,8 +7,9 @@ use redflag_core::{
 use utoipa::{
     Modify,
     openapi::{
-        Content, ObjectBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
-        path::{Operation, Parameter},
+        Content, ObjectBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder, Schema, Type,
+        path::{Operation, Parameter, ParameterIn},
+        schema::AdditionalProperties,
     },
 };
 
@@ -26,6 +27,8 @@ pub(super) struct Common;
 
 impl Modify for Common {
     fn modify(&self, document: &mut OpenApi) {
+        let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
+        schemas.for_each(close_variants);
         for item in document.paths.paths.values_mut() {
             for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
                 complete(operation);
@@ -38,6 +41,7 @@ fn complete(operation: &mut Operation) {
     for parameter in operation.parameters.iter_mut().flatten() {
         if let RefOr::T(parameter) = parameter {
             name_words(parameter);
+            allow_empty(parameter);
         }
     }
     let with_body: &[_] = if operation.request_body.is_some() { &WITH_BODY } else { &[] };
@@ -53,6 +57,16 @@ fn complete(operation: &mut Operation) {
     }
 }
 
+/// What can be asked for has variants with fields of their own and takes no others; utoipa says so of structs only.
+fn close_variants(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::OneOf(one_of)) = schema else { return };
+    for variant in &mut one_of.items {
+        if let RefOr::T(Schema::Object(variant)) = variant {
+            variant.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        }
+    }
+}
+
 /// Problems have a media type of their own (RFC 9457).
 fn name_problem_type(response: &mut Response) {
     let of_problem = |content: &RefOr<Content>| matches!(content, RefOr::T(content) if content.schema == Some(problem()));
@@ -62,7 +76,14 @@ fn name_problem_type(response: &mut Response) {
     }
 }
 
-/// Lists the words a parameter takes, as core defines them (clause S8); an empty value counts as absent.
+/// A parameter of a query that may be absent counts as absent when its value is empty, as forms send it.
+fn allow_empty(parameter: &mut Parameter) {
+    if parameter.parameter_in == ParameterIn::Query && parameter.required != Required::True {
+        parameter.extensions.get_or_insert_default().insert("allowEmptyValue".to_owned(), true.into());
+    }
+}
+
+/// Lists the words a parameter takes, as core defines them (clause S8).
 fn name_words(parameter: &mut Parameter) {
     let words: Vec<&str> = match parameter.name.as_str() {
         "status" => Status::ALL.iter().map(|word| word.as_str()).chain(["open", "any"]).collect(),
@@ -71,7 +92,7 @@ fn name_words(parameter: &mut Parameter) {
         "availability" => AvailabilityKind::ALL.iter().map(|word| word.as_str()).collect(),
         _ => return,
     };
-    let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.into_iter().chain([""]))).build();
+    let words = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build();
     parameter.schema = Some(RefOr::T(Schema::Object(words)));
 }
 

@@ -1,8 +1,8 @@
 //! The command line: what it offers, and how a failure ends it.
 
 use crate::commands::{
-    backup, command, decide, enrolment_token, export, halt, import, list, migrate_store, prune, rebuild, remove_agent, serve, sign_in_link,
-    signing_key,
+    account, api_token, backup, command, decide, enrolment_token, export, halt, import, list, migrate_store, prune, rebuild, remove_agent,
+    serve, sign_in_link, signing_key,
 };
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -13,6 +13,8 @@ Examples:
       Serves http://127.0.0.1:8080 from the SQLite file redflag.db and, the first time, prints a sign-in link.
   redflag-server sign-in-link --name ada --role approver
       Prints a link that signs ada in once, within 15 minutes. The server may be running.
+  redflag-server account password ada
+      Asks for a password of ada, who signs in with it from then on.
   redflag-server enrolment-token --seats 20 --expires 8h
       Prints a token with which 20 agents can enrol.
   redflag-server serve --database postgres://redflag:PASSWORD@db.example/redflag
@@ -56,6 +58,29 @@ Examples:
 
 Give the database that `serve` was given. The server may be running.")]
     SignInLink(sign_in_link::SignInLink),
+    /// List, make and change the accounts of operators
+    #[command(after_help = "\
+Examples:
+  redflag-server account list
+  redflag-server account add ada --role approver
+  redflag-server account role ada admin
+  redflag-server account disable ada
+  redflag-server account password ada
+  redflag-server account password ada < FILE
+
+Accounts are never deleted, because decisions name them. What an account had (sessions, links, API tokens) ends at once when its role,
+password or standing changes. The server may be running.")]
+    Account(account::Accounts),
+    /// Make, list and revoke the API tokens of accounts
+    #[command(after_help = "\
+Examples:
+  redflag-server api-token create --account ci --scope read --scope decide --label 'patch pipeline' --expires 30d
+  redflag-server api-token list
+  redflag-server api-token revoke 3f0c9a17be52d804
+
+A token is sent as `authorization: Bearer TOKEN`. It ends with its account's password and role; for an automation make an account of its
+own, which needs no password. The server may be running.")]
+    ApiToken(api_token::ApiTokens),
     /// Print a token with which agents enrol
     #[command(after_help = "\
 Examples:
@@ -206,6 +231,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Serve(command) => command.run().await,
         Command::SignInLink(command) => command.run().await,
+        Command::Account(command) => command.run().await,
+        Command::ApiToken(command) => command.run().await,
         Command::EnrolmentToken(command) => command.run().await,
         Command::Export(command) => command.run().await,
         Command::Import(command) => command.run().await,

@@ -1,5 +1,7 @@
 //! The commands, one a file, and what they share.
 
+pub(crate) mod account;
+pub(crate) mod api_token;
 pub(crate) mod backup;
 pub(crate) mod command;
 pub(crate) mod decide;
@@ -21,5 +23,6 @@ mod command_lines;
 mod database;
 mod lines;
 mod noted_url;
+mod password;
 mod target;
 mod whole_file;

@@ -10,13 +10,14 @@ use crate::{
 };
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request},
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
     middleware,
     response::{IntoResponse, Response},
 };
 use std::any::Any;
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer, trace::TraceLayer};
+use tracing::Span;
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -42,7 +43,7 @@ pub fn router(app: &AppState) -> Router {
         .layer(always(header::REFERRER_POLICY, "same-origin"))
         .layer(SetResponseHeaderLayer::overriding(header::STRICT_TRANSPORT_SECURITY, strict_transport))
         .layer(unless_set(header::CACHE_CONTROL, "no-store"))
-        .layer(TraceLayer::new_for_http())
+        .layer(TraceLayer::new_for_http().make_span_with(span))
 }
 
 /// Every route with its policy, as data.
@@ -54,6 +55,11 @@ pub fn table(app: &AppState) -> Vec<RouteEntry> {
 fn routes(app: &AppState) -> PolicyRouter {
     let router = PolicyRouter::new(AppState::clone(app));
     pages::routes(sign_in::routes(api::routes(router)))
+}
+
+/// What the log says of a request. No query: that of a sign-in link is a secret.
+fn span(request: &Request) -> Span {
+    tracing::debug_span!("request", method = %request.method(), path = request.uri().path())
 }
 
 async fn unknown_path(uri: Uri) -> Response {

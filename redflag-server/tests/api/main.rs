@@ -27,5 +27,6 @@ mod regressions;
 mod regressions_of_commands;
 mod removal;
 mod routes;
+mod secrets;
 mod sign_ins;
 mod support;

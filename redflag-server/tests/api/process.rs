@@ -45,9 +45,18 @@ impl Running {
 }
 
 pub(crate) fn client() -> reqwest::Client {
+    builder().build().unwrap()
+}
+
+/// A client that shows redirects, and the cookies that come with them.
+pub(crate) fn client_that_follows_nothing() -> reqwest::Client {
+    builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+fn builder() -> reqwest::ClientBuilder {
     // Another test may have installed it already; either way there is one.
     drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60))
 }
 
 pub(crate) async fn output(database: impl AsRef<OsStr>, arguments: &[&str]) -> (i32, String, String) {

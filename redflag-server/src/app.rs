@@ -1,7 +1,7 @@
 //! What every handler shares.
 
 use crate::{
-    access::{Attempts, Passwords, replay::ReplayGuard},
+    access::{Attempts, Passwords, Quotas, Strangers, replay::ReplayGuard},
     audit::{AuditKey, AuditLog},
     clock,
     dispatch::{Outputs, Wakers},
@@ -32,6 +32,8 @@ pub struct App {
     pub(crate) passwords: Passwords,
     pub(crate) attempts: Attempts,
     pub(crate) replays: ReplayGuard,
+    pub(crate) quotas: Quotas,
+    pub(crate) strangers: Strangers,
     pub(crate) wakers: Wakers,
     pub(crate) outputs: Outputs,
     pub(crate) operations: UnderWay,
@@ -53,6 +55,8 @@ impl App {
         Arc::new(Self {
             audit: AuditLog::new(fleet.clone()),
             fleet,
+            quotas: Quotas::new(settings.quota),
+            strangers: Strangers::default(),
             settings,
             signing_key,
             audit_key,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use redflag_core::{names::Text, retention::RetentionWindow};
-use redflag_server::DatabaseName;
+use redflag_server::{AgentQuota, DatabaseName};
 use std::{path::PathBuf, time::Duration};
 
 /// Which fleet a command is about.
@@ -45,6 +45,38 @@ impl AuditKeyFile {
         match self.audit_key {
             Some(path) => Ok(Some(path)),
             None => Ok(database.database.parse::<DatabaseName>()?.audit_key()),
+        }
+    }
+}
+
+/// What each agent may cost the server.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Quota {
+    /// Bytes an agent may send at once; 429 beyond, until they are given back
+    #[arg(long, env = "REDFLAG_AGENT_BYTES_AT_ONCE", hide_env_values = true, value_name = "BYTES",
+        default_value_t = AgentQuota::default().bytes_at_once, value_parser = clap::value_parser!(u64).range(1..))]
+    agent_bytes_at_once: u64,
+    /// Bytes that are given back to an agent in a second
+    #[arg(long, env = "REDFLAG_AGENT_BYTES_PER_SECOND", hide_env_values = true, value_name = "BYTES",
+        default_value_t = AgentQuota::default().bytes_per_second, value_parser = clap::value_parser!(u64).range(1..))]
+    agent_bytes_per_second: u64,
+    /// Events an agent may cause at once; 429 beyond, until they are given back
+    #[arg(long, env = "REDFLAG_AGENT_EVENTS_AT_ONCE", hide_env_values = true, value_name = "N",
+        default_value_t = AgentQuota::default().events_at_once, value_parser = clap::value_parser!(u64).range(1..))]
+    agent_events_at_once: u64,
+    /// Events that are given back to an agent in a second
+    #[arg(long, env = "REDFLAG_AGENT_EVENTS_PER_SECOND", hide_env_values = true, value_name = "N",
+        default_value_t = AgentQuota::default().events_per_second, value_parser = clap::value_parser!(u64).range(1..))]
+    agent_events_per_second: u64,
+}
+
+impl From<Quota> for AgentQuota {
+    fn from(quota: Quota) -> Self {
+        Self {
+            bytes_at_once: quota.agent_bytes_at_once,
+            bytes_per_second: quota.agent_bytes_per_second,
+            events_at_once: quota.agent_events_at_once,
+            events_per_second: quota.agent_events_per_second,
         }
     }
 }

@@ -25,7 +25,7 @@ mod server;
 mod serving;
 mod sign_in;
 
-pub use access::{AccountName, EnrolmentTokenOptions, Role, Scope, TrustedProxy};
+pub use access::{AccountName, AgentQuota, EnrolmentTokenOptions, Role, Scope, TrustedProxy};
 pub use database::DatabaseName;
 pub use server::{Certificate, Server, ServerError, open_fleet};
 pub use serving::tls::{TlsError, TlsFiles};

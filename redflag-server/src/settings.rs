@@ -1,6 +1,10 @@
 //! Settings of a server, with defaults that start on SQLite without set-up.
 
-use crate::{access::TrustedProxy, server::ServerError, serving::tls::TlsFiles};
+use crate::{
+    access::{AgentQuota, TrustedProxy},
+    server::ServerError,
+    serving::tls::TlsFiles,
+};
 use redflag_core::{command::record::Terms, limits};
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -36,6 +40,8 @@ pub struct Settings {
     pub terms: Terms,
     /// Limits of one request.
     pub limits: RequestLimits,
+    /// What each agent may cost.
+    pub quota: AgentQuota,
 }
 
 impl Settings {
@@ -108,6 +114,7 @@ impl Default for Settings {
             audit_key: None,
             terms: Terms::default(),
             limits: RequestLimits::default(),
+            quota: AgentQuota::default(),
         }
     }
 }

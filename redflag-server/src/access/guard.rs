@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{app::AppState, pages, problem::Problem};
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     extract::Request,
     http::{HeaderMap, Method, StatusCode, header, request::Parts},
     middleware::Next,
@@ -49,6 +49,8 @@ async fn admit(app: &AppState, entry: &RouteEntry, request: Request) -> Result<R
         Policy::Agent => {
             // The signature covers the digest of the body, so a stranger's body is never read.
             let credential = signature::verify(app, &parts).await?;
+            // As long as it says it is; the server's own connections take none that does not say.
+            app.quotas.admit(credential.agent, body.size_hint().upper().unwrap_or(limits.report_bytes_max as u64))?;
             let body = bounded(&parts.headers, body, limits.report_bytes_max).await?;
             let claimed = parts.headers.get(signing::CONTENT_DIGEST).map(|value| value.as_bytes());
             if claimed != Some(signing::content_digest(&body).as_bytes()) {

@@ -1,6 +1,6 @@
 //! Agents: the signature of a request, verified against the public key registered at enrolment.
 
-use super::replay::Sighting;
+use super::{ClientAddress, replay::Sighting};
 use crate::{app::AppState, problem::Problem};
 use axum::{
     extract::FromRequestParts,
@@ -11,6 +11,7 @@ use redflag_core::{
     ids::AgentId,
     signing::{self, SignatureParameters, SignedRequest},
 };
+use std::time::Duration;
 
 /// How far the time of a signature may lie from ours, in seconds, either way.
 const CREATED_SECONDS_MAX: i64 = 300;
@@ -35,8 +36,19 @@ impl FromRequestParts<AppState> for AgentCredential {
 /// Verifies all of a request but its body, whose digest is among what was signed.
 ///
 /// Every failure answers the same words, so that a stranger learns nothing of which agents exist.
+///
+/// # Errors
+/// 401; 429 for strangers whose address has shown too many signatures that did not hold; 503 when the store fails.
 pub(super) async fn verify(app: &AppState, parts: &Parts) -> Result<AgentCredential, Problem> {
-    let signed = Signed::read(&parts.headers).ok_or_else(Problem::unauthorized)?;
+    let (address, signed) = (ClientAddress::of(app, parts), Signed::read(&parts.headers));
+    if !signed.as_ref().is_some_and(|signed| app.quotas.knows(signed.parameters.agent)) {
+        app.strangers.admit(address)?;
+    }
+    app.strangers.checked(address, held(app, parts, signed).await)
+}
+
+async fn held(app: &AppState, parts: &Parts, signed: Option<Signed<'_>>) -> Result<AgentCredential, Problem> {
+    let signed = signed.ok_or_else(Problem::unauthorized)?;
     let now = app.now().as_micros() / 1_000_000;
     if signed.parameters.created.abs_diff(now) > CREATED_SECONDS_MAX.unsigned_abs() {
         return Err(Problem::unauthorized());
@@ -60,7 +72,10 @@ pub(super) async fn verify(app: &AppState, parts: &Parts) -> Result<AgentCredent
     match app.replays.note(&signed.parameters, now - CREATED_SECONDS_MAX) {
         Sighting::First => Ok(AgentCredential { agent }),
         Sighting::Replayed => Err(Problem::unauthorized()),
-        Sighting::TooMany => Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "too many requests of this agent")),
+        Sighting::TooMany => {
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "too many requests of this agent");
+            Err(problem.with_retry_after(Duration::from_secs(CREATED_SECONDS_MAX.unsigned_abs())))
+        }
     }
 }
 

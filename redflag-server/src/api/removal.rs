@@ -68,6 +68,7 @@ pub async fn remove(app: &App, operator: &Operator, agent: AgentId, reason: Text
     let actor = Actor::Operator(operator.name.clone());
     let removed = app.fleet.remove_agent(agent, actor, Some(reason), app.now()).await?;
     app.replays.forget(agent);
+    app.quotas.forget(agent);
     tracing::info!(%agent, name = removed.name.as_str(), operator = operator.name.as_str(), "an agent was removed");
     Ok(removed)
 }

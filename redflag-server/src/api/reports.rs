@@ -2,7 +2,7 @@
 
 use super::{id::Id, openapi::wire as shapes};
 use crate::{
-    access::{self, AgentCredential},
+    access::{self, AgentCredential, ClientAddress},
     app::AppState,
     body::{JsonBody, JsonBytes, parsed},
     problem::{Problem, ProblemBody},
@@ -64,6 +64,7 @@ pub(super) struct EnrolledView {
         (status = 409, body = ProblemBody)))]
 pub(super) async fn enrol(
     State(app): State<AppState>,
+    address: ClientAddress,
     JsonBody(body): JsonBody<EnrolBody>,
 ) -> Result<(StatusCode, Json<EnrolledView>), Problem> {
     let public_key = public_key(&body.public_key)?;
@@ -71,7 +72,8 @@ pub(super) async fn enrol(
         return Err(Problem::parameter("tags", format!("{} tags, more than the limit of {TAGS_MAX}", body.tags.len())));
     }
     let (agent, store, now) = (body.agent_id, app.fleet.store(), app.now());
-    access::take_seat(store, &body.token, agent, &public_key, now).await?;
+    app.strangers.admit(address)?;
+    app.strangers.checked(address, access::take_seat(store, &body.token, agent, &public_key, now).await)?;
     let enrolment = Enrolment { agent, name: body.name, public_key, tags: body.tags, enrolled_at: now };
     app.fleet.enrol(enrolment).await?;
     let head = store.agent(agent).await?.ok_or_else(|| Problem::not_found(format!("no agent {agent}")))?;
@@ -118,6 +120,7 @@ pub(super) async fn compatible_report(
 async fn record(app: &AppState, credential: AgentCredential, report: Report) -> Result<Json<ReportAnswerBody>, Problem> {
     let answer = app.fleet.record_report(credential.agent, report, app.now()).await?;
     let body = ReportAnswerBody::from(&answer);
+    app.quotas.spend_events(credential.agent, u64::from(body.events));
     let (agent, report) = (credential.agent, body.report_id);
     if body.rejected > 0 {
         tracing::warn!(%agent, %report, rejected = body.rejected, "facts of a report were rejected");

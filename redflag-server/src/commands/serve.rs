@@ -63,6 +63,8 @@ pub(crate) struct Serve {
     #[arg(long, env = "REDFLAG_BODY_BYTES_MAX", hide_env_values = true, value_name = "BYTES",
         default_value_t = RequestLimits::default().body_bytes_max, value_parser = arguments::bytes)]
     body_bytes_max: usize,
+    #[command(flatten)]
+    quota: arguments::Quota,
 }
 
 impl Serve {
@@ -88,6 +90,7 @@ impl Serve {
                 connections_max: self.connections_max,
                 ..RequestLimits::default()
             },
+            quota: self.quota.into(),
         })
     }
 

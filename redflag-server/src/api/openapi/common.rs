@@ -17,10 +17,16 @@ const JSON_TYPE: &str = "application/json";
 const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// What every operation can answer beside its own: requests the guard turns away, and a database that is not there.
-const EVERYWHERE: [(&str, &str); 3] =
-    [("403", "not allowed, or caused by another site"), ("408", "it took too long"), ("503", "the database is not available")];
+const EVERYWHERE: [(&str, &str); 5] = [
+    ("403", "not allowed, or caused by another site"),
+    ("408", "it took too long"),
+    ("414", "path and query are too long"),
+    ("429", "too much in too short a time; `Retry-After` says when to try again"),
+    ("503", "the database is not available"),
+];
 /// The same for operations with a body.
-const WITH_BODY: [(&str, &str); 2] = [("413", "the body is too large"), ("415", "the body is not JSON, or encoded")];
+const WITH_BODY: [(&str, &str); 3] =
+    [("411", "the body comes without its length"), ("413", "the body is too large"), ("415", "the body is not JSON, or encoded")];
 
 /// Adds what is common to the document that the handlers make.
 pub(super) struct Common;

@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "browser/accounts.rs"]
+mod accounts;
 #[path = "browser/chrome.rs"]
 mod chrome;
 #[path = "browser/host.rs"]
@@ -89,6 +91,9 @@ impl Desk {
             ("agent-hostile", format!("/agents/{}", self.host.hostile)),
             ("agent-fresh", format!("/agents/{}", self.host.fresh)),
             ("agent-removal", format!("/agents/{}/remove", self.host.hostile)),
+            ("account", "/account".to_owned()),
+            ("users", "/users".to_owned()),
+            ("user", "/users/operator".to_owned()),
             ("batches", "/batches".to_owned()),
             ("batch", format!("/batches/{}/{}", text(&batch["agent_id"]), text(&batch["batch_id"]))),
             ("problem-400", "/updates?severity=terrible".to_owned()),

@@ -2,7 +2,7 @@
 
 use super::{problem::PageProblem, text::When};
 use crate::{
-    access::Operator,
+    access::{Operator, Role},
     app::App,
     halt::{self, Halt},
     problem::Problem,
@@ -26,11 +26,20 @@ pub(crate) enum Place {
     Commands,
     /// The list of batches.
     Batches,
+    /// The accounts of operators, for administrators.
+    Users,
+    /// The operator's own account, which stands beside the navigation.
+    Account,
 }
 
 impl Place {
-    /// Every place, in the order shown.
-    pub(crate) const ALL: &'static [Self] = &[Self::Overview, Self::Updates, Self::Agents, Self::Commands, Self::Batches];
+    /// The places of the navigation, in the order shown.
+    const NAVIGATION: &'static [Self] = &[Self::Overview, Self::Updates, Self::Agents, Self::Commands, Self::Batches, Self::Users];
+
+    /// The places of the navigation that an operator of this role may open.
+    pub(crate) fn open_to(role: Role) -> impl Iterator<Item = Self> {
+        Self::NAVIGATION.iter().copied().filter(move |place| *place != Self::Users || role >= Role::Admin)
+    }
 
     /// Its URL.
     pub(crate) const fn href(self) -> &'static str {
@@ -40,6 +49,8 @@ impl Place {
             Self::Agents => "/agents",
             Self::Commands => "/commands",
             Self::Batches => "/batches",
+            Self::Users => "/users",
+            Self::Account => "/account",
         }
     }
 
@@ -51,6 +62,8 @@ impl Place {
             Self::Agents => "Agents",
             Self::Commands => "Commands",
             Self::Batches => "Batches",
+            Self::Users => "Users",
+            Self::Account => "Your account",
         }
     }
 }
@@ -64,6 +77,8 @@ pub(crate) struct Frame {
     pub(crate) exact: bool,
     /// Who is signed in.
     pub(crate) operator: String,
+    /// What they may do.
+    pub(crate) role: Role,
     /// The session's CSRF token, for forms.
     pub(crate) csrf: String,
     /// That commands are halted, while they are: every page says so.
@@ -92,7 +107,14 @@ impl Frame {
             reason: reason.to_string(),
             since: When::seen_from(app.now(), at),
         });
-        Ok(Self { place, exact: true, operator: operator.name.to_string(), csrf: operator.csrf.clone().unwrap_or_default(), halted })
+        Ok(Self {
+            place,
+            exact: true,
+            operator: operator.name.to_string(),
+            role: operator.role,
+            csrf: operator.csrf.clone().unwrap_or_default(),
+            halted,
+        })
     }
 
     /// The frame of a page within a place.

@@ -3,6 +3,7 @@
 //! Handlers are thin: a URL becomes a query of core, what comes back becomes a view, a template prints it. No page runs a query
 //! per row. Everything agents send passes the escaper of [`inert`], which templates cannot forget.
 
+mod account;
 mod activity;
 mod agent;
 mod agent_row;
@@ -32,6 +33,8 @@ mod update_command;
 mod update_filter;
 mod update_row;
 mod updates;
+mod user;
+mod users;
 
 pub(crate) mod assets;
 pub(crate) mod inert;
@@ -71,6 +74,19 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/commands/{agent}/{command}/cancel", approver, command::cancel)
         .post("/commands/{agent}/{command}/retry", approver, command::retry)
         .post("/commands/{agent}/{command}/confirm", approver, command::confirm)
+        .get("/account", viewer, account::show)
+        .post("/account/password", viewer, account::set_password)
+        .post("/account/sign-out", viewer, account::sign_out_everywhere)
+        .post("/account/tokens", viewer, account::make_token)
+        .post("/account/tokens/{id}/revoke", viewer, account::revoke_token)
+        .get("/users", admin, users::list)
+        .post("/users", admin, users::add)
+        .get("/users/{name}", admin, user::show)
+        .post("/users/{name}/role", admin, user::set_role)
+        .post("/users/{name}/disable", admin, user::disable)
+        .post("/users/{name}/enable", admin, user::enable)
+        .post("/users/{name}/link", admin, user::link)
+        .post("/users/{name}/tokens/{id}/revoke", admin, user::revoke_token)
         .get("/batches", viewer, batches::list)
         .get("/batches/{agent}/{batch}", viewer, batches::show);
     assets::routes(router)

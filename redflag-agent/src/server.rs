@@ -23,6 +23,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 /// A server that asks for more patience than this gets this much.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// With which code a server refuses an agent whose key two hosts use.
+const QUARANTINED: &str = "quarantined";
+
 /// Where plain HTTP may be used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -260,6 +263,8 @@ impl Server {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 self.unreachable(format!("{status}: {}", problem.detail), retry_after)
             }
+            // Nothing is wrong with what was sent: it waits until an administrator has decided.
+            StatusCode::FORBIDDEN if problem.code == QUARANTINED => self.unreachable(format!("{status}: {}", problem.detail), retry_after),
             status if status.is_client_error() => {
                 Error::Refused { server, status: status.as_u16(), code: problem.code, detail: problem.detail }
             }
@@ -346,6 +351,8 @@ mod tests {
         for status in [400, 404, 409, 413, 422] {
             assert!(matches!(failure(status, ""), Error::Refused { .. }), "{status}");
         }
+        assert!(failure(403, r#"{"code":"quarantined"}"#).may_pass(), "reports wait for the administrator's decision");
+        assert!(matches!(failure(403, r#"{"code":"role"}"#), Error::Refused { .. }));
         assert!(matches!(failure(401, "<html>"), Error::Unauthorized { .. }));
         let refused = failure(409, r#"{"code":"report_id_reused","detail":"same\nid"}"#).to_string();
         assert_eq!(refused, "http://127.0.0.1:1 refused the request with 409 report_id_reused: same id");

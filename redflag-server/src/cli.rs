@@ -1,8 +1,8 @@
 //! The command line: what it offers, and how a failure ends it.
 
 use crate::commands::{
-    account, api_token, backup, command, decide, enrolment_token, export, halt, import, list, migrate_store, prune, rebuild, remove_agent,
-    serve, sign_in_link, signing_key,
+    account, api_token, backup, command, decide, enrolment_token, export, halt, import, list, migrate_store, prune, quarantine, rebuild,
+    remove_agent, serve, sign_in_link, signing_key,
 };
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -202,6 +202,15 @@ Each prints what to do next. To replace the key and lose no command: prepare, ru
 key beforehand, its policy names it), rotate, restart the server, then take the old lines out of the policies. A host refuses what a key
 signed that its agent has not pinned or its policy does not name.")]
     SigningKey(signing_key::SigningKeys),
+    /// List the agents in quarantine, or let one out
+    #[command(after_help = "\
+Examples:
+  redflag-server quarantine
+  redflag-server quarantine --release 0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3 --name ada
+
+An agent comes into quarantine when two hosts sign with its key: nothing is taken from it and nothing handed out to it. Let it out once only
+one host has the key, or remove it (remove-agent) and enrol both hosts anew. The server may be running.")]
+    Quarantine(quarantine::Quarantined),
     /// Copy a SQLite fleet to a new file while it is served
     #[command(after_help = "\
 Examples:
@@ -245,6 +254,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Commands(command) => command.run().await,
         Command::Command(command) => command.run().await,
         Command::Halt(command) => command.run().await,
+        Command::Quarantine(command) => command.run().await,
         Command::SigningKey(command) => command.run(),
     }
 }

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod key_pair;
 pub mod listing;
 pub mod problem;
+pub mod quarantine;
 pub mod queue;
 pub mod router;
 pub mod second_look;

@@ -133,9 +133,7 @@ impl Server {
     /// How clients reach it: the public URL if one is set, else the address listened on.
     #[must_use]
     pub fn url(&self) -> String {
-        let settings = &self.app.settings;
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        settings.public_url.as_ref().map_or_else(|| format!("{scheme}://{}", settings.listen), |url| url.trim_end_matches('/').to_owned())
+        self.app.settings.url()
     }
 
     /// What handlers share, for composing other things over the same fleet.

@@ -45,6 +45,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How clients reach the server: the public URL if one is set, else the address listened on.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = match self.transport {
+            Transport::Tls(_) => "https",
+            Transport::PlainLoopback | Transport::BehindTlsProxy => "http",
+        };
+        self.public_url.as_ref().map_or_else(|| format!("{scheme}://{}", self.listen), |url| url.trim_end_matches('/').to_owned())
+    }
+
     /// Whether the settings go together.
     ///
     /// # Errors

@@ -38,11 +38,13 @@ pub(super) struct SimulatedAgent {
     ledger: Ledger,
     counter: u64,
     sequence: u64,
+    /// Whether the server has found out that it was cloned.
+    quarantined: bool,
 }
 
 impl SimulatedAgent {
     pub(super) fn new(host: SimulatedHost, identity: Identity, server: Server) -> Self {
-        Self { host, identity, server, ledger: Ledger::default(), counter: 0, sequence: 0 }
+        Self { host, identity, server, ledger: Ledger::default(), counter: 0, sequence: 0, quarantined: false }
     }
 
     /// Reports for the first time.
@@ -55,6 +57,9 @@ impl SimulatedAgent {
     /// Lives through one round.
     pub(super) async fn live(&mut self, behaviour: Behaviour, round: u32, catalogues: &[Catalogue]) -> Result<Tally> {
         let mut tally = Tally::default();
+        if self.quarantined {
+            return Ok(tally);
+        }
         if matches!(behaviour, Behaviour::Change | Behaviour::LoseAnswer) {
             self.host.live(round, catalogues);
         }
@@ -169,7 +174,7 @@ impl SimulatedAgent {
     }
 
     async fn must_be_refused(
-        &self,
+        &mut self,
         what: &str,
         report: &Waiting,
         counter: u64,
@@ -182,6 +187,11 @@ impl SimulatedAgent {
         tally.took(Kind::Refused, started.elapsed());
         match answer {
             Err(Error::Unauthorized { .. }) => tally.summary.refused += 1,
+            // Found out; from now on nothing of either is taken.
+            Err(Error::Unreachable { message, .. }) if late == Late::Too && message.contains("quarantine") => {
+                tally.summary.refused += 1;
+                self.quarantined = true;
+            }
             Err(error) => return Err(error),
             Ok(answer) if late == Late::Too && answer.status == ReportStatus::Stale && answer.events == 0 => {
                 tally.answered(&answer, report.body.len());

@@ -1,7 +1,7 @@
 //! Agents: the signature of a request, verified against the public key registered at enrolment.
 
 use super::{ClientAddress, replay::Sighting};
-use crate::{app::AppState, problem::Problem};
+use crate::{app::AppState, problem::Problem, quarantine};
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, StatusCode, header, request::Parts},
@@ -69,14 +69,17 @@ async fn held(app: &AppState, parts: &Parts, signed: Option<Signed<'_>>) -> Resu
     if !verified {
         return Err(Problem::unauthorized());
     }
-    match app.replays.note(&signed.parameters, now - CREATED_SECONDS_MAX) {
-        Sighting::First => Ok(AgentCredential { agent }),
-        Sighting::Replayed => Err(Problem::unauthorized()),
+    match app.replays.note(&signed.parameters) {
+        Sighting::First => {}
+        Sighting::TwoHosts => quarantine::two_hosts(app, agent).await?,
+        Sighting::Replayed => return Err(Problem::unauthorized()),
         Sighting::TooMany => {
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "too many requests of this agent");
-            Err(problem.with_retry_after(Duration::from_secs(CREATED_SECONDS_MAX.unsigned_abs())))
+            return Err(problem.with_retry_after(Duration::from_secs(CREATED_SECONDS_MAX.unsigned_abs())));
         }
     }
+    quarantine::admit(app.fleet.store(), agent).await?;
+    Ok(AgentCredential { agent })
 }
 
 /// The names by which clients may have called this server: the `Host` they sent and the configured public URL.

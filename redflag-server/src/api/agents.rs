@@ -2,12 +2,14 @@
 
 use super::{
     id::Id,
+    quarantine::QuarantineView,
     views::{StatsView, text},
 };
 use crate::{
     app::{App, AppState},
     listing::{self, Listing},
     problem::{Problem, ProblemBody},
+    quarantine::{self, Quarantine},
 };
 use axum::{Json, extract::State, http::Uri};
 use redflag_core::{
@@ -64,6 +66,8 @@ pub(super) struct AgentView {
     status: &'static str,
     /// Why, in a few words.
     status_reason: String,
+    /// Since when and why nothing is taken from it; null when it is not in quarantine.
+    quarantine: Option<QuarantineView>,
     /// Words that mark it.
     tags: Vec<String>,
     /// What it says of its host; data, never identity.
@@ -167,7 +171,8 @@ struct ScopeView {
 pub(super) async fn list(State(app): State<AppState>, uri: Uri) -> Result<Json<AgentListView>, Problem> {
     let query = AgentQuery::from_uri(&uri)?;
     let page = app.fleet.store().agents(&query).await?;
-    let agents = page.items.iter().map(|row| view(&app, &row.head, &row.open)).collect();
+    let quarantined = quarantine::all(app.fleet.store()).await?;
+    let agents = page.items.iter().map(|row| view(&app, &row.head, &row.open, quarantined.get(&row.head.agent))).collect();
     Ok(Json(AgentListView { agents, total: page.total, page: query.page.get(), page_size: query.size.get() }))
 }
 
@@ -179,16 +184,18 @@ pub(super) async fn one(State(app): State<AppState>, Id(id): Id<AgentId>, uri: U
     let store = app.fleet.store();
     let head = store.agent(id).await?.ok_or_else(|| Problem::not_found(format!("no agent {id}")))?;
     let open = store.stats(&UpdateFilter { agent: Some(id), ..UpdateFilter::default() }).await?;
-    Ok(Json(view(&app, &head, &open)))
+    let quarantine = quarantine::of(store, id).await?;
+    Ok(Json(view(&app, &head, &open, quarantine.as_ref())))
 }
 
-fn view(app: &App, head: &AgentHead, open: &UpdateStats) -> AgentView {
+fn view(app: &App, head: &AgentHead, open: &UpdateStats, quarantine: Option<&Quarantine>) -> AgentView {
     let AgentStatus { status, reason } = AgentStatus::of(head, app.now(), app.settings.offline_after);
     AgentView {
         id: head.agent.to_string(),
         name: head.name.to_string(),
         status: status.as_str(),
         status_reason: reason,
+        quarantine: quarantine.map(Into::into),
         tags: head.tags.iter().map(ToString::to_string).collect(),
         host: (&head.host).into(),
         key_fingerprint: signing::fingerprint(&head.public_key),

@@ -18,6 +18,7 @@ mod operations;
 pub(crate) mod own_account;
 mod packages;
 mod past;
+mod quarantine;
 mod removal;
 mod reports;
 mod session;
@@ -26,6 +27,7 @@ mod updates;
 mod views;
 
 pub use decisions::decide;
+pub use quarantine::release;
 pub use removal::remove;
 pub use views::{EventView, StatsView, UpdateDetailView, UpdateView, VersionChangeView};
 
@@ -54,6 +56,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .get("/api/v1/agents", READ, agents::list)
         .get("/api/v1/agents/{id}", READ, agents::one)
         .delete("/api/v1/agents/{id}", ADMINISTER, removal::agent)
+        .delete("/api/v1/agents/{id}/quarantine", ADMINISTER, quarantine::lift)
         .get("/api/v1/updates", READ, updates::list)
         .get("/api/v1/updates/{id}", READ, updates::one)
         .get("/api/v1/updates/{id}/history", READ, updates::history)

@@ -5,7 +5,7 @@ pub(super) mod wire;
 
 use super::{
     accounts, agents, batches, command_steps, commands, commands_of_agents, decisions, feed, halting, operations, own_account, packages,
-    past, removal, reports, session, trend, updates,
+    past, quarantine, removal, reports, session, trend, updates,
 };
 use crate::{listing, problem::Problem};
 use axum::{
@@ -37,6 +37,7 @@ use utoipa::OpenApi;
         agents::list,
         agents::one,
         removal::agent,
+        quarantine::lift,
         updates::list,
         updates::one,
         updates::history,

@@ -6,6 +6,7 @@ use crate::{
     app::{App, AppState},
     listing::Parameters,
     problem::{Problem, ProblemBody},
+    quarantine,
 };
 use axum::{Json, extract::State, http::Uri};
 use redflag_core::{event::Actor, ids::AgentId, names::Text, removal::RemovedAgent};
@@ -67,6 +68,7 @@ pub(super) async fn agent(
 pub async fn remove(app: &App, operator: &Operator, agent: AgentId, reason: Text) -> Result<RemovedAgent, Problem> {
     let actor = Actor::Operator(operator.name.clone());
     let removed = app.fleet.remove_agent(agent, actor, Some(reason), app.now()).await?;
+    quarantine::forget(app.fleet.store(), agent).await?;
     app.replays.forget(agent);
     app.quotas.forget(agent);
     tracing::info!(%agent, name = removed.name.as_str(), operator = operator.name.as_str(), "an agent was removed");

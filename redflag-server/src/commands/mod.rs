@@ -12,6 +12,7 @@ pub(crate) mod import;
 pub(crate) mod list;
 pub(crate) mod migrate_store;
 pub(crate) mod prune;
+pub(crate) mod quarantine;
 pub(crate) mod rebuild;
 pub(crate) mod remove_agent;
 pub(crate) mod serve;

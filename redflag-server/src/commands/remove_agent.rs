@@ -9,7 +9,7 @@ use crate::{
 use anyhow::Context as _;
 use clap::Args;
 use redflag_core::{agent::AgentHead, event::Actor, ids::AgentId, names::Text, store::StoreErrorKind, work::Refusal};
-use redflag_server::clock;
+use redflag_server::{clock, quarantine};
 use std::{
     io::{self, IsTerminal as _},
     process::ExitCode,
@@ -52,6 +52,7 @@ impl RemoveAgent {
             StoreErrorKind::Refused(Refusal::UnknownAgent { agent }) => anyhow::anyhow!("no agent {agent}"),
             _ => error.into(),
         })?;
+        quarantine::forget(fleet.store(), self.agent).await?;
         output::line(&if self.format.json {
             serde_json::to_string(&removed)?
         } else {

@@ -7,19 +7,22 @@ use super::{
     frame::{Answer, Frame, Place, page},
     removal::removal_href,
     text::When,
-    update_row::UpdateView,
+    update_row::{UpdateView, agent_href},
 };
 use crate::{
     access::{Operator, Role},
+    api,
     app::AppState,
     ids,
     listing::{Listing as _, no_parameters},
     problem::Problem,
+    quarantine::{self, Quarantine},
 };
 use askama::Template;
 use axum::{
     extract::{Path, State},
     http::Uri,
+    response::{IntoResponse as _, Redirect},
 };
 use redflag_core::{
     agent::{AgentHead, ScopeHead, Virtualisation, VirtualisationKind},
@@ -61,6 +64,10 @@ struct AgentPage {
     restarts: bool,
     /// The id that a command asked for here will have, so that a form sent twice has one effect.
     next_id: CommandId,
+    /// Since when and why nothing is taken from it.
+    quarantine: Option<(When, Text)>,
+    /// Whether the operator may let it out of quarantine.
+    releases: bool,
     /// Where the operator can remove it, if it is an administrator.
     removal_href: Option<String>,
 }
@@ -132,8 +139,17 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, Path(i
         scans: operator.role >= Role::Approver,
         restarts: operator.role >= Role::Admin,
         next_id: ids::command_id(),
+        quarantine: quarantine::of(store, agent).await?.map(|Quarantine { at, reason }| (When::seen_from(clock.now, at), reason)),
+        releases: operator.role >= Role::Admin,
         removal_href: (operator.role >= Role::Admin).then(|| removal_href(agent)),
     })
+}
+
+/// `POST /agents/{id}/release`.
+pub(super) async fn release(State(app): State<AppState>, operator: Operator, Path(id): Path<String>) -> Answer {
+    let agent: AgentId = id.parse().map_err(|_| Problem::not_found("no agent has this address"))?;
+    api::release(&app, &operator, agent).await?;
+    Ok(Redirect::to(&agent_href(agent)).into_response())
 }
 
 /// What the agent says of its host, each fact once; what it does not say is left out, and a host's name only where it is not

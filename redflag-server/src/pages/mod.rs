@@ -63,6 +63,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .get("/agents/{id}", viewer, agent::show)
         .get("/agents/{id}/remove", admin, removal::show)
         .post("/agents/{id}/remove", admin, removal::remove)
+        .post("/agents/{id}/release", admin, agent::release)
         .post("/agents/{id}/commands", approver, host_action::ask)
         .get("/enrol", viewer, enrolment::show)
         .post("/enrol", admin, enrolment::make)
@@ -94,5 +95,5 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
 
 /// How clients reach the server, for the commands shown to whoever enrols a host.
 pub(crate) fn server_url(app: &App) -> String {
-    app.settings.public_url.clone().unwrap_or_else(|| format!("http://{}", app.settings.listen))
+    app.settings.url()
 }

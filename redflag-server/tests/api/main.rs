@@ -21,6 +21,7 @@ mod packages;
 mod past;
 mod postgres;
 mod process;
+mod quarantine;
 mod quota;
 mod real_agents;
 mod real_dnf;

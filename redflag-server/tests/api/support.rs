@@ -241,6 +241,16 @@ impl TestAgent {
         json!({"token": token, "agent_id": self.id, "name": name, "public_key": public_key, "tags": ["test"]})
     }
 
+    /// A copy of its files, taken now: the same id and key, and numbers that go on from here.
+    pub(crate) fn copied(&self) -> Self {
+        Self { counter: Arc::new(AtomicU64::new(self.counter.load(Ordering::Relaxed))), ..self.clone() }
+    }
+
+    /// Its id with another key.
+    pub(crate) fn posed_by_a_stranger(&self) -> Self {
+        Self { id: self.id, ..Self::new() }
+    }
+
     /// A request signed now.
     pub(crate) fn signed(&self, method: Method, path: &str, body: impl Into<Vec<u8>>) -> Request<Body> {
         self.signed_at(method, path, body, now())

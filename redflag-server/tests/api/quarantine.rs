@@ -1,0 +1,104 @@
+//! Two hosts of one key: found out, held, and let go by an administrator.
+
+use crate::{
+    process::output,
+    support::{Answer, Harness, TestAgent, now, offer, report, scope},
+};
+use axum::http::{Method, StatusCode};
+use redflag_core::Fleet;
+use redflag_server::Role;
+use redflag_store_sqlite::SqliteStore;
+
+/// One more report of an agent's line, signed at `created`.
+async fn next(harness: &Harness, agent: &TestAgent, sequence: u64, created: i64) -> Answer {
+    let body = report(sequence, &[scope("dnf", &[offer("bash", "1", "2", "low")])]).to_string();
+    harness.send(agent.signed_at(Method::POST, "/api/v1/report", body, created)).await
+}
+
+/// A copy of the agent's files goes on beside it until one of both is refused; the turns that took.
+async fn until_found_out(harness: &Harness, original: &TestAgent) -> u64 {
+    let (copy, created) = (original.copied(), now());
+    for turn in 1..50 {
+        for (line, created) in [(original, created), (&copy, created + 1)] {
+            let answer = next(harness, line, 100 + turn, created).await;
+            if answer.status != StatusCode::OK {
+                assert_eq!(answer.problem(), (403, "quarantined".to_owned()));
+                return turn;
+            }
+        }
+    }
+    panic!("nobody found out")
+}
+
+#[tokio::test]
+async fn two_hosts_of_one_key_are_held_until_an_administrator_decides() {
+    let harness = Harness::new();
+    let (agent, other) = (harness.agent("web-1").await, harness.agent("web-2").await);
+    let (viewer, admin) = (harness.operator(Role::Viewer).await, harness.operator(Role::Admin).await);
+    harness.reported(&agent, 1, "dnf", &[offer("bash", "1", "2", "low")]).await;
+    let turns = until_found_out(&harness, &agent).await;
+    assert!(turns <= 12, "{turns}");
+    let path = format!("/api/v1/agents/{}", agent.id);
+    let held = harness.get(&viewer, &path).await.json();
+    assert!(held["quarantine"]["reason"].as_str().unwrap().contains("two hosts"), "{held}");
+    let listed = harness.get(&viewer, "/api/v1/agents?sort=name").await.json();
+    assert!(listed["agents"][0]["quarantine"].is_object() && listed["agents"][1]["quarantine"].is_null(), "{listed}");
+    for path in ["/api/v1/report", "/api/v1/commands/lease"] {
+        let refused = harness.send(agent.signed(Method::POST, path, report(900, &[]).to_string())).await;
+        assert_eq!(refused.problem(), (403, "quarantined".to_owned()), "{path}");
+    }
+    assert_eq!(harness.get(&viewer, &path).await.json()["events"], held["events"], "nothing of the record is changed");
+    harness.reported(&other, 1, "dnf", &[]).await;
+    let page = format!("/agents/{}", agent.id);
+    assert!(harness.get(&admin, &page).await.text().contains("Let it out of quarantine"));
+    let seen = harness.get(&viewer, &page).await.text();
+    assert!(seen.contains("In quarantine") && !seen.contains("Let it out"), "who may not let it out is offered nothing");
+
+    let quarantine = format!("{path}/quarantine");
+    assert_eq!(harness.delete(&viewer, &quarantine).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(harness.delete(&admin, &quarantine).await.status, StatusCode::OK);
+    assert_eq!(harness.delete(&admin, &quarantine).await.status, StatusCode::NOT_FOUND, "it is in none any more");
+    assert_eq!(next(&harness, &agent, 901, now()).await.status, StatusCode::OK, "the one that is left goes on");
+    assert!(harness.get(&viewer, &path).await.json()["quarantine"].is_null());
+    until_found_out(&harness, &agent).await;
+    assert_eq!(harness.delete(&admin, &format!("{path}?reason=cloned")).await.status, StatusCode::OK);
+    assert_eq!(harness.delete(&admin, &quarantine).await.status, StatusCode::NOT_FOUND, "with the agent its quarantine goes");
+}
+
+#[tokio::test]
+async fn the_command_line_lists_who_is_held_and_lets_it_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("fleet.db");
+    let harness = Harness::over(Fleet::new(SqliteStore::open(&database, redflag_store_sqlite::Options::default()).unwrap()));
+    let agent = harness.agent("web-1").await;
+    let quarantine = async |arguments: &[&str]| output(&database, &[&["quarantine"], arguments].concat()).await;
+    assert_eq!(quarantine(&[]).await.1, "no agent is in quarantine\n");
+    until_found_out(&harness, &agent).await;
+    let (id, (_, listed, _)) = (agent.id.to_string(), quarantine(&[]).await);
+    assert!(listed.starts_with(&format!("{id} since ")) && listed.contains("two hosts"), "{listed}");
+    let json: serde_json::Value = serde_json::from_str(&quarantine(&["--json"]).await.1).unwrap();
+    assert!(json["quarantined"][&id]["reason"].is_string(), "{json}");
+    let (code, released, _) = quarantine(&["--release", &id]).await;
+    assert!(code == 0 && released.contains("not in quarantine any more"), "{released}");
+    assert_eq!(next(&harness, &agent, 900, now()).await.status, StatusCode::OK, "a running server sees it at once");
+    let (code, _, told) = quarantine(&["--release", &id]).await;
+    assert!(code == 1 && told.contains("in quarantine"), "{told}");
+}
+
+/// Whoever has no key can put nobody into quarantine: what does not verify counts for nothing, and neither does what was seen before.
+#[tokio::test]
+async fn strangers_and_replays_put_nobody_into_quarantine() {
+    let harness = Harness::new();
+    let agent = harness.agent("web-1").await;
+    let stranger = agent.posed_by_a_stranger();
+    for sequence in 1..40 {
+        assert_eq!(next(&harness, &agent, sequence, now()).await.status, StatusCode::OK);
+        assert_eq!(next(&harness, &stranger, sequence, now() + 1).await.status, StatusCode::UNAUTHORIZED);
+        let (captured, created) = (agent.copied(), now() - 9);
+        let body = report(1_000 + sequence, &[]).to_string();
+        let first = agent.signed_at(Method::POST, "/api/v1/report", body.clone(), created);
+        assert_eq!(harness.send(first).await.status, StatusCode::OK);
+        let again = captured.signed_at(Method::POST, "/api/v1/report", body, created);
+        assert_eq!(harness.send(again).await.status, StatusCode::UNAUTHORIZED);
+    }
+}

@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod envelope;
 pub mod lifecycle;
 pub mod payload;
+pub mod people;
 pub mod plan;
 pub mod record;
 pub mod refusal;

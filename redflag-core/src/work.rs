@@ -439,7 +439,7 @@ pub enum Refusal {
         /// The plan command.
         command: CommandId,
     },
-    /// The counter in what was signed is not the agent's next; sign it again with that one.
+    /// The counter in what was signed is neither the command's own nor the agent's next; sign it again with that one.
     #[error("command {command} must be signed with counter {next}")]
     CounterMoved {
         /// The command.

@@ -11,11 +11,11 @@ use redflag_core::{
         envelope::Envelope,
         lifecycle::{CommandEvent, CommandState},
         payload::{Action, CommandApproval, SigningMode},
+        people::People,
         plan::{Change, Plan},
         record::{Claim, CommandRecord, Ending, Failure, Success, Terms},
         refusal::RefusalCode,
         step::{Confirm, Request, Retry, Sign, Step, Wanted},
-        verify::PinnedKey,
     },
     conformance::{
         Lab,
@@ -26,6 +26,7 @@ use redflag_core::{
     limits,
     names::{PackageKey, Version},
     offer::{Offer, OfferInput},
+    signing,
     state::Standing,
     store::StoreErrorKind,
     words::Status,
@@ -281,8 +282,9 @@ fn a_signature_that_was_overtaken_has_to_be_given_anew() {
     let signed = |counter: u64| {
         let secret = SigningKey::from_bytes(&[1; 32]);
         let signature = secret.sign(&Envelope::around(&record.payload_with(counter)).bytes_to_sign()).to_bytes();
-        let key = PinnedKey::new(&secret.verifying_key().to_bytes(), SigningMode::OperatorSigns).unwrap();
-        Sign { command: record.id, counter, key, signature }
+        let public_key = secret.verifying_key().to_bytes();
+        let people = People::default().with(text("ada"), &public_key).unwrap();
+        Sign { command: record.id, counter, person: text("ada"), key_id: signing::key_id(&public_key), signature, people }
     };
     let other = Sign { signature: signed(2).signature, ..signed(1) };
     let wrong = refused(&fleet, Step::Sign(other), 2);
@@ -294,6 +296,122 @@ fn a_signature_that_was_overtaken_has_to_be_given_anew() {
     assert_eq!((overtaken.state, overtaken.counter, overtaken.signatures.len()), (CommandState::AwaitingSignature, None, 0));
     assert_eq!(refused(&fleet, Step::Sign(signed(2)), 5), Refusal::CounterMoved { command: record.id, next: 3 });
     assert_eq!(step(&fleet, Step::Sign(signed(3)), 6)[0].counter, Some(3));
+}
+
+const ADA: (&str, u8) = ("ada", 1);
+/// Another key of the same person.
+const ADA_TOO: (&str, u8) = ("ada", 2);
+const GRACE: (&str, u8) = ("grace", 3);
+
+fn public((_, seed): (&str, u8)) -> [u8; 32] {
+    SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes()
+}
+
+fn people(signers: &[(&str, u8)]) -> People {
+    signers.iter().fold(People::default(), |people, signer| people.with(text(signer.0), &public(*signer)).unwrap())
+}
+
+/// A signature of a listed person.
+fn sign(record: &CommandRecord, counter: u64, signer: (&str, u8)) -> Sign {
+    let secret = SigningKey::from_bytes(&[signer.1; 32]);
+    let signature = secret.sign(&Envelope::around(&record.payload_with(counter)).bytes_to_sign()).to_bytes();
+    let (person, key_id, people) = (text(signer.0), signing::key_id(&public(signer)), people(&[ADA, ADA_TOO, GRACE]));
+    Sign { command: record.id, counter, person, key_id, signature, people }
+}
+
+fn by_two() -> Terms {
+    Terms { mode: SigningMode::OperatorSigns, signatures_min: 2, ..Terms::default() }
+}
+
+#[test]
+fn people_are_counted_and_not_their_keys() {
+    let fleet = fleet();
+    let record = step(&fleet, reboot(1, by_two()), 1).remove(0);
+    for (signer, number) in [(ADA, 1), (ADA_TOO, 1), (ADA, 1)] {
+        let signed = step(&fleet, Step::Sign(sign(&record, 1, signer)), 2).remove(0);
+        assert_eq!((signed.state, signed.signatures.len()), (CommandState::AwaitingSignature, number), "{signer:?}");
+        assert!(signed.signatures.contains_key(&signing::key_id(&public(signer))), "the newest signature of a person is kept");
+    }
+    let both = step(&fleet, Step::Sign(sign(&record, 1, GRACE)), 3).remove(0);
+    assert_eq!((both.state, both.signatures.len()), (CommandState::Queued, 2));
+    assert_eq!(people(&[ADA, ADA_TOO, GRACE]).signers(&both).into_iter().collect::<Vec<_>>(), [&text("ada"), &text("grace")]);
+}
+
+#[test]
+fn only_listed_keys_of_the_person_who_signs_are_taken() {
+    let fleet = fleet();
+    let record = step(&fleet, reboot(1, by_two()), 1).remove(0);
+    let good = sign(&record, 1, ADA);
+    for (wrong, what) in [
+        (Sign { person: text("grace"), ..good.clone() }, "another person's key"),
+        (Sign { people: people(&[GRACE]), ..good.clone() }, "a key that is not listed, or was revoked"),
+        (Sign { key_id: signing::key_id(&[9; 32]), ..good.clone() }, "no key at all"),
+    ] {
+        let refusal = refused(&fleet, Step::Sign(wrong), 2);
+        assert!(matches!(&refusal, Refusal::InvalidCommand(refusal) if refusal.code == RefusalCode::UnknownKey), "{what}: {refusal:?}");
+    }
+    // What a key signed that was revoked since does not count beside a new signature.
+    step(&fleet, Step::Sign(good), 3);
+    let signed = step(&fleet, Step::Sign(Sign { people: people(&[GRACE]), ..sign(&record, 1, GRACE) }), 4).remove(0);
+    assert_eq!((signed.state, signed.signatures.len()), (CommandState::AwaitingSignature, 1));
+}
+
+/// Each person signs all that waits, one after the other; nobody has to come back.
+#[test]
+fn several_people_sign_several_commands_of_an_agent_in_one_round_each() {
+    let fleet = fleet();
+    let records: Vec<_> = (1..=3).map(|number| step(&fleet, reboot(number, by_two()), 1).remove(0)).collect();
+    for (signer, state) in [(ADA, CommandState::AwaitingSignature), (GRACE, CommandState::Queued)] {
+        for (counter, record) in (1..).zip(&records) {
+            let signed = step(&fleet, Step::Sign(sign(record, counter, signer)), 2).remove(0);
+            assert_eq!((signed.state, signed.counter), (state, Some(counter)), "{signer:?}");
+        }
+    }
+    let given = step(&fleet, Step::Lease { limit: 16 }, 3);
+    assert_eq!(given.iter().map(|record| record.counter.unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn half_a_signature_that_was_overtaken_has_to_be_given_anew() {
+    let fleet = fleet();
+    let records: Vec<_> = (1..=2).map(|number| step(&fleet, reboot(number, by_two()), 1).remove(0)).collect();
+    step(&fleet, Step::Sign(sign(&records[0], 1, ADA)), 2);
+    for signer in [ADA, GRACE] {
+        step(&fleet, Step::Sign(sign(&records[1], 2, signer)), 2);
+    }
+    assert_eq!(step(&fleet, Step::Lease { limit: 16 }, 3).len(), 1);
+    let overtaken = now(fleet.store().command(agent(0), records[0].id)).unwrap().unwrap();
+    assert_eq!((overtaken.state, overtaken.counter, overtaken.signatures.len()), (CommandState::AwaitingSignature, None, 0));
+    let moved = refused(&fleet, Step::Sign(sign(&records[0], 1, GRACE)), 4);
+    assert_eq!(moved, Refusal::CounterMoved { command: records[0].id, next: 3 });
+}
+
+#[test]
+fn what_a_revoked_key_signed_waits_again_or_is_called_off_and_what_has_begun_goes_on() {
+    let fleet = fleet();
+    let signed = |number: u64| {
+        let terms = Terms { signatures_min: 1, ..by_two() };
+        let record = step(&fleet, reboot(number, terms), 1).remove(0);
+        step(&fleet, Step::Sign(sign(&record, number, ADA)), 2).remove(0)
+    };
+    let found = |number: u64| now(fleet.store().command(agent(0), command_id(number))).unwrap().unwrap();
+    for number in 1..=2 {
+        signed(number);
+    }
+    assert_eq!(step(&fleet, Step::Lease { limit: 16 }, 3).len(), 2);
+    step(&fleet, Step::Start { command: command_id(1) }, 4);
+    let waiting = signed(3);
+    let all = people(&[ADA, ADA_TOO, GRACE]);
+    assert!(all.suffice(&waiting) && step(&fleet, Step::Recall { people: all }, 5).is_empty(), "nothing was revoked");
+    assert!(!people(&[ADA_TOO, GRACE]).suffice(&waiting));
+    let recalled = step(&fleet, Step::Recall { people: people(&[ADA_TOO, GRACE]) }, 5);
+    assert_eq!(recalled.iter().map(|record| record.id).collect::<Vec<_>>(), [command_id(2), command_id(3)]);
+    let states = [CommandState::Started, CommandState::Cancelled, CommandState::AwaitingSignature];
+    assert_eq!([1, 2, 3].map(|number| found(number).state), states);
+    assert_eq!((found(3).signatures.len(), found(3).counter), (0, Some(3)), "its counter was never delivered");
+    assert_eq!(step(&fleet, Step::Start { command: command_id(2) }, 6)[0].state, CommandState::Cancelled, "it is never begun");
+    let again = step(&fleet, Step::Sign(sign(&waiting, 3, ADA_TOO)), 7);
+    assert_eq!(again[0].state, CommandState::Queued);
 }
 
 #[test]

@@ -58,6 +58,14 @@ impl Envelope {
         Ok(Self { payload, signatures })
     }
 
+    /// The command in it, for somebody who is asked to sign it. Nothing says who made it, and nothing may be done because of it.
+    ///
+    /// # Errors
+    /// As [`Command::read`].
+    pub fn unverified(&self) -> Result<Command, CommandRefusal> {
+        Command::read(&self.payload)
+    }
+
     /// The payload, as it came.
     pub(super) fn payload(&self) -> &[u8] {
         &self.payload

@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|---|---|---|---|---|
 //! | sign | queued | – | – | – | – | – | – | – | – |
 //! | overtake | – | awaiting-signature | – | – | – | – | – | – | – |
+//! | recall | stays | awaiting-signature | – | – | – | – | – | – | – |
 //! | lease | – | leased | stays | – | – | – | – | – | – |
 //! | release | – | – | queued | – | – | – | – | – | – |
 //! | start | – | started | started | stays | stays | stays | stays | stays | stays |
@@ -59,6 +60,8 @@ words! {
         Sign = "sign",
         /// A later counter was delivered before the one its signatures bind.
         Overtake = "overtake",
+        /// A key that signed it does not count any more; what was delivered is cancelled instead.
+        Recall = "recall",
         /// It is handed to its agent.
         Lease = "lease",
         /// Its lease ran out.
@@ -119,9 +122,10 @@ const CANCELLED: Move = Move::To(CommandState::Cancelled);
 
 // Rows in the order of `CommandEvent`, columns in that of `CommandState`.
 #[rustfmt::skip]
-const TABLE: [[Move; 9]; 11] = [
+const TABLE: [[Move; 9]; 12] = [
     [QUEUED,    NO,        NO,        NO,        NO,    NO,    NO,    NO,    NO],
     [NO,        SIGNING,   NO,        NO,        NO,    NO,    NO,    NO,    NO],
+    [STAYS,     SIGNING,   NO,        NO,        NO,    NO,    NO,    NO,    NO],
     [NO,        LEASED,    STAYS,     NO,        NO,    NO,    NO,    NO,    NO],
     [NO,        NO,        QUEUED,    NO,        NO,    NO,    NO,    NO,    NO],
     [NO,        STARTED,   STARTED,   STAYS,     STAYS, STAYS, STAYS, STAYS, STAYS],

@@ -4,8 +4,9 @@ use super::{
     envelope::Envelope,
     lifecycle::{CommandEvent, CommandState, Move, moves},
     payload::{Action, SideEffect},
+    people::People,
     plan::{Excess, Item, Plan},
-    queue::Queue,
+    queue::{Queue, system},
     record::{Claim, CommandRecord, CommandSignature, End, Ending, Failure, Success},
     step::Sign,
 };
@@ -59,7 +60,7 @@ impl Queue<'_> {
     fn overtake(&mut self, delivered: Option<u64>) {
         for record in self.open() {
             let overtaken = record.counter.is_some_and(|counter| delivered.is_some_and(|delivered| counter < delivered));
-            if record.state == CommandState::Queued && !record.delivered() && overtaken {
+            if !record.delivered() && overtaken {
                 let state = CommandState::AwaitingSignature;
                 self.keep(CommandRecord { state, counter: None, signatures: BTreeMap::new(), ..record });
             }
@@ -126,30 +127,58 @@ impl Queue<'_> {
     }
 
     pub(super) fn sign(&mut self, sign: &Sign) -> Result<CommandRecord, Refusal> {
-        let Sign { command, counter, key, signature } = sign;
+        let Sign { command, counter, person, key_id, signature, people } = sign;
         let record = self.known(*command)?;
         let mut record = self.settle(record);
         let signed = CommandSignature(*signature);
-        if record.counter == Some(*counter) && record.signatures.get(&key.id()) == Some(&signed) {
+        if record.counter == Some(*counter) && record.signatures.get(key_id) == Some(&signed) {
             return Ok(record);
         }
         let Move::To(queued) = self.may(&record, CommandEvent::Sign)? else { return Ok(record) };
-        let next = self.counter + 1;
+        // Reserved by the first signature, so that several people can sign several commands of an agent, each in a round of their own.
+        let next = record.counter.unwrap_or(self.counter + 1);
         if *counter != next {
             return Err(Refusal::CounterMoved { command: *command, next });
         }
+        let key = people.key_of(person, *key_id).map_err(Refusal::InvalidCommand)?;
         let envelope = Envelope::around(&record.payload_with(*counter));
         key.check(record.terms.mode, &envelope.bytes_to_sign(), signature).map_err(Refusal::InvalidCommand)?;
-        if record.counter != Some(*counter) {
-            record.signatures.clear();
-        }
+        record.signatures.retain(|key_id, _| people.person(key_id).is_some_and(|signer| signer != person));
+        record.signatures.insert(*key_id, signed);
         record.counter = Some(*counter);
-        record.signatures.insert(key.id(), signed);
-        if record.signatures.len() >= record.terms.signatures_min as usize {
+        self.counter = self.counter.max(*counter);
+        if people.suffice(&record) {
             record.state = queued;
-            self.counter = *counter;
         }
         Ok(self.keep(record))
+    }
+
+    /// Takes back what was signed by keys that do not count any more.
+    pub(super) fn recall(&mut self, people: &People) -> Vec<CommandRecord> {
+        let mut recalled = Vec::new();
+        for mut record in self.open() {
+            let lacking = !people.suffice(&record);
+            match record.state {
+                CommandState::Started => {}
+                // The agent may have it, with signatures that counted then.
+                _ if record.delivered() && lacking => {
+                    let reason = Some(Text::lossy("a key that signed it does not count any more"));
+                    recalled.push(self.end(record, system(), Ending::Cancelled { reason }));
+                }
+                _ if record.delivered() => {}
+                _ => {
+                    let before = record.signatures.len();
+                    record.signatures.retain(|key_id, _| people.person(key_id).is_some());
+                    if record.signatures.len() < before {
+                        if lacking {
+                            record.state = CommandState::AwaitingSignature;
+                        }
+                        recalled.push(self.keep(record));
+                    }
+                }
+            }
+        }
+        recalled
     }
 
     /// What the table says, and that agents are heard only of what they were given.

@@ -48,7 +48,7 @@ pub struct CommandRecord {
     pub expires_at: Timestamp,
     /// Where it stands.
     pub state: CommandState,
-    /// Its place among the agent's commands: given once, when it is first delivered, or when the first key signs it.
+    /// Its place among the agent's commands: given once, when it is first delivered, or when the first person signs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counter: Option<u64>,
     /// Signatures of people's keys over the payload with this counter, by key id.
@@ -83,7 +83,7 @@ fn is_zero(number: &u32) -> bool {
 pub struct Terms {
     /// Whose keys sign it.
     pub mode: SigningMode,
-    /// How many keys of people must sign it, at least one with [`SigningMode::OperatorSigns`]; 0 where the server signs.
+    /// How many people must sign it, at least one with [`SigningMode::OperatorSigns`]; 0 where the server signs.
     pub signatures_min: u32,
     /// What a transaction may change beyond its items without a second look (clause A1).
     pub side_effects: BTreeSet<SideEffect>,

@@ -10,9 +10,9 @@
 
 use super::{
     payload::Action,
+    people::People,
     queue::Queue,
     record::{Claim, CommandRecord, Ending, Terms},
-    verify::PinnedKey,
 };
 use crate::{
     event::Actor,
@@ -43,8 +43,14 @@ pub enum Step {
     Confirm(Confirm),
     /// An operator asks for a command again that came to nothing.
     Retry(Retry),
-    /// A key signs a command. The last that is needed queues it.
+    /// A person signs a command. The last that is needed queues it.
     Sign(Sign),
+    /// Keys of people do not count any more: what now lacks signatures waits for new ones, and what was handed out with them is called
+    /// off. What has begun goes on.
+    Recall {
+        /// The keys that count.
+        people: People,
+    },
     /// The agent asks for its commands. It is answered all that it has been given and has not begun, and up to `limit` new ones, in the
     /// order of their counters: a lost answer is mended by asking again, and what it cannot carry out stops nothing else (clause C5).
     Lease {
@@ -126,17 +132,21 @@ pub struct Retry {
     pub operator: Text,
 }
 
-/// A signature of a key of a person.
+/// A signature of a person.
 #[derive(Clone, Debug)]
 pub struct Sign {
     /// The command.
     pub command: CommandId,
-    /// The counter in what was signed, which must be the agent's next.
+    /// The counter in what was signed: the command's own once somebody has signed it, else the agent's next.
     pub counter: u64,
-    /// Whose key.
-    pub key: PinnedKey,
+    /// Who signs. Another signature of the same person is replaced.
+    pub person: Text,
+    /// The id of the key, which must be this person's.
+    pub key_id: Digest,
     /// Of the bytes to sign of the envelope around [`CommandRecord::payload_with`] this counter.
     pub signature: [u8; 64],
+    /// The keys that count. Signatures of other keys on the command are dropped.
+    pub people: People,
 }
 
 impl CommandStep {
@@ -150,7 +160,7 @@ impl CommandStep {
             Step::Finish { command, .. } => {
                 (CommandNeeds { open: false, ids: vec![*command, CommandId::of_plan(self.agent, *command)] }, Vec::new())
             }
-            Step::Lease { .. } | Step::Sweep => (CommandNeeds::open(), Vec::new()),
+            Step::Lease { .. } | Step::Recall { .. } | Step::Sweep => (CommandNeeds::open(), Vec::new()),
         };
         Needs { states: StateNeeds::Packages(packages), commands, ..Needs::head(self.agent) }
     }
@@ -163,6 +173,7 @@ impl CommandStep {
             Step::Confirm(confirm) => vec![queue.confirm(confirm)?],
             Step::Retry(retry) => vec![queue.retry(retry)?],
             Step::Sign(sign) => vec![queue.sign(sign)?],
+            Step::Recall { people } => queue.recall(people),
             Step::Lease { limit } => queue.lease(*limit),
             Step::Start { command } => vec![queue.start(*command)?],
             Step::Finish { command, claim } => queue.finish_command(*command, claim)?,

@@ -7,14 +7,16 @@ use super::{
     refusal::{CommandRefusal, RefusalCode},
 };
 pub use crate::public_key::InvalidKey;
-use crate::{ids::Digest, limits, public_key::PublicKey, time::Timestamp};
-use std::time::Duration;
+use crate::{ids::Digest, limits, names::Text, public_key::PublicKey, time::Timestamp};
+use std::{collections::BTreeSet, time::Duration};
 
 /// A public key whose signatures count, for commands of one mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinnedKey {
     key: PublicKey,
     mode: SigningMode,
+    /// Whose it is, where several keys can be one person's.
+    holder: Option<Text>,
 }
 
 impl PinnedKey {
@@ -23,7 +25,19 @@ impl PinnedKey {
     /// # Errors
     /// As [`PublicKey::new`].
     pub fn new(public_key: &[u8; 32], mode: SigningMode) -> Result<Self, InvalidKey> {
-        Ok(Self { key: PublicKey::new(public_key)?, mode })
+        Ok(Self { key: PublicKey::new(public_key)?, mode, holder: None })
+    }
+
+    /// The same key as one of `holder`'s: all that one holder's keys sign counts once. A key without a holder counts by itself.
+    #[must_use]
+    pub fn held_by(self, holder: Text) -> Self {
+        Self { holder: Some(holder), ..self }
+    }
+
+    /// How many signatures these keys can make that count together.
+    #[must_use]
+    pub fn countable(keys: &[Self]) -> usize {
+        SigningMode::ALL.iter().map(|mode| different(keys.iter().filter(|key| key.mode == *mode))).max().unwrap_or_default()
     }
 
     /// Its [`crate::signing::key_id`].
@@ -57,6 +71,11 @@ impl PinnedKey {
     }
 }
 
+/// How many holders there are; a key without one is its own.
+fn different<'a>(keys: impl IntoIterator<Item = &'a PinnedKey>) -> usize {
+    keys.into_iter().map(|key| key.holder.as_ref().ok_or(key.id())).collect::<BTreeSet<_>>().len()
+}
+
 /// A well-formed command that pinned keys signed. For whom it is and whether its time has come is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authentic {
@@ -68,7 +87,7 @@ impl Authentic {
     /// Verifies the signatures of an envelope, and only then reads its payload.
     ///
     /// Every signature must be good, of a pinned key and of the command's mode: one that is not refuses the envelope, even where
-    /// enough others are there. At least `signatures_min` keys must have signed, and at least one. Signatures are verified strictly
+    /// enough others are there. Keys of at least `signatures_min` holders must have signed, and at least one. Signatures are verified strictly
     /// (no other form of the same signature, no point of small order).
     ///
     /// # Errors
@@ -84,9 +103,9 @@ impl Authentic {
             signer.signed(&bytes, signature)?;
             signers.push(signer);
         }
-        let signatures_min = signatures_min.max(1);
-        if signers.len() < signatures_min {
-            let message = format!("{} signatures, and {signatures_min} are needed", signers.len());
+        let (signatures, signatures_min) = (different(signers.iter().copied()), signatures_min.max(1));
+        if signatures < signatures_min {
+            let message = format!("{signatures} signatures that count, and {signatures_min} are needed");
             return Err(CommandRefusal::new(RefusalCode::TooFewSignatures, message));
         }
         let command = Command::read(envelope.payload())?;

@@ -10,10 +10,10 @@ use crate::{
         envelope::Envelope,
         lifecycle::{CommandEvent, CommandState},
         payload::{Action, CommandApproval, SideEffect, SigningMode},
+        people::People,
         plan::{Change, Plan},
         record::{Claim, CommandRecord, Success, Terms},
         step::{Confirm, Request, Retry, Sign, Step, Wanted},
-        verify::PinnedKey,
     },
     event::{Actor, EventKind, Source},
     ids::{CommandId, UpdateId},
@@ -21,6 +21,7 @@ use crate::{
     names::{PackageKey, Version},
     offer::{Offer, OfferInput},
     query::{CommandFilter, CommandQuery, PageSize},
+    signing,
     store::StoreErrorKind,
     words::Status,
     work::{Decision, Refusal},
@@ -377,11 +378,17 @@ pub(super) async fn signatures_of_people_are_kept(harness: &dyn Harness) -> Chec
     let wanted = Wanted::Host(Action::Reboot);
     let asked = lab.one(Step::Request(Request { command: command_id(1), by: ada(), wanted, terms }), 1).await?;
     ensure_eq!(asked.state, CommandState::AwaitingSignature, "a command that people sign");
+    let person = |seed: u8| text(if seed == 1 { "ada" } else { "grace" });
+    let of = |people: People, seed: u8| {
+        people.with(person(seed), &SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes()).expect("a sound key")
+    };
+    let both = of(of(People::default(), 1), 2);
     let signed = |seed: u8, counter: u64| {
         let secret = SigningKey::from_bytes(&[seed; 32]);
         let signature = secret.sign(&Envelope::around(&asked.payload_with(counter)).bytes_to_sign()).to_bytes();
-        let key = PinnedKey::new(&secret.verifying_key().to_bytes(), SigningMode::OperatorSigns).expect("a sound key");
-        Step::Sign(Sign { command: asked.id, counter, key, signature })
+        let key_id = signing::key_id(&secret.verifying_key().to_bytes());
+        let (person, people) = (person(seed), both.clone());
+        Step::Sign(Sign { command: asked.id, counter, person, key_id, signature, people })
     };
     let moved = lab.refused(0, signed(1, 2), 2).await?;
     ensure_eq!(moved, Refusal::CounterMoved { command: asked.id, next: 1 }, "a signature over another counter");
@@ -391,6 +398,10 @@ pub(super) async fn signatures_of_people_are_kept(harness: &dyn Harness) -> Chec
     let queued = lab.one(signed(2, 1), 5).await?;
     ensure_eq!((queued.state, queued.counter, queued.signatures.len()), (CommandState::Queued, Some(1), 2), "signed by both");
     ensure_eq!(lab.stored(0, asked.id).await?, queued, "the command as it is stored");
+    let recalled = lab.one(Step::Recall { people: of(People::default(), 2) }, 5).await?;
+    ensure_eq!((recalled.state, recalled.signatures.len()), (CommandState::AwaitingSignature, 1), "one key was revoked");
+    ensure_eq!(lab.stored(0, asked.id).await?, recalled, "the recalled command as it is stored");
+    ensure_eq!(lab.one(signed(1, 1), 5).await?.state, CommandState::Queued, "signed anew");
     ensure_eq!(lab.step(0, Step::Lease { limit: 16 }, 6).await?[0].payload(), Some(asked.payload_with(1)), "what is delivered");
     Ok(())
 }

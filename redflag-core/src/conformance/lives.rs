@@ -131,6 +131,7 @@ impl World {
             16..18 => self.cancel(place).await,
             18..21 => self.retry(place).await,
             21..25 => self.confirm(place).await,
+            25..28 if self.rng.chance(10) => self.recall(place).await,
             25..28 => self.sign(place).await,
             28..48 => self.poll(place).await,
             48..81 => self.work(place).await,

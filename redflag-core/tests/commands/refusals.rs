@@ -61,6 +61,20 @@ fn signatures_count_only_from_pinned_keys_of_the_commands_mode() {
 }
 
 #[test]
+fn what_several_keys_of_one_person_sign_counts_once() {
+    let envelope = signed(&Command { mode: SigningMode::OperatorSigns, ..install() }, &[OPERATOR, SECOND_OPERATOR]);
+    let held_by = |names: [&str; 2]| {
+        let key = |(seed, name)| PinnedKey::new(&public(seed), SigningMode::OperatorSigns).unwrap().held_by(Text::lossy(name));
+        [OPERATOR, SECOND_OPERATOR].into_iter().zip(names).map(key).collect::<Vec<_>>()
+    };
+    assert_eq!(PinnedKey::countable(&held_by(["ada", "ada"])), 1);
+    assert_eq!(Authentic::read(&envelope, &held_by(["ada", "ada"]), 2).unwrap_err().code, RefusalCode::TooFewSignatures);
+    assert!(Authentic::read(&envelope, &held_by(["ada", "ada"]), 1).is_ok());
+    assert!(Authentic::read(&envelope, &held_by(["ada", "grace"]), 2).is_ok());
+    assert_eq!(PinnedKey::countable(&pinned()), 2, "the keys of one mode");
+}
+
+#[test]
 fn other_forms_of_a_signature_and_weak_keys_are_refused() {
     let envelope = String::from_utf8(signed(&install(), &[SERVER])).unwrap();
     let other = signed(&Command { counter: FLOOR + 2, ..install() }, &[SERVER]);

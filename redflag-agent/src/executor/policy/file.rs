@@ -9,7 +9,7 @@ use redflag_core::{
     },
     ids::Digest,
     limits,
-    names::Manager,
+    names::{Manager, Text},
 };
 use serde::Deserialize;
 use std::{collections::BTreeSet, time::Duration};
@@ -38,9 +38,8 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Signer {
-    /// For people only.
-    #[expect(dead_code, reason = "it tells readers of the file whose key it is")]
-    name: String,
+    /// Whose key it is: keys of people under one name are one person's, and count once.
+    name: Text,
     mode: SigningMode,
     /// 32 bytes in hexadecimal, as a digest has them.
     public_key: Digest,
@@ -96,13 +95,17 @@ pub(super) fn parse(text: &str, user_id: impl Fn(&str) -> Option<u32>) -> Result
     let user = |name: &String| user_id(name).ok_or_else(|| format!("users: this host has no user {name:?}"));
     let signer = |(index, signer): (usize, &Signer)| {
         let key = PinnedKey::new(signer.public_key.as_bytes(), signer.mode);
-        key.map_err(|error| format!("signer {}: {error}", index + 1))
+        let key = key.map_err(|error| format!("signer {}: {error}", index + 1))?;
+        Ok::<_, String>(match signer.mode {
+            SigningMode::ServerSigns => key,
+            SigningMode::OperatorSigns => key.held_by(signer.name.clone()),
+        })
     };
     let signers = file.signers.iter().enumerate().map(signer).collect::<Result<Vec<_>, _>>()?;
     if let Some(action) = file.allow.actions.iter().find(|action| matches!(action, ActionKind::Rescan)) {
         return Err(format!("allow.actions: {action} is the agent's own business and needs no permission here"));
     }
-    within("require.signatures", file.require.signatures, 1, signers.len().min(limits::COMMAND_SIGNATURES_MAX))?;
+    within("require.signatures", file.require.signatures, 1, PinnedKey::countable(&signers).min(limits::COMMAND_SIGNATURES_MAX))?;
     within("require.approvals", file.require.approvals, 0, limits::COMMAND_APPROVALS_MAX)?;
     within("limits.minutes", file.limits.minutes, 1, TIME_MAX.as_secs() / 60)?;
     within("limits.clock_tolerance_seconds", file.limits.clock_tolerance_seconds, 0, CLOCK_TOLERANCE_SECONDS_MAX)?;
@@ -134,6 +137,7 @@ fn patterns(key: &str, texts: &[String]) -> Result<Vec<Pattern>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
 
     /// The example that `docs/executor.md` explains.
     const EXAMPLE: &str = include_str!("../../../systemd/executor.toml");
@@ -149,6 +153,21 @@ mod tests {
         assert_eq!(policy.users, BTreeSet::from([990]));
         assert_eq!((policy.time_max, policy.clock_tolerance), (Duration::from_hours(1), Duration::from_secs(60)));
         assert!(!policy.windows.is_empty() && policy.side_effects.is_empty() && !policy.denied.is_empty());
+    }
+
+    /// Keys of people under one name are one person's; keys of a server that is replacing its key are each its own.
+    #[test]
+    fn two_keys_of_one_person_cannot_make_two_signatures() {
+        let block = |name: &str, mode: &str, key: [u8; 32]| {
+            format!("\n[[signer]]\nname = {name:?}\nmode = {mode:?}\npublic_key = \"{}\"\n", Digest::from_bytes(key))
+        };
+        let keys = ["11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw="]
+            .map(|key| <[u8; 32]>::try_from(STANDARD.decode(key).unwrap()).unwrap());
+        let demanding = EXAMPLE.replacen("signatures = 1", "signatures = 2", 1);
+        let two = |names: [&str; 2], mode| read(&format!("{demanding}{}{}", block(names[0], mode, keys[0]), block(names[1], mode, keys[1])));
+        assert!(two(["ada", "ada"], "operator-signs").unwrap_err().contains("require.signatures"));
+        assert_eq!(two(["ada", "grace"], "operator-signs").unwrap().signatures_min, 2);
+        assert_eq!(two(["redflag.example", "redflag.example"], "server-signs").unwrap().signatures_min, 2);
     }
 
     #[test]

@@ -5,19 +5,31 @@ use crate::{
     command::{
         envelope::Envelope,
         lifecycle::CommandState,
-        payload::{Action, SigningMode},
+        payload::Action,
+        people::People,
         record::{CommandRecord, Ending, Success, Terms},
         step::{Confirm, Request, Retry, Sign, Step, Wanted},
-        verify::PinnedKey,
     },
     conformance::generate::{batch_id, text},
     event::Actor,
     names::PackageKey,
     query::{CommandFilter, StatusFilter},
+    signing,
     words::Status,
     work::{Decide, Decision, UnitOfWork},
 };
 use ed25519_dalek::{Signer as _, SigningKey};
+
+/// Who signs, and the seeds of their keys.
+const SIGNERS: [(&str, u8); 2] = [("ada", 1), ("grace", 2)];
+
+fn people(signers: &[(&str, u8)]) -> People {
+    let with = |people: People, (name, seed): &(&str, u8)| {
+        let public_key = SigningKey::from_bytes(&[*seed; 32]).verifying_key().to_bytes();
+        people.with(text(name), &public_key).expect("a sound key")
+    };
+    signers.iter().fold(People::default(), with)
+}
 
 impl World {
     async fn decide(&mut self, place: usize, decisions: Vec<(PackageKey, Decision)>) -> CheckResult {
@@ -132,12 +144,21 @@ impl World {
         let agent = self.hosts[place].agent;
         let given = self.store.agent(agent).await?.map_or(0, |head| head.commands);
         // Now and then from a view that is out of date.
-        let counter = if self.rng.chance(10) { given } else { given + 1 };
-        let secret = SigningKey::from_bytes(&[1 + u8::from(self.rng.chance(50)); 32]);
+        let counter = if self.rng.chance(10) { given } else { record.counter.unwrap_or(given + 1) };
+        let (name, seed) = *self.rng.pick(&SIGNERS);
+        let secret = SigningKey::from_bytes(&[seed; 32]);
         let envelope = Envelope::around(&record.payload_with(counter));
         let signature = secret.sign(&envelope.bytes_to_sign()).to_bytes();
-        let key = PinnedKey::new(&secret.verifying_key().to_bytes(), SigningMode::OperatorSigns).expect("a sound key");
-        self.send(agent, Step::Sign(Sign { command: record.id, counter, key, signature })).await?;
+        let key_id = signing::key_id(&secret.verifying_key().to_bytes());
+        let sign = Sign { command: record.id, counter, person: text(name), key_id, signature, people: people(&SIGNERS) };
+        self.send(agent, Step::Sign(sign)).await?;
+        Ok(())
+    }
+
+    /// One of the two keys is revoked, and listed again before anybody signs next.
+    pub(super) async fn recall(&mut self, place: usize) -> CheckResult {
+        let kept = *self.rng.pick(&SIGNERS);
+        self.send(self.hosts[place].agent, Step::Recall { people: people(&[kept]) }).await?;
         Ok(())
     }
 }

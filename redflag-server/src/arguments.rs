@@ -1,8 +1,9 @@
 //! What the commands' arguments share, and how their values are read.
 
+use anyhow::Context as _;
 use clap::Args;
 use redflag_core::{names::Text, retention::RetentionWindow};
-use redflag_server::{AgentQuota, DatabaseName};
+use redflag_server::{AgentQuota, DatabaseName, key_pair::KeyPair};
 use std::{path::PathBuf, time::Duration};
 
 /// Which fleet a command is about.
@@ -78,6 +79,35 @@ impl From<Quota> for AgentQuota {
             events_at_once: quota.agent_events_at_once,
             events_per_second: quota.agent_events_per_second,
         }
+    }
+}
+
+/// A person's key.
+#[derive(Debug, Args)]
+pub(crate) struct SignerKeyFile {
+    /// The file of the person's key [default: redflag/signer.key in $XDG_CONFIG_HOME, or in ~/.config]
+    #[arg(long, env = "REDFLAG_SIGNER_KEY", hide_env_values = true, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+impl SignerKeyFile {
+    /// What the key is for, in errors.
+    pub(crate) const PURPOSE: &str = "person's key";
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> anyhow::Result<PathBuf> {
+        if let Some(path) = &self.key {
+            return Ok(path.clone());
+        }
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let directory = absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
+        Ok(directory.context("there is no home directory; say with --key where the key is")?.join("redflag/signer.key"))
+    }
+
+    /// The key.
+    pub(crate) fn read(&self) -> anyhow::Result<KeyPair> {
+        let path = self.path()?;
+        KeyPair::read(&path, Self::PURPOSE)?.with_context(|| format!("there is no key in {}; `redflag-server signer new` makes one", path.display()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::commands::{
     account, api_token, backup, command, decide, enrolment_token, export, halt, import, list, migrate_store, prune, quarantine, rebuild,
-    remove_agent, serve, sign_in_link, signing_key,
+    remove_agent, serve, sign_in_link, signer, signing_key,
 };
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -211,6 +211,19 @@ Examples:
 An agent comes into quarantine when two hosts sign with its key: nothing is taken from it and nothing handed out to it. Let it out once only
 one host has the key, or remove it (remove-agent) and enrol both hosts anew. The server may be running.")]
     Quarantine(quarantine::Quarantined),
+    /// Make and show a person's key, and keep the list of people's keys
+    #[command(after_help = "\
+Examples:
+  redflag-server signer new --person ada
+  redflag-server signer show --person ada
+  redflag-server signer add ada 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= --label laptop
+  redflag-server signer list
+  redflag-server signer revoke KEY-ID --reason 'the laptop is gone'
+
+new and show work on the machine of the person who signs: the key stays there, in a file that nobody else may read, and has no passphrase of
+its own; keep it on an encrypted disk. list, add and revoke work on the database; the server may be running. What is revoked is revoked for
+good. A host obeys a key as long as its own policy names it.")]
+    Signer(signer::Signers),
     /// Copy a SQLite fleet to a new file while it is served
     #[command(after_help = "\
 Examples:
@@ -256,6 +269,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Halt(command) => command.run().await,
         Command::Quarantine(command) => command.run().await,
         Command::SigningKey(command) => command.run(),
+        Command::Signer(command) => command.run().await,
     }
 }
 

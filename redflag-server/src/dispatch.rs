@@ -6,10 +6,11 @@ mod wake;
 pub(crate) use output::{Output, Outputs};
 pub(crate) use wake::{Wakers, follow_feed};
 
-use crate::{app::App, halt, problem::Problem};
+use crate::{app::App, halt, people, problem::Problem};
 use redflag_core::{
     command::{
         delivery::{LeaseAnswer, LeasedCommand, WAIT_SECONDS_MAX},
+        record::CommandRecord,
         step::Step,
     },
     ids::AgentId,
@@ -60,7 +61,7 @@ async fn lease_now(app: &App, agent: AgentId, limit: u32) -> Result<LeaseAnswer,
     for refusal in requested.refused {
         tracing::warn!(%agent, "an approved update cannot be planned: {refusal}");
     }
-    let leased = app.fleet.command(agent, Step::Lease { limit }, now).await?;
+    let leased = leased(app, agent, limit).await?;
     let mut commands = Vec::with_capacity(leased.len());
     for record in &leased {
         let envelope = app.signing_key.envelope(record).ok_or_else(|| no_counter(record.id))?;
@@ -69,6 +70,17 @@ async fn lease_now(app: &App, agent: AgentId, limit: u32) -> Result<LeaseAnswer,
         commands.push(LeasedCommand { id: record.id, envelope });
     }
     Ok(LeaseAnswer { commands, signer, next_key_id, halted: None })
+}
+
+/// What the agent is given. Nothing leaves that bears the signature of a key that does not count any more.
+async fn leased(app: &App, agent: AgentId, limit: u32) -> Result<Vec<CommandRecord>, Problem> {
+    loop {
+        let leased = app.fleet.command(agent, Step::Lease { limit }, app.now()).await?;
+        if people::suffice(app.fleet.store(), &leased).await? {
+            return Ok(leased);
+        }
+        people::recall(&app.fleet, agent).await?;
+    }
 }
 
 fn no_counter(command: redflag_core::ids::CommandId) -> Problem {

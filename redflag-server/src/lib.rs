@@ -10,6 +10,7 @@ pub mod halt;
 pub mod ids;
 pub mod key_pair;
 pub mod listing;
+pub mod people;
 pub mod problem;
 pub mod quarantine;
 pub mod queue;
@@ -25,6 +26,7 @@ mod pages;
 mod server;
 mod serving;
 mod sign_in;
+mod signatures;
 
 pub use access::{AccountName, AgentQuota, EnrolmentTokenOptions, Role, Scope, TrustedProxy};
 pub use database::DatabaseName;

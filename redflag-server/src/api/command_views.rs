@@ -31,6 +31,8 @@ pub(super) struct CommandView {
     package_type: Option<String>,
     /// How many packages it is about.
     packages: usize,
+    /// Whose keys sign it: `server-signs` or `operator-signs`.
+    mode: &'static str,
     /// `awaiting-signature`, `queued`, `leased`, `started`, `succeeded`, `failed`, `refused`, `expired` or `cancelled`.
     state: &'static str,
     /// Whether it has still to end.
@@ -143,6 +145,7 @@ impl CommandView {
             action: record.action.kind().as_str(),
             package_type: text(record.action.manager()),
             packages: record.action.items().len(),
+            mode: record.terms.mode.as_str(),
             state: record.state.as_str(),
             open: record.state.open(),
             reason: record.end.as_ref().and_then(|end| text(end.how.reason().as_ref())),

@@ -5,7 +5,7 @@ use crate::{
     access::AgentCredential,
     app::AppState,
     body::JsonBody,
-    dispatch, halt,
+    dispatch, halt, people,
     problem::{Problem, ProblemBody},
     queue,
 };
@@ -45,6 +45,13 @@ pub(super) async fn start(
 ) -> Result<Json<StartAnswer>, Problem> {
     if let Some(halt) = halt::halted(app.fleet.store()).await? {
         return Err(Problem::new(StatusCode::CONFLICT, "halted", format!("commands are halted: {}", halt.reason)));
+    }
+    // A key may have been revoked since the command was handed out.
+    if let Some(record) = app.fleet.store().command(credential.agent, command).await?
+        && record.state.open()
+        && !people::suffice(app.fleet.store(), &[record]).await?
+    {
+        people::recall(&app.fleet, credential.agent).await?;
     }
     let record = queue::first(app.fleet.command(credential.agent, Step::Start { command }, app.now()).await?)?;
     tracing::info!(agent = %credential.agent, %command, state = %record.state, "an agent is about to begin a command");

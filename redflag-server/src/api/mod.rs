@@ -4,6 +4,7 @@ mod account_views;
 mod accounts;
 mod agents;
 mod batches;
+mod command_signatures;
 mod command_steps;
 mod command_views;
 mod commands;
@@ -13,6 +14,7 @@ mod feed;
 mod halting;
 mod health;
 pub(crate) mod id;
+mod keys;
 mod openapi;
 mod operations;
 pub(crate) mod own_account;
@@ -75,6 +77,12 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/commands/{agent_id}/{id}/retry", COMMAND, command_steps::retry)
         .post("/api/v1/commands/{agent_id}/{id}/confirm", COMMAND, command_steps::confirm)
         .post("/api/v1/agents/{id}/commands", COMMAND, command_steps::request)
+        .get("/api/v1/commands/{agent_id}/{id}/to-sign", READ, command_signatures::to_sign)
+        .post("/api/v1/commands/{agent_id}/{id}/signatures", COMMAND, command_signatures::sign)
+        .get("/api/v1/signing", READ, keys::signing)
+        .get("/api/v1/keys", READ, keys::list)
+        .post("/api/v1/keys", ADMINISTER, keys::add)
+        .post("/api/v1/keys/{id}/revoke", ADMINISTER, keys::revoke)
         .get("/api/v1/halt", READ, halting::show)
         .post("/api/v1/halt", HALT, halting::set)
         .delete("/api/v1/halt", HALT, halting::lift)

@@ -4,7 +4,7 @@ mod common;
 pub(super) mod wire;
 
 use super::{
-    accounts, agents, batches, command_steps, commands, commands_of_agents, decisions, feed, halting, operations, own_account, packages,
+    accounts, agents, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, feed, halting, keys, operations, own_account, packages,
     past, quarantine, removal, reports, session, trend, updates,
 };
 use crate::{listing, problem::Problem};
@@ -60,6 +60,12 @@ use utoipa::OpenApi;
         command_steps::cancel,
         command_steps::retry,
         command_steps::confirm,
+        command_signatures::to_sign,
+        command_signatures::sign,
+        keys::signing,
+        keys::list,
+        keys::add,
+        keys::revoke,
         halting::show,
         halting::set,
         halting::lift,

@@ -17,6 +17,7 @@ pub(crate) mod rebuild;
 pub(crate) mod remove_agent;
 pub(crate) mod serve;
 pub(crate) mod sign_in_link;
+pub(crate) mod signer;
 pub(crate) mod signing_key;
 
 mod agents;

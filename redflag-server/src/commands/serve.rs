@@ -3,12 +3,16 @@
 use super::noted_url;
 use crate::{
     arguments::{self, AuditKeyFile, Database, SigningKeyFile},
+    cli::WrongUsage,
     interrupt, output,
 };
 use anyhow::Context as _;
 use clap::Args;
 use redflag_core::{
-    command::{payload::SideEffect, record::Terms},
+    command::{
+        payload::{SideEffect, SigningMode},
+        record::Terms,
+    },
     limits,
 };
 use redflag_server::{RequestLimits, Server, Settings, TlsFiles, Transport, TrustedProxy, open_fleet};
@@ -26,6 +30,13 @@ pub(crate) struct Serve {
     /// What installing approved updates may change beyond them without a second look: new-package, other-package, removal; may be repeated
     #[arg(long, env = "REDFLAG_ALLOW_SIDE_EFFECT", hide_env_values = true, value_name = "WORD", value_delimiter = ',')]
     allow_side_effect: Vec<SideEffect>,
+    /// Whose keys sign commands: server-signs or operator-signs (people sign, with keys that are not on the server)
+    #[arg(long, env = "REDFLAG_MODE", hide_env_values = true, value_name = "WORD", default_value_t = SigningMode::ServerSigns)]
+    mode: SigningMode,
+    /// With --mode operator-signs: how many people must sign each command
+    #[arg(long, env = "REDFLAG_SIGNATURES", hide_env_values = true, value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=limits::COMMAND_SIGNATURES_MAX as i64))]
+    signatures: Option<u32>,
     /// Where to listen
     #[arg(long, env = "REDFLAG_LISTEN", hide_env_values = true, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -67,12 +78,25 @@ pub(crate) struct Serve {
     quota: arguments::Quota,
 }
 
+fn signatures_min(mode: SigningMode, signatures: Option<u32>) -> Result<u32, WrongUsage> {
+    match (mode, signatures) {
+        (SigningMode::ServerSigns, None) => Ok(0),
+        (SigningMode::ServerSigns, Some(_)) => Err(WrongUsage("--signatures needs --mode operator-signs: nobody else signs")),
+        (SigningMode::OperatorSigns, signatures) => Ok(signatures.unwrap_or(1)),
+    }
+}
+
 impl Serve {
     fn settings(self) -> anyhow::Result<Settings> {
         Ok(Settings {
             signing_key: self.signing_key.path(&self.database)?,
             audit_key: self.audit_key.path(&self.database)?,
-            terms: Terms { side_effects: self.allow_side_effect.into_iter().collect(), ..Terms::default() },
+            terms: Terms {
+                mode: self.mode,
+                signatures_min: signatures_min(self.mode, self.signatures)?,
+                side_effects: self.allow_side_effect.into_iter().collect(),
+                ..Terms::default()
+            },
             listen: self.listen,
             database: self.database.database,
             batch_events: self.batch_events,
@@ -107,7 +131,14 @@ impl Serve {
         }
         let first_start = noted_url::note(&fleet, &server.url()).await?;
         output::line(&format!("serving {}", server.url()))?;
-        output::line(&format!("commands are signed by key {}", server.app().signing_key.fingerprint()))?;
+        output::line(&match &server.app().settings.terms {
+            Terms { mode: SigningMode::ServerSigns, .. } => {
+                format!("commands are signed by key {}", server.app().signing_key.fingerprint())
+            }
+            Terms { signatures_min, .. } => {
+                format!("commands wait until {signatures_min} of the people whose keys are listed have signed them")
+            }
+        })?;
         if first_start {
             output::line(&format!("sign in (once, within 15 minutes): {}", server.sign_in_link().await?))?;
         } else {

@@ -3,7 +3,8 @@
 use super::{
     command_row::{CommandView, command_href},
     frame::{Answer, Frame, Place, page, page_with},
-    plan_view::PlanView,
+    plan_view::{self, PlanView},
+    server_url,
     text::{self, When},
 };
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     app::{App, AppState},
     ids,
     listing::no_parameters,
+    people::{self, ListedKey},
     problem::Problem,
     queue::{self, Accepted},
 };
@@ -29,6 +31,7 @@ use redflag_core::{
     },
     ids::{AgentId, CommandId, Digest, UpdateId},
     names::Text,
+    signing,
     time::Timestamp,
 };
 use serde::Deserialize;
@@ -53,6 +56,8 @@ struct CommandPage {
     more: u64,
     plan: Option<PlanView>,
     output: Vec<String>,
+    /// What a person runs to sign it, while it waits for that.
+    to_sign: Option<String>,
     late: Vec<LateView>,
     follows: Option<CommandView>,
     led_to: Vec<CommandView>,
@@ -128,11 +133,12 @@ async fn answer(app: &App, operator: &Operator, record: &CommandRecord, conflict
     let template = CommandPage {
         frame: Frame::within(app, Place::Commands, operator).await?,
         row: view(record),
-        facts: facts(record),
+        facts: facts(record, &people::keys(store).await?),
         times: times(record, now),
         more: record.action.items().len().saturating_sub(ITEMS_MAX) as u64,
         items: items.take(ITEMS_MAX).map(|item| ItemRow { href: href(item), item: item.clone() }).collect(),
         output: output(app, record),
+        to_sign: to_sign(app, record),
         late: record.late.iter().map(|end| late(end, now)).collect(),
         follows: before.as_ref().map(view),
         steps: Steps::of(record, plan.as_ref(), &led_to, operator),
@@ -154,7 +160,7 @@ const fn refresh(state: CommandState) -> Option<u32> {
     }
 }
 
-fn facts(record: &CommandRecord) -> Vec<(&'static str, String)> {
+fn facts(record: &CommandRecord, keys: &[ListedKey]) -> Vec<(&'static str, String)> {
     let approvals: Vec<_> = approvals(record).map(|approval| approval.actor.to_string()).collect();
     let mut facts = vec![("Asked for by", text::actor(&record.request.by))];
     if !approvals.is_empty() {
@@ -166,7 +172,8 @@ fn facts(record: &CommandRecord) -> Vec<(&'static str, String)> {
     if record.attempts > 0 {
         facts.push(("Handed out", text::counted(record.attempts.into(), "time", "times")));
     }
-    facts.push(("Signed by", signed_by(record)));
+    facts.push(("Mode", plan_view::signing(record)));
+    facts.extend(signed_by(record, keys).map(|signers| ("Signed by", signers)));
     facts.extend(record.counter.map(|counter| ("Counter", text::grouped(counter))));
     facts
 }
@@ -176,11 +183,20 @@ fn approvals(record: &CommandRecord) -> impl Iterator<Item = &CommandApproval> {
     record.approvals.iter().filter(|_| !record.action.items().is_empty())
 }
 
-fn signed_by(record: &CommandRecord) -> String {
-    match (record.terms.signatures_min, record.signatures.len()) {
-        (0, _) => "the server".to_owned(),
-        (wanted, made) => format!("{made} of {}", text::counted(wanted.into(), "person", "people")),
-    }
+/// The people who signed it; none where nobody has, or the server signs.
+fn signed_by(record: &CommandRecord, keys: &[ListedKey]) -> Option<String> {
+    let signer = |key_id: &Digest| match keys.iter().find(|key| key.public_key.id() == *key_id) {
+        Some(ListedKey { person, revoked: None, .. }) => person.to_string(),
+        Some(ListedKey { person, .. }) => format!("{person} (with a key that was revoked)"),
+        None => format!("an unknown key, {}", signing::fingerprint_of(key_id)),
+    };
+    let signers: Vec<_> = record.signatures.keys().map(signer).collect();
+    Some(signers.join(", ")).filter(|signers| !signers.is_empty())
+}
+
+fn to_sign(app: &App, record: &CommandRecord) -> Option<String> {
+    let waits = record.state == CommandState::AwaitingSignature;
+    waits.then(|| format!("redflag-server sign --server {} --agent {} --command {}", server_url(app), record.audience.agent, record.id))
 }
 
 fn times(record: &CommandRecord, now: Timestamp) -> Vec<(&'static str, When)> {

@@ -89,6 +89,10 @@ pub(super) fn title(action: &Action) -> String {
 fn why(record: &CommandRecord, now: Timestamp) -> Option<String> {
     let seen = |at| When::seen_from(now, at).ago;
     match record.state {
+        CommandState::AwaitingSignature => {
+            let wanted = counted(record.terms.signatures_min.into(), "person has", "people have");
+            Some(format!("{} of {wanted} signed", record.signatures.len()))
+        }
         CommandState::Queued if record.not_before > now => Some(format!("not before {}", seen(record.not_before))),
         CommandState::Leased => record.leased_until.map(|until| format!("to be begun {}", seen(until))),
         CommandState::Started => record.started_at.map(|at| format!("since {}", seen(at))),

@@ -48,6 +48,8 @@ struct CommandsPage {
 #[derive(Clone, Debug)]
 pub(super) struct SignerView {
     pub(super) mode: SigningMode,
+    /// How many people must sign a command; 0 where the server signs.
+    pub(super) people: u32,
     pub(super) fingerprint: String,
     pub(super) key_id: Digest,
     /// The fingerprint of the key that was prepared to follow.
@@ -58,7 +60,8 @@ impl SignerView {
     /// The key of this server.
     pub(super) fn of(app: &App) -> Self {
         let (key, next) = (&app.signing_key, app.next_signing_key());
-        Self { mode: app.settings.terms.mode, fingerprint: key.fingerprint(), key_id: key.id(), next: next.map(|key| key.fingerprint()) }
+        let (mode, people) = (app.settings.terms.mode, app.settings.terms.signatures_min);
+        Self { mode, people, fingerprint: key.fingerprint(), key_id: key.id(), next: next.map(|key| key.fingerprint()) }
     }
 }
 

@@ -17,6 +17,7 @@ mod commands;
 mod enrolment;
 mod frame;
 mod host_action;
+mod keys;
 mod life;
 mod list;
 mod overview;
@@ -88,6 +89,10 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/users/{name}/enable", admin, user::enable)
         .post("/users/{name}/link", admin, user::link)
         .post("/users/{name}/tokens/{id}/revoke", admin, user::revoke_token)
+        .get("/keys", viewer, keys::list)
+        .post("/keys", admin, keys::add)
+        .get("/keys/{id}/revoke", admin, keys::ask_revoke)
+        .post("/keys/{id}/revoke", admin, keys::revoke)
         .get("/batches", viewer, batches::list)
         .get("/batches/{agent}/{batch}", viewer, batches::show);
     assets::routes(router)

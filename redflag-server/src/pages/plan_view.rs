@@ -4,6 +4,7 @@ use super::text;
 use crate::second_look::{Difference, SecondLook};
 use redflag_core::{
     command::{
+        payload::SigningMode,
         plan::{Change, Excess, Item},
         record::CommandRecord,
     },
@@ -31,6 +32,8 @@ pub(crate) struct PlanView {
     pub(crate) beyond: u64,
     /// Whether a person can accept it.
     pub(crate) confirmable: bool,
+    /// Whose keys sign what comes of it, in words.
+    pub(crate) signing: String,
 }
 
 /// One package of a plan.
@@ -73,7 +76,18 @@ impl PlanView {
             restart: look.plan.reboot_required.map(|needed| if needed { "will be needed" } else { "not needed" }),
             beyond: look.differences.iter().filter(|difference| !difference.allowed).count() as u64,
             confirmable: look.confirmable(),
+            signing: signing(record),
         })
+    }
+}
+
+/// The mode of a command, with what it asks of people.
+pub(super) fn signing(record: &CommandRecord) -> String {
+    match record.terms.mode {
+        mode @ SigningMode::ServerSigns => format!("{mode}: the server's key signs"),
+        mode @ SigningMode::OperatorSigns => {
+            format!("{mode}: {} must sign", text::counted(record.terms.signatures_min.into(), "person", "people"))
+        }
     }
 }
 

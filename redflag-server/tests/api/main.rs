@@ -31,4 +31,5 @@ mod removal;
 mod routes;
 mod secrets;
 mod sign_ins;
+mod signers;
 mod support;

@@ -164,7 +164,8 @@ mod tests {
         let keys = ["11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw="]
             .map(|key| <[u8; 32]>::try_from(STANDARD.decode(key).unwrap()).unwrap());
         let demanding = EXAMPLE.replacen("signatures = 1", "signatures = 2", 1);
-        let two = |names: [&str; 2], mode| read(&format!("{demanding}{}{}", block(names[0], mode, keys[0]), block(names[1], mode, keys[1])));
+        let two =
+            |names: [&str; 2], mode| read(&format!("{demanding}{}{}", block(names[0], mode, keys[0]), block(names[1], mode, keys[1])));
         assert!(two(["ada", "ada"], "operator-signs").unwrap_err().contains("require.signatures"));
         assert_eq!(two(["ada", "grace"], "operator-signs").unwrap().signatures_min, 2);
         assert_eq!(two(["redflag.example", "redflag.example"], "server-signs").unwrap().signatures_min, 2);

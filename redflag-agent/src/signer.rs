@@ -32,8 +32,9 @@ pub struct ShownSigner {
     pub key_id: Digest,
     /// Its 32 bytes, in base64.
     pub public_key: String,
-    /// What root adds to the executor's policy for it.
-    pub policy: String,
+    /// What root adds to the executor's policy for it; nothing where keys of people sign, because the server's commands nothing then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// The keys that are pinned.
@@ -82,10 +83,10 @@ impl Pins {
         iter::once(&self.current).chain(&self.next)
     }
 
-    /// What root adds to the executor's policy for all of them, under `name`.
+    /// What root adds to the executor's policy for all of them, under `name`; empty where keys of people sign.
     #[must_use]
     pub fn policy_blocks(&self, name: &str) -> String {
-        self.all().map(|signer| signer.policy_block(name)).collect::<Vec<_>>().join("\n\n")
+        self.all().filter_map(|signer| signer.policy_block(name)).collect::<Vec<_>>().join("\n\n")
     }
 }
 
@@ -151,11 +152,13 @@ impl PinnedSigner {
         &self.key
     }
 
-    /// What root adds to the executor's policy to let this key command the host, under `name`.
+    /// What root adds to the executor's policy to let this key command the host, under `name`. None where keys of people sign: with the
+    /// server's key in the policy a taken server could command the host.
     #[must_use]
-    pub fn policy_block(&self, name: &str) -> String {
+    pub fn policy_block(&self, name: &str) -> Option<String> {
         let public_key = Digest::from_bytes(self.public_key);
-        format!("[[signer]]\nname = {name:?}\nmode = \"{}\"\npublic_key = \"{public_key}\"", self.mode)
+        let block = || format!("[[signer]]\nname = {name:?}\nmode = \"{}\"\npublic_key = \"{public_key}\"", self.mode);
+        (self.mode == SigningMode::ServerSigns).then(block)
     }
 }
 
@@ -202,13 +205,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("executor.toml");
         let example = include_str!("../systemd/executor.toml").replace("users = [\"redflag-agent\"]", "users = [\"root\"]");
-        let block = pins.current().policy_block("redflag.example");
+        let block = pins.current().policy_block("redflag.example").unwrap();
         assert!(example.contains(&block), "{block}");
-        for policy in
-            [example.replace(&block, &pins.policy_blocks("redflag.example")), format!("{example}\n{}\n", signer(NEXT).policy_block("x"))]
-        {
+        for policy in [
+            example.replace(&block, &pins.policy_blocks("redflag.example")),
+            format!("{example}\n{}\n", signer(NEXT).policy_block("x").unwrap()),
+        ] {
             std::fs::write(&path, policy).unwrap();
             assert_eq!(Policy::read(&path).unwrap().signers, [signer(KEY).key().clone(), signer(NEXT).key().clone()]);
         }
+        let people = PinnedSigner::parse(KEY, SigningMode::OperatorSigns).unwrap();
+        assert_eq!(people.shown("x").policy, None, "the server's key is not offered where people sign");
+        assert_eq!(Pins::only(people).policy_blocks("x"), "");
     }
 }

@@ -22,10 +22,11 @@ use std::{path::Path, process::ExitCode};
 Examples:
   redflag-agent trust-server-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
   redflag-agent trust-server-key --next 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+  redflag-agent trust-server-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= --mode operator-signs
   redflag-agent trust-server-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= --json | jq .new.fingerprint
 
 With --next the key is pinned beside the one in force, before the server changes it: the first command that it signs makes it the only
-one. Without, it replaces all that is pinned, at once.
+one. Without, it replaces all that is pinned, at once. With --mode the host follows a server that has changed whose keys sign.
 
 Take the key from the server's operator, not from the server's answers. The policy of the executor is root's and stays as it is:
 the lines that are printed belong into it.
@@ -38,6 +39,9 @@ pub struct TrustArguments {
     /// Pin it as the key to come, and keep the one in force until it has signed a command
     #[arg(long)]
     next: bool,
+    /// Whose keys sign commands there: server-signs, or operator-signs (keys of people) [default: as pinned, else server-signs]
+    #[arg(long, value_name = "WORD")]
+    mode: Option<SigningMode>,
     /// Print one JSON document instead of lines for people
     #[arg(long)]
     json: bool,
@@ -46,7 +50,8 @@ pub struct TrustArguments {
 impl TrustArguments {
     /// What is pinned afterwards.
     fn applied_to(&self, pins: Option<Pins>) -> Result<Pins> {
-        let mode = pins.as_ref().map_or(SigningMode::ServerSigns, |pins| pins.current().mode());
+        let pinned = pins.as_ref().map_or(SigningMode::ServerSigns, |pins| pins.current().mode());
+        let mode = self.mode.unwrap_or(pinned);
         let key = PinnedSigner::parse(&self.key, mode)?;
         match pins {
             _ if !self.next => Ok(Pins::only(key)),
@@ -93,5 +98,14 @@ pub(crate) const FOLLOWED: &str = "the first command it signs makes it the only 
 
 /// What root has to do before keys command the host, under the `name` of the server.
 pub(crate) fn policy_hint(pins: &Pins, name: &str) -> String {
-    format!("A key commands this host only if root has it in {DEFAULT_POLICY}:\n\n{}", pins.policy_blocks(name))
+    match pins.current().mode() {
+        SigningMode::ServerSigns => {
+            format!("A key commands this host only if root has it in {DEFAULT_POLICY}:\n\n{}", pins.policy_blocks(name))
+        }
+        SigningMode::OperatorSigns => format!(
+            "People sign commands ({}): root adds to {DEFAULT_POLICY} the lines that each of them has from `redflag-server signer show`, and \
+             none of the server's key, which commands nothing here.",
+            SigningMode::OperatorSigns
+        ),
+    }
 }

@@ -71,7 +71,11 @@ pub(crate) fn other_key(pins: &Pins, announced: &SignerBody) -> Option<String> {
     let pinned = pinned(pins);
     Some(match PinnedSigner::from_body(announced) {
         Ok(other) if pins.all().any(|signer| signer.key_id() == other.key_id()) => {
-            format!("the server says {} of its key, and {} is pinned", other.mode(), pins.current().mode())
+            let (said, pinned) = (other.mode(), pins.current().mode());
+            format!(
+                "the server says {said} of its key, and {pinned} is pinned; once the server's operator has confirmed that, run \
+                 `redflag-agent trust-server-key --mode {said} KEY`"
+            )
         }
         Ok(other) => format!(
             "the server signs with the key {}, and {pinned}: nothing that another key signed is handed over; {TRUST}",

@@ -9,6 +9,7 @@ use crate::{
     },
     home::AgentHome,
     identity::Identity,
+    signer::Pins,
     status::{CommandStatus, Status},
 };
 use redflag_core::command::payload::SigningMode;
@@ -30,6 +31,7 @@ pub(super) fn server_key(root: &Path, home: &AgentHome, identity: &Identity) -> 
     let pinned = format!("pinned, with the fingerprint {current} ({mode}){next}");
     // Who is not root may be unable to read the policy; then it is the executor that says so.
     match Policy::read(&path) {
+        Ok(policy) if mode == SigningMode::OperatorSigns => people(policy, pins, CHECK, pinned, &path),
         Ok(policy) if mode == SigningMode::ServerSigns && !pins.all().all(|signer| policy.signers.contains(signer.key())) => {
             let all = if pins.next().is_some() {
                 "list both: the executor refuses what the other signs"
@@ -46,6 +48,18 @@ pub(super) fn server_key(root: &Path, home: &AgentHome, identity: &Identity) -> 
             None => Finding::ok(CHECK, pinned),
         },
     }
+}
+
+/// Where people sign, the policy lists their keys, and no key of a server.
+fn people(policy: Policy, pins: &Pins, check: &'static str, pinned: String, path: &Path) -> Finding {
+    let of_servers = policy.signers.iter().any(|key| key.mode() == SigningMode::ServerSigns || key.id() == pins.current().key_id());
+    let of_people = policy.signers.iter().filter(|key| key.mode() == SigningMode::OperatorSigns).count();
+    let path = path.display();
+    if of_servers {
+        return Finding::warning(check, format!("{pinned}, but {path} obeys a server's key: a taken server can command this host"))
+            .remedy("take the key of the server out of the policy, as root, and leave those of people");
+    }
+    Finding::ok(check, format!("{pinned}; {path} obeys {of_people} keys of people, and {} signatures are needed", policy.signatures_min))
 }
 
 pub(super) async fn taken(home: &AgentHome) -> Finding {
@@ -73,7 +87,7 @@ mod tests {
     use super::{super::Verdict, *};
     use crate::{
         server::{PlainHttp, ServerUrl},
-        signer::{PinnedSigner, Pins},
+        signer::PinnedSigner,
         status::Trouble,
     };
     use redflag_core::names::Text;
@@ -116,10 +130,29 @@ mod tests {
         identity.pins = Some(pins.clone());
         let unlisted = judged(&identity);
         assert!(unlisted.verdict == Verdict::Warning && unlisted.message.contains("does not list both"), "{unlisted:?}");
-        let block = pins.current().policy_block("redflag.example");
+        let block = pins.current().policy_block("redflag.example").unwrap();
         std::fs::write(&policy, std::fs::read_to_string(&policy).unwrap().replace(&block, &pins.policy_blocks("redflag.example"))).unwrap();
         let ready = judged(&identity);
         assert!(ready.verdict == Verdict::Ok && pins.all().all(|signer| ready.message.contains(&signer.fingerprint())), "{ready:?}");
+    }
+
+    #[test]
+    fn where_people_sign_a_policy_that_obeys_the_server_is_found() {
+        let (root, home) = home();
+        let server = ServerUrl::parse("http://127.0.0.1:8080", PlainHttp::LoopbackOnly).unwrap();
+        let mut identity = Identity::new(server, Text::lossy("web-01"));
+        identity.pins = Some(Pins::only(PinnedSigner::parse(OTHER, SigningMode::OperatorSigns).unwrap()));
+        let policy = root.path().join(DEFAULT_POLICY.trim_start_matches('/'));
+        std::fs::create_dir_all(policy.parent().unwrap()).unwrap();
+        let example = include_str!("../../systemd/executor.toml").replace("users = [\"redflag-agent\"]", "users = [\"root\"]");
+        let of_people = example.replace("mode = \"server-signs\"", "mode = \"operator-signs\"");
+        let other = PinnedSigner::parse(OTHER, SigningMode::ServerSigns).unwrap().policy_block("people").unwrap();
+        let disguised = format!("{of_people}\n{}\n", other.replace("server-signs", "operator-signs"));
+        for (text, verdict) in [(example, Verdict::Warning), (of_people, Verdict::Ok), (disguised, Verdict::Warning)] {
+            std::fs::write(&policy, text).unwrap();
+            let found = server_key(root.path(), &home, &identity);
+            assert!(found.verdict == verdict && found.message.contains("operator-signs"), "{found:?}");
+        }
     }
 
     #[tokio::test]

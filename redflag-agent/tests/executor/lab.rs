@@ -36,13 +36,13 @@ use tempfile::TempDir;
 
 pub(crate) const SERVER: u8 = 1;
 pub(crate) const STRANGER: u8 = 7;
-const AGENT: u8 = 9;
+pub(crate) const AGENT: u8 = 9;
 
 pub(crate) fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
-fn public(seed: u8) -> [u8; 32] {
+pub(crate) fn public(seed: u8) -> [u8; 32] {
     key(seed).verifying_key().to_bytes()
 }
 

@@ -10,6 +10,7 @@ mod scan_lab;
 mod container_lab;
 
 mod apt;
+mod compromise;
 mod dependencies;
 mod docker;
 mod hostile;

@@ -296,3 +296,26 @@ async fn no_next_key_is_pinned_where_none_is_in_force_or_people_sign() {
         assert!(output.status.code() == Some(1) && message.contains(reason), "{message}");
     }
 }
+
+/// The server's people sign from now on: a person of the host says so, and the server's key is not offered for the policy any more.
+#[tokio::test]
+async fn a_change_of_whose_keys_sign_is_followed_by_a_person_alone() {
+    let host = Host::new().await;
+    host.server().desk.with(|papers| (papers.mode, papers.signing) = (Some(SigningMode::OperatorSigns), STRANGER));
+    let id = host.order(refresh()).await;
+    host.run_until(async || host.settled(id).await && host.status().held_up.is_some()).await;
+    assert_eq!(refused(&host.claimed(id)), RefusalCode::UnknownKey);
+    let held_up = host.status().held_up.unwrap().message;
+    assert!(held_up.contains("trust-server-key --mode operator-signs KEY"), "{held_up}");
+
+    let hexadecimal = Digest::from_bytes(public(SERVER)).to_string();
+    assert!(said(&host, &["status"]).await.contains(&hexadecimal));
+    for output in [said(&host, &["trust-server-key", "--mode", "operator-signs", &text(SERVER)]).await, said(&host, &["status"]).await] {
+        assert!(output.contains("operator-signs") && output.contains("signer show") && !output.contains(&hexadecimal), "{output}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&said(&host, &["status", "--json"]).await).unwrap();
+    assert_eq!((&json["signer"]["mode"], json["signer"].get("policy")), (&"operator-signs".into(), None));
+    let next = host.order(refresh()).await;
+    host.run_until(async || host.settled(next).await && host.status().held_up.is_none()).await;
+    assert_eq!(host.claimed(next), SUCCEEDED, "relayed, whoever signed it: the executor judges");
+}

@@ -46,6 +46,12 @@ impl PinnedKey {
         self.key.id()
     }
 
+    /// For commands of which mode it counts.
+    #[must_use]
+    pub const fn mode(&self) -> SigningMode {
+        self.mode
+    }
+
     /// Whether this key signed `bytes`, and counts for commands of `mode`.
     ///
     /// # Errors

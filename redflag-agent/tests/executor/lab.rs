@@ -30,6 +30,7 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::LazyLock,
     time::Duration,
 };
 use tempfile::TempDir;
@@ -38,8 +39,11 @@ pub(crate) const SERVER: u8 = 1;
 pub(crate) const STRANGER: u8 = 7;
 pub(crate) const AGENT: u8 = 9;
 
-pub(crate) fn key(seed: u8) -> SigningKey {
-    SigningKey::from_bytes(&[seed; 32])
+/// The key of every seed, made once.
+static KEYS: LazyLock<Vec<SigningKey>> = LazyLock::new(|| (0..=u8::MAX).map(|seed| SigningKey::from_bytes(&[seed; 32])).collect());
+
+pub(crate) fn key(seed: u8) -> &'static SigningKey {
+    &KEYS[usize::from(seed)]
 }
 
 pub(crate) fn public(seed: u8) -> [u8; 32] {

@@ -107,7 +107,8 @@ impl SignerKeyFile {
     /// The key.
     pub(crate) fn read(&self) -> anyhow::Result<KeyPair> {
         let path = self.path()?;
-        KeyPair::read(&path, Self::PURPOSE)?.with_context(|| format!("there is no key in {}; `redflag-server signer new` makes one", path.display()))
+        KeyPair::read(&path, Self::PURPOSE)?
+            .with_context(|| format!("there is no key in {}; `redflag-server signer new` makes one", path.display()))
     }
 }
 

@@ -9,4 +9,5 @@ mod life;
 mod moving;
 mod postgres;
 mod queue;
+mod signers;
 mod signing_key;

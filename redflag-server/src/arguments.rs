@@ -85,7 +85,7 @@ impl From<Quota> for AgentQuota {
 /// A person's key.
 #[derive(Debug, Args)]
 pub(crate) struct SignerKeyFile {
-    /// The file of the person's key [default: redflag/signer.key in $XDG_CONFIG_HOME, or in ~/.config]
+    /// The file of the person's key [default: ~/.config/redflag/signer.key]
     #[arg(long, env = "REDFLAG_SIGNER_KEY", hide_env_values = true, value_name = "FILE")]
     key: Option<PathBuf>,
 }

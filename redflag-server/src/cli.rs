@@ -2,7 +2,7 @@
 
 use crate::commands::{
     account, api_token, backup, command, decide, enrolment_token, export, halt, import, list, migrate_store, prune, quarantine, rebuild,
-    remove_agent, serve, sign_in_link, signer, signing_key,
+    remove_agent, serve, sign, sign_in_link, signer, signing_key,
 };
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -224,6 +224,18 @@ new and show work on the machine of the person who signs: the key stays there, i
 its own; keep it on an encrypted disk. list, add and revoke work on the database; the server may be running. What is revoked is revoked for
 good. A host obeys a key as long as its own policy names it.")]
     Signer(signer::Signers),
+    /// Read what waits for signatures at a server, and sign it with the key on this machine
+    #[command(after_help = "\
+Examples:
+  redflag-server sign --server https://redflag.example --token-file ~/.config/redflag/token
+  redflag-server sign --server https://redflag.example --agent AGENT --command ID
+  redflag-server sign --server https://redflag.example --all
+  redflag-server sign --server https://redflag.example --all --yes --json
+
+Shows each command as the bytes say that are signed, with every hidden character named, and asks. The key stays on this machine; the
+signature is sent. What the server says beside the bytes is not believed. The token is one of the account whose key it is, with the scopes
+read and command, in --token-file or REDFLAG_TOKEN. Exits with 1 when something could not be signed.")]
+    Sign(sign::Sign),
     /// Copy a SQLite fleet to a new file while it is served
     #[command(after_help = "\
 Examples:
@@ -270,6 +282,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Quarantine(command) => command.run().await,
         Command::SigningKey(command) => command.run(),
         Command::Signer(command) => command.run().await,
+        Command::Sign(command) => command.run().await,
     }
 }
 

@@ -14,10 +14,12 @@ pub mod people;
 pub mod problem;
 pub mod quarantine;
 pub mod queue;
+pub mod reading;
 pub mod router;
 pub mod second_look;
 pub mod settings;
 pub mod signing_key;
+pub mod visible;
 
 mod body;
 mod dispatch;

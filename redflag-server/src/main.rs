@@ -6,6 +6,7 @@ mod commands;
 mod interrupt;
 mod output;
 mod progress;
+mod remote;
 
 use clap::Parser as _;
 use std::{io::IsTerminal as _, process::ExitCode};

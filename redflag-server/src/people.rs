@@ -3,7 +3,10 @@
 //! Only public keys are here. The list decides what is taken and handed out; what a host does is decided by the list in that host's own
 //! policy. A revoked key stays listed as revoked, so that nobody lists it again by mistake.
 
-use crate::clock;
+use crate::{
+    access::{self, AccountName, Standing},
+    clock,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redflag_core::{
     Fleet,
@@ -58,20 +61,11 @@ impl PersonKey {
 
     /// What root adds to the policy of a host that is to do what this key signs, as `person`'s.
     #[must_use]
-    pub fn policy_block(&self, person: &str) -> String {
+    pub fn policy_block(&self, person: &AccountName) -> String {
         let (mode, public_key) = (SigningMode::OperatorSigns, Digest::from_bytes(self.0));
-        format!("[[signer]]\nname = {}\nmode = \"{mode}\"\npublic_key = \"{public_key}\"", toml_string(person))
+        // Names of accounts hold nothing that TOML gives a meaning.
+        format!("[[signer]]\nname = \"{person}\"\nmode = \"{mode}\"\npublic_key = \"{public_key}\"")
     }
-}
-
-/// A basic string of TOML, whatever `text` holds.
-fn toml_string(text: &str) -> String {
-    let escaped = text.chars().map(|character| match character {
-        '"' | '\\' => format!("\\{character}"),
-        character if character.is_control() => format!("\\u{:04X}", u32::from(character)),
-        character => character.to_string(),
-    });
-    format!("\"{}\"", escaped.collect::<String>())
 }
 
 /// In base64.
@@ -114,8 +108,8 @@ impl From<PersonKey> for String {
 /// A key as it is listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedKey {
-    /// Whose it is: the name of an account.
-    pub person: Text,
+    /// Whose it is.
+    pub person: AccountName,
     /// The key.
     pub public_key: PersonKey,
     /// What tells it from the person's other keys.
@@ -145,8 +139,8 @@ pub struct Revocation {
 /// A key that is to be listed.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// Whose it is: the name of an account.
-    pub person: Text,
+    /// Whose it is.
+    pub person: AccountName,
     /// The key.
     pub public_key: PersonKey,
     /// What tells it from the person's other keys.
@@ -159,13 +153,16 @@ pub struct NewKey {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
+    /// Nobody has this name.
+    #[error("there is no account {0}")]
+    NoAccount(AccountName),
     /// It is somebody else's.
     #[error("the key {id} is listed for {person} already")]
     Taken {
         /// The key.
         id: Digest,
         /// Whose it is.
-        person: Text,
+        person: AccountName,
     },
     /// It was revoked, which is for good.
     #[error("the key {0} was revoked, and a revoked key is not listed again: make another one")]
@@ -199,13 +196,16 @@ pub async fn keys(store: &dyn Store) -> Result<Vec<ListedKey>, StoreError> {
     Ok(found)
 }
 
-/// The keys that count now.
+/// The keys that count now: not revoked, and of accounts that are enabled.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn counting(store: &dyn Store) -> Result<People, StoreError> {
-    keys(store).await?.into_iter().filter(|key| key.revoked.is_none()).try_fold(People::default(), |people, key| {
-        people.with(key.person, &key.public_key.0).map_err(|error| StoreError::caused(StoreErrorKind::Corrupt, error))
+    let accounts = access::accounts(store).await?;
+    let enabled = |name: &AccountName| accounts.iter().any(|account| account.name == *name && account.standing == Standing::Enabled);
+    let keys = keys(store).await?;
+    keys.into_iter().filter(|key| key.revoked.is_none() && enabled(&key.person)).try_fold(People::default(), |people, key| {
+        people.with(key.person.into(), &key.public_key.0).map_err(|error| StoreError::caused(StoreErrorKind::Corrupt, error))
     })
 }
 
@@ -216,6 +216,8 @@ pub async fn counting(store: &dyn Store) -> Result<People, StoreError> {
 pub async fn list(store: &dyn Store, new: NewKey) -> Result<ListedKey, KeyError> {
     let NewKey { person, public_key, label, by } = new;
     let id = public_key.id();
+    // As the account is written: names differ by more than capitals.
+    let person = access::account(store, &person).await?.ok_or(KeyError::NoAccount(person))?.name;
     let listed = ListedKey { person, public_key, label, listed_by: by, listed_at: clock::now(), revoked: None };
     if keys(store).await?.len() >= KEYS_MAX {
         return Err(KeyError::TooMany);
@@ -321,14 +323,17 @@ mod tests {
     }
 
     fn new(person: &str, seed: u8) -> NewKey {
-        NewKey { person: Text::lossy(person), public_key: key(seed), label: None, by: Text::lossy("root") }
+        NewKey { person: person.parse().unwrap(), public_key: key(seed), label: None, by: Text::lossy("root") }
     }
 
     #[tokio::test]
     async fn a_key_is_one_persons_and_never_listed_again_once_revoked() {
         let fleet = Fleet::new(MemoryStore::new());
         let store = fleet.store();
-        let listed = list(store, new("ada", 1)).await.unwrap();
+        assert!(matches!(list(store, new("ada", 1)).await, Err(KeyError::NoAccount(_))));
+        accounts(store).await;
+        let listed = list(store, new("ADA", 1)).await.unwrap();
+        assert_eq!(listed.person.as_str(), "ada");
         assert_eq!(list(store, new("ada", 1)).await.unwrap(), listed, "the same again");
         assert!(matches!(list(store, new("grace", 1)).await, Err(KeyError::Taken { person, .. }) if person.as_str() == "ada"));
         list(store, new("ada", 2)).await.unwrap();
@@ -341,11 +346,20 @@ mod tests {
         let people = counting(store).await.unwrap();
         assert_eq!([1, 2].map(|seed| people.person(&key(seed).id()).is_some()), [false, true]);
         assert_eq!(keys(store).await.unwrap().len(), 2, "a revoked key is still shown");
+        access::set_standing(store, &"ada".parse().unwrap(), Standing::Disabled).await.unwrap();
+        assert_eq!(counting(store).await.unwrap(), People::default(), "whose account is disabled signs nothing");
+    }
+
+    async fn accounts(store: &dyn Store) {
+        for name in ["ada", "grace"] {
+            access::add_account(store, name.parse().unwrap(), access::Role::Approver).await.unwrap();
+        }
     }
 
     #[tokio::test]
     async fn keys_have_a_limit() {
         let store = MemoryStore::new();
+        accounts(&store).await;
         for number in 1..KEYS_MAX {
             let seed = number.to_be_bytes();
             let secret: [u8; 32] = std::array::from_fn(|at| seed[at % seed.len()]);
@@ -370,10 +384,5 @@ mod tests {
         for wrong in ["", "x", "AAAA", &key(1).to_string()[..40], &STANDARD.encode([0; 32])] {
             assert!(wrong.parse::<PersonKey>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn the_lines_for_a_policy_hold_any_name() {
-        assert!(key(1).policy_block("a\"\\\n]").starts_with("[[signer]]\nname = \"a\\\"\\\\\\u000A]\"\nmode = \"operator-signs\"\n"));
     }
 }

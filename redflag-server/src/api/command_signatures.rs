@@ -26,6 +26,8 @@ pub(super) struct ToSignView {
     signatures: u32,
     /// Who has signed it, with keys that count.
     signed_by: Vec<String>,
+    /// The ids of all keys that signed it.
+    signed_with: Vec<String>,
 }
 
 /// A signature.
@@ -56,7 +58,8 @@ pub(super) async fn to_sign(
     let ToSign { record, counter, envelope, signed_by } = signatures::to_sign(&app, agent, command).await?;
     let envelope = String::from_utf8(envelope.to_json()).map_err(|error| Problem::internal(&error))?;
     let signed_by = signed_by.into_iter().map(|person| person.to_string()).collect();
-    Ok(Json(ToSignView { envelope, counter, signatures: record.terms.signatures_min, signed_by }))
+    let signed_with = record.signatures.keys().map(ToString::to_string).collect();
+    Ok(Json(ToSignView { envelope, counter, signatures: record.terms.signatures_min, signed_by, signed_with }))
 }
 
 /// Takes a signature that one of the caller's own keys made. The last that is needed lets the command be handed out. The same again changes

@@ -2,7 +2,7 @@
 
 use super::id::Id;
 use crate::{
-    access::Operator,
+    access::{AccountName, Operator},
     app::AppState,
     body::JsonBody,
     listing,
@@ -74,8 +74,8 @@ pub(super) struct KeyView {
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyBody {
     /// The account whose key it is.
-    #[schema(value_type = String, min_length = 1)]
-    person: Text,
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+    person: AccountName,
     /// The 32 bytes of the Ed25519 public key, in base64; `redflag-server signer show` prints them.
     #[schema(value_type = String)]
     public_key: PersonKey,
@@ -154,6 +154,7 @@ impl From<KeyError> for Problem {
         let conflict = |code, error: KeyError| Self::new(StatusCode::CONFLICT, code, error.to_string());
         match error {
             KeyError::Store(error) => error.into(),
+            KeyError::NoAccount(_) => Self::not_found(error.to_string()),
             KeyError::Taken { .. } => conflict("key_taken", error),
             KeyError::Revoked(_) => conflict("key_revoked", error),
             KeyError::TooMany => conflict("too_many_keys", error),
@@ -168,7 +169,7 @@ impl From<ListedKey> for KeyView {
             key_id: public_key.id().to_string(),
             fingerprint: public_key.fingerprint(),
             public_key: public_key.to_string(),
-            policy: public_key.policy_block(person.as_str()),
+            policy: public_key.policy_block(&person),
             person: person.to_string(),
             label: label.map(|label| label.to_string()),
             listed_by: listed_by.to_string(),

@@ -4,8 +4,8 @@ mod common;
 pub(super) mod wire;
 
 use super::{
-    accounts, agents, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, feed, halting, keys, operations, own_account, packages,
-    past, quarantine, removal, reports, session, trend, updates,
+    accounts, agents, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, feed, halting, keys, operations,
+    own_account, packages, past, quarantine, removal, reports, session, trend, updates,
 };
 use crate::{listing, problem::Problem};
 use axum::{

@@ -16,6 +16,7 @@ pub(crate) mod quarantine;
 pub(crate) mod rebuild;
 pub(crate) mod remove_agent;
 pub(crate) mod serve;
+pub(crate) mod sign;
 pub(crate) mod sign_in_link;
 pub(crate) mod signer;
 pub(crate) mod signing_key;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use redflag_core::{ids::Digest, names::Text};
 use redflag_server::{
+    AccountName,
     key_pair::KeyPair,
     people::{self, ListedKey, NewKey, PersonKey},
 };
@@ -41,8 +42,8 @@ struct Own {
     #[command(flatten)]
     file: SignerKeyFile,
     /// The person's account, for the lines of the policy
-    #[arg(long, value_name = "NAME", default_value = "operator", value_parser = arguments::text)]
-    person: Text,
+    #[arg(long, value_name = "NAME", default_value_t = AccountName::first())]
+    person: AccountName,
     #[command(flatten)]
     format: Format,
 }
@@ -58,8 +59,8 @@ struct Listing {
 #[derive(Debug, Args)]
 struct Adding {
     /// The account whose key it is
-    #[arg(value_name = "NAME", value_parser = arguments::text)]
-    person: Text,
+    #[arg(value_name = "NAME")]
+    person: AccountName,
     /// The public key, in base64, as `signer show` prints it
     #[arg(value_name = "KEY")]
     public_key: PersonKey,
@@ -125,7 +126,7 @@ impl Own {
 
     fn tell(&self, key: &KeyPair, path: &Path) -> anyhow::Result<ExitCode> {
         let public_key = PersonKey::new(key.public_key())?;
-        let policy = public_key.policy_block(self.person.as_str());
+        let policy = public_key.policy_block(&self.person);
         output::line(&if self.format.json {
             let (key_id, fingerprint) = (key.id(), key.fingerprint());
             json!({"file": path.display().to_string(), "key_id": key_id, "fingerprint": fingerprint, "public_key": public_key, "policy": policy})
@@ -202,5 +203,5 @@ fn text(key: &ListedKey) -> String {
 fn document(key: &ListedKey) -> Value {
     let ListedKey { person, public_key, label, listed_by, listed_at, revoked } = key;
     json!({"person": person, "label": label, "key_id": public_key.id(), "fingerprint": public_key.fingerprint(), "public_key": public_key,
-        "listed_by": listed_by, "listed_at": listed_at, "revoked": revoked, "policy": public_key.policy_block(person.as_str())})
+        "listed_by": listed_by, "listed_at": listed_at, "revoked": revoked, "policy": public_key.policy_block(person)})
 }

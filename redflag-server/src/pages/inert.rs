@@ -4,6 +4,7 @@
 //! them: C0 and C1 controls, and the invisible format characters that Unicode calls bidirectional or zero-width. It is set in
 //! `askama.toml`, so a template cannot forget it.
 
+use crate::visible::{hides, named};
 use askama::filters::Escaper;
 use std::fmt::{self, Write};
 
@@ -30,14 +31,6 @@ fn is_plain(character: char) -> bool {
     !matches!(character, '<' | '>' | '&' | '"' | '\'') && !character.is_control() && !hides(character)
 }
 
-/// Format characters that show nothing themselves and change how their neighbours look.
-fn hides(character: char) -> bool {
-    matches!(character,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
 fn write_shown<W: Write>(dest: &mut W, character: char) -> fmt::Result {
     match character {
         '<' => dest.write_str("&#60;"),
@@ -45,7 +38,7 @@ fn write_shown<W: Write>(dest: &mut W, character: char) -> fmt::Result {
         '&' => dest.write_str("&#38;"),
         '"' => dest.write_str("&#34;"),
         '\'' => dest.write_str("&#39;"),
-        hidden => write!(dest, "⟨U+{:04X}⟩", u32::from(hidden)),
+        hidden => dest.write_str(&named(hidden)),
     }
 }
 

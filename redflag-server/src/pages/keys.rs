@@ -6,7 +6,7 @@ use super::{
     text::When,
 };
 use crate::{
-    access::{Operator, Role},
+    access::{AccountName, Operator, Role},
     app::{App, AppState},
     listing::no_parameters,
     people::{self, ListedKey, NewKey},
@@ -38,7 +38,7 @@ struct KeysPage {
 }
 
 struct KeyRow {
-    person: Text,
+    person: AccountName,
     label: Option<Text>,
     fingerprint: String,
     listed_by: Text,
@@ -60,7 +60,7 @@ impl KeyRow {
         let ListedKey { person, public_key, label, listed_by, listed_at, revoked } = key;
         Self {
             fingerprint: public_key.fingerprint(),
-            policy: public_key.policy_block(person.as_str()),
+            policy: public_key.policy_block(&person),
             href: format!("{PATH}/{}/revoke", public_key.id()),
             revoked: revoked.map(|revoked| Revoked { by: revoked.by, at: When::seen_from(now, revoked.at), reason: revoked.reason }),
             listed: When::seen_from(now, listed_at),
@@ -97,7 +97,7 @@ pub(super) struct KeyForm {
 
 /// `POST /keys`.
 pub(super) async fn add(State(app): State<AppState>, operator: Operator, Form(form): Form<KeyForm>) -> Answer {
-    let person = Text::parse_as("person", form.person.trim()).map_err(|error| Problem::parameter("person", error.message))?;
+    let person = form.person.trim().parse().map_err(|error: String| Problem::parameter("person", error))?;
     let public_key = form.public_key.trim().parse().map_err(|error: String| Problem::parameter("public_key", error))?;
     let new = NewKey { person, public_key, label: optional("label", &form.label)?, by: operator.name.clone() };
     people::list(app.fleet.store(), new).await.map_err(Problem::from)?;

@@ -25,6 +25,7 @@ mod quarantine;
 mod quota;
 mod real_agents;
 mod real_dnf;
+mod real_signers;
 mod regressions;
 mod regressions_of_commands;
 mod removal;

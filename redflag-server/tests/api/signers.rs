@@ -30,8 +30,8 @@ struct Person {
 }
 
 impl Person {
-    async fn new(harness: &Harness, name: &str, role: Role) -> Self {
-        let (session, name) = (harness.operator_named(name, role).await, name.to_owned());
+    async fn new(harness: &Harness, role: Role) -> Self {
+        let (session, name) = (harness.operator(role).await, harness.account(role).await.to_string());
         Self { session, name, key: KeyPair::new() }
     }
 
@@ -56,7 +56,7 @@ impl Signing {
         let terms = Terms { mode: SigningMode::OperatorSigns, signatures_min, ..Terms::default() };
         let harness = Harness::with(fleet, Settings { terms, ..Settings::default() });
         let scene = Scene::of(harness.clone()).await;
-        let (ada, grace) = (Person::new(&harness, "Ada", Role::Approver).await, Person::new(&harness, "Grace", Role::Admin).await);
+        let (ada, grace) = (Person::new(&harness, Role::Approver).await, Person::new(&harness, Role::Admin).await);
         let signing = Self { scene, ada, grace };
         for person in [&signing.ada, &signing.grace] {
             assert_eq!(signing.list(&person.name, &person.public_key()).await.status, StatusCode::OK);

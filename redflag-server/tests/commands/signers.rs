@@ -19,6 +19,8 @@ fn a_key_is_made_once_shown_listed_and_revoked() {
     assert!(made["policy"].as_str().unwrap().starts_with("[[signer]]\nname = \"ada\"\nmode = \"operator-signs\"\npublic_key = \""));
 
     assert_eq!(place.json("fleet.db", &["signer", "list"])["keys"].as_array().unwrap().len(), 0);
+    assert!(place.fails("fleet.db", &["signer", "add", "ada", public_key], 1).contains("no account"));
+    place.json("fleet.db", &["sign-in-link", "--name", "ada", "--role", "approver"]);
     let add = ["signer", "add", "ada", public_key, "--label", "laptop", "--name", "root"];
     let listed = place.json("fleet.db", &add);
     assert_eq!((listed["key_id"].as_str(), listed["listed_by"].as_str()), (Some(id), Some("root")));

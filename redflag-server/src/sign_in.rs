@@ -4,7 +4,7 @@
 use crate::{
     access::{self, ClientAddress, Operator, Policy, PolicyRouter, Role},
     app::AppState,
-    pages::{self, Door},
+    pages::{self, Door, PageProblem},
     problem::Problem,
 };
 use axum::{
@@ -54,7 +54,7 @@ async fn sign_in(
     headers: HeaderMap,
     client: ClientAddress,
     Form(form): Form<SignIn>,
-) -> Result<Response, Problem> {
+) -> Result<Response, PageProblem> {
     access::same_origin(&app, &headers)?;
     let (signed_in, door) = match form.token {
         Some(token) => (access::sign_in_by_link(&app, &headers, &token).await?, Door::Used),
@@ -75,7 +75,7 @@ fn limited(problem: &Problem, name: String) -> Response {
     (AppendHeaders([(header::RETRY_AFTER, seconds)]), page).into_response()
 }
 
-async fn sign_out(State(app): State<AppState>, operator: Operator, headers: HeaderMap) -> Result<Response, Problem> {
+async fn sign_out(State(app): State<AppState>, operator: Operator, headers: HeaderMap) -> Result<Response, PageProblem> {
     let cookie = access::sign_out(&app, &headers).await?;
     tracing::info!(account = operator.name.as_str(), "signed out");
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response())

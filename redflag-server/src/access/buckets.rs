@@ -26,17 +26,29 @@ impl Stopwatch {
     }
 }
 
-/// How much may be taken at once, and how much drains in a second.
+/// How much may be taken at once, and how much drains in how many seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rate {
-    pub(super) at_once: u64,
-    pub(super) per_second: u64,
+    at_once: u64,
+    drained: u64,
+    seconds: u64,
 }
 
 impl Rate {
+    /// So much at once, and then so much a second.
+    pub(super) const fn per_second(at_once: u64, drained: u64) -> Self {
+        Self { at_once, drained, seconds: 1 }
+    }
+
+    /// So much at once, and then one in so many seconds.
+    pub(super) const fn one_in(at_once: u64, seconds: u64) -> Self {
+        Self { at_once, drained: 1, seconds }
+    }
+
     /// How long `amount` takes to drain, in microseconds.
     fn drains_in(&self, amount: u64) -> i64 {
-        let micros = u128::from(amount) * MICROS_PER_SECOND / u128::from(self.per_second.max(1));
+        let seconds = u128::from(amount) * u128::from(self.seconds);
+        let micros = seconds.saturating_mul(MICROS_PER_SECOND) / u128::from(self.drained.max(1));
         i64::try_from(micros).unwrap_or(i64::MAX)
     }
 }
@@ -55,6 +67,21 @@ impl Bucket {
     pub(super) fn room(&self, rate: Rate, now: i64) -> Result<(), Duration> {
         let over = self.empty_at.saturating_sub(now).saturating_sub(rate.drains_in(rate.at_once));
         if over < 0 { Ok(()) } else { Err(Duration::from_micros(over.unsigned_abs() + 1)) }
+    }
+
+    /// Puts one in, if it fits.
+    ///
+    /// # Errors
+    /// After how long it would, when it does not.
+    fn take(&mut self, rate: Rate, now: i64) -> Result<(), Duration> {
+        let mut filled = *self;
+        filled.put(1, rate, now);
+        let over = filled.empty_at.saturating_sub(now).saturating_sub(rate.drains_in(rate.at_once));
+        if over > 0 {
+            return Err(Duration::from_micros(over.unsigned_abs()));
+        }
+        *self = filled;
+        Ok(())
     }
 
     /// Puts `amount` in, whether there is room or not.
@@ -87,16 +114,43 @@ impl Table {
         self.groups[place].iter().find(|(known, _)| *known == key).map_or(Ok(()), |(_, bucket)| bucket.room(self.rate, now))
     }
 
-    /// Puts one into the bucket of `who`.
+    /// Puts one into the bucket of `who`, whether there is room or not.
     pub(super) fn put(&mut self, who: &impl Hash, now: i64) {
+        let rate = self.rate;
+        self.bucket(who).put(1, rate, now);
+    }
+
+    /// Puts one into the bucket of `who`, if it fits.
+    ///
+    /// # Errors
+    /// After how long it would, when it does not.
+    pub(super) fn take(&mut self, who: &impl Hash, now: i64) -> Result<(), Duration> {
+        let rate = self.rate;
+        self.bucket(who).take(rate, now)
+    }
+
+    /// Takes one out of the bucket of `who` again.
+    pub(super) fn give_back(&mut self, who: &impl Hash) {
+        let one = self.rate.drains_in(1);
+        let bucket = self.bucket(who);
+        bucket.empty_at = bucket.empty_at.saturating_sub(one);
+    }
+
+    /// Empties the bucket of `who`.
+    pub(super) fn empty(&mut self, who: &impl Hash) {
+        *self.bucket(who) = Bucket::default();
+    }
+
+    /// The bucket of `who`, or the one of its group with the least in it, made theirs.
+    fn bucket(&mut self, who: &impl Hash) -> &mut Bucket {
         let (key, place) = self.place(who);
-        let (rate, group) = (self.rate, &mut self.groups[place]);
+        let group = &mut self.groups[place];
         let known = group.iter().position(|(known, _)| *known == key);
         let found = known.or_else(|| (0..ENTRIES_OF_GROUP).min_by_key(|entry| group[*entry].1.empty_at)).expect("groups have entries");
         if known.is_none() {
             group[found] = (key, Bucket::default());
         }
-        group[found].1.put(1, rate, now);
+        &mut group[found].1
     }
 
     fn place(&self, who: &impl Hash) -> (u64, usize) {
@@ -110,7 +164,7 @@ mod tests {
     use super::*;
 
     const SECOND: i64 = 1_000_000;
-    const RATE: Rate = Rate { at_once: 10, per_second: 2 };
+    const RATE: Rate = Rate::per_second(10, 2);
 
     #[test]
     fn a_bucket_takes_what_fits_and_drains() {
@@ -126,7 +180,7 @@ mod tests {
         bucket.put(100, RATE, 101 * SECOND);
         assert_eq!(bucket.room(RATE, 101 * SECOND).unwrap_err().as_secs(), 49);
         assert!(bucket.room(RATE, 150 * SECOND).is_err() && bucket.room(RATE, 151 * SECOND).is_ok());
-        bucket.put(u64::MAX, Rate { at_once: 1, per_second: 0 }, i64::MAX - 1);
+        bucket.put(u64::MAX, Rate::per_second(1, 0), i64::MAX - 1);
         assert!(bucket.room(RATE, 0).is_err(), "extremes do not overflow");
     }
 

@@ -33,11 +33,11 @@ impl Default for AgentQuota {
 
 impl AgentQuota {
     const fn bytes(&self) -> Rate {
-        Rate { at_once: self.bytes_at_once, per_second: self.bytes_per_second }
+        Rate::per_second(self.bytes_at_once, self.bytes_per_second)
     }
 
     const fn events(&self) -> Rate {
-        Rate { at_once: self.events_at_once, per_second: self.events_per_second }
+        Rate::per_second(self.events_at_once, self.events_per_second)
     }
 }
 

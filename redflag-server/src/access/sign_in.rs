@@ -60,7 +60,7 @@ pub(super) async fn verified(
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_tries", detail).with_retry_after(after)
     };
     let address = client::subscriber(client.0);
-    app.attempts.begin(name, address, app.now()).map_err(limited)?;
+    app.attempts.begin(name, address).map_err(limited)?;
     let enabled = account.filter(|account| account.standing == Standing::Enabled);
     let hash = enabled.as_ref().and_then(|account| account.password.clone());
     let verified = app.passwords.verify(password.to_owned(), hash.clone()).await?;

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use std::sync::{Mutex, PoisonError};
 
 /// A hundred at once, and then one a second.
-const FAILURES: Rate = Rate { at_once: 100, per_second: 1 };
+const FAILURES: Rate = Rate::per_second(100, 1);
 
 /// Failures by address, in memory of fixed size.
 #[derive(Debug)]

@@ -102,6 +102,7 @@ async fn signing_in_gives_a_new_session_id_and_ends_the_one_that_came_along() {
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     let foreign = harness.send(foreign.body(Body::from("name=ada&password=correct+horse+battery")).unwrap()).await;
     assert_eq!(foreign.status, StatusCode::FORBIDDEN, "another site signs nobody in: {foreign:?}");
+    assert!(foreign.text().contains("Not allowed"), "what is refused on a page is said on a page: {foreign:?}");
 }
 
 #[tokio::test]

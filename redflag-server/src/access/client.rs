@@ -140,4 +140,13 @@ mod tests {
             assert!(wrong.parse::<TrustedProxy>().is_err(), "{wrong:?}");
         }
     }
+
+    #[test]
+    fn one_subscriber_is_one_address() {
+        let of = |written: &str| subscriber(written.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2:ffff::1"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"), "IPv4 in IPv6 is IPv4");
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
 }

@@ -90,7 +90,10 @@ async fn a_link_never_changes_the_role_of_an_account() {
 
 #[tokio::test]
 async fn a_token_does_what_its_scopes_and_its_accounts_role_both_allow() {
-    let harness = Harness::new();
+    a_token_does_what_it_may(Harness::new()).await;
+}
+
+pub(crate) async fn a_token_does_what_it_may(harness: Harness) {
     let agent = harness.agent("web-01").await;
     harness.reported(&agent, 1, "apt", &[offer("bash", "1-1", "1-2", "low")]).await;
     let approver = harness.operator(Role::Approver).await;

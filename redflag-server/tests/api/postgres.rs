@@ -1,7 +1,7 @@
 //! The server on a real PostgreSQL: a simulated fleet reports, and what the server lists is what the hosts see.
 #![cfg(feature = "postgres")]
 
-use crate::{audit, commands};
+use crate::{accounts, audit, commands, sign_ins, support::Harness};
 use redflag_agent::{Silent, Simulation, SimulationOptions};
 use redflag_core::{
     Fleet,
@@ -61,4 +61,15 @@ async fn the_audit_log_on_postgres_is_one_chain_whoever_writes() {
         Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap())
     };
     audit::any_number_of_writers_leave_one_chain_without_gap(connect).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_on_postgres_are_as_on_sqlite() {
+    let postgres = tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)");
+    let harness = async |schema: &str| {
+        let options = Options { durability: Durability::Process, schema: schema.to_owned(), ..Options::default() };
+        Harness::over(Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap()))
+    };
+    sign_ins::a_password_is_set_and_signs_in(harness("signed_in").await).await;
+    accounts::a_token_does_what_it_may(harness("tokens").await).await;
 }

@@ -49,7 +49,10 @@ impl Harness {
 
 #[tokio::test]
 async fn whoever_came_by_a_link_sets_a_password_and_signs_in_with_it() {
-    let harness = Harness::new();
+    a_password_is_set_and_signs_in(Harness::new()).await;
+}
+
+pub(crate) async fn a_password_is_set_and_signs_in(harness: Harness) {
     let (first, other) = (harness.operator(Role::Approver).await, harness.operator(Role::Approver).await);
     let token = harness.api_token(Role::Approver, &[Scope::Read]).await;
     let weak = harness.post(&first, "/api/v1/account/password", &json!({"new": "too short"})).await;

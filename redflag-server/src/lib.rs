@@ -23,6 +23,7 @@ pub mod visible;
 
 mod body;
 mod dispatch;
+mod metrics;
 mod operations;
 mod pages;
 mod server;

@@ -181,6 +181,7 @@ impl Server {
             limits: self.app.settings.limits,
             trusted_proxies: self.app.settings.trusted_proxies.clone(),
             tls: self.tls.clone(),
+            metrics: Arc::clone(&self.app.metrics),
             shutdown,
         };
         let certificate = async {

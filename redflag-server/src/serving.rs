@@ -7,7 +7,7 @@ mod addresses;
 mod stall;
 pub(crate) mod tls;
 
-use crate::{access::TrustedProxy, settings::RequestLimits};
+use crate::{access::TrustedProxy, metrics::Metrics, settings::RequestLimits};
 use addresses::Addresses;
 use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -34,6 +34,7 @@ pub(crate) struct Serving {
     pub(crate) limits: RequestLimits,
     pub(crate) trusted_proxies: Vec<TrustedProxy>,
     pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -54,14 +55,17 @@ impl Serving {
                 let proxy = serving.trusted_proxies.iter().any(|proxy| proxy.contains(peer.ip().to_canonical()));
                 let place = if proxy { None } else { Some(addresses.enter(peer.ip())) };
                 if matches!(place, Some(None)) {
+                    serving.metrics.refused_connection();
                     tracing::debug!(%peer, "a connection was closed: its address holds as many as one may");
                     continue;
                 }
                 let serving = Arc::clone(&serving);
+                serving.metrics.connected();
                 connections.spawn(async move {
                     if let Err(error) = serving.connection(stream, peer).await {
                         tracing::debug!(%peer, error = &*error, "a connection ended");
                     }
+                    serving.metrics.disconnected();
                     drop((place, permit));
                 });
             }

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use redflag_core::signing;
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Instant};
 use subtle::ConstantTimeEq;
 
 /// The header in which scripts send the CSRF token; forms send it in the field `csrf`.
@@ -23,12 +23,19 @@ const CSRF_HEADER: &str = "x-csrf-token";
 
 /// Lets a request through to its handler, with the identity its credential proved, or answers it; all within its time.
 pub(super) async fn guard(app: AppState, entry: Arc<RouteEntry>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let response = guarded(&app, &entry, request, next).await;
+    app.metrics.answered(entry.policy, response.status(), began.elapsed());
+    response
+}
+
+async fn guarded(app: &AppState, entry: &RouteEntry, request: Request, next: Next) -> Response {
     let limit = app.settings.limits.request_timeout;
-    let answer = async { Ok(next.run(admit(&app, &entry, request).await?).await) };
+    let answer = async { Ok(next.run(admit(app, entry, request).await?).await) };
     let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", format!("the request took longer than {limit:?}"));
     match tokio::time::timeout(limit, answer).await.map_err(late).flatten() {
         Ok(response) => response,
-        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED && sent_to_sign_in(&entry) => Redirect::to("/sign-in").into_response(),
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED && sent_to_sign_in(entry) => Redirect::to("/sign-in").into_response(),
         Err(problem) if entry.surface() == Surface::Page => pages::problem_page(problem),
         Err(problem) => problem.into_response(),
     }

@@ -32,7 +32,7 @@ pub enum Policy {
 /// What kind of answer a client of the route expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Surface {
-    /// JSON; refusals are problems.
+    /// JSON, or text for machines; refusals are problems.
     Api,
     /// Pages for people; who is not signed in is sent to the sign-in page.
     Page,
@@ -53,7 +53,7 @@ impl RouteEntry {
     /// Whether it belongs to the API or to the pages.
     #[must_use]
     pub fn surface(&self) -> Surface {
-        if self.path.starts_with("/api/") { Surface::Api } else { Surface::Page }
+        if self.path.starts_with("/api/") || self.path == "/metrics" { Surface::Api } else { Surface::Page }
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
     router
         .get("/healthz", Policy::Public, health::live)
         .get("/readyz", Policy::Public, health::ready)
+        .get("/metrics", READ, health::metrics)
         .get("/api/v1/openapi.json", Policy::Public, openapi::document)
         .post("/api/v1/enrol", Policy::Public, reports::enrol)
         .post("/api/v1/report", Policy::Agent, reports::report)

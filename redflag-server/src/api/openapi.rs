@@ -4,8 +4,8 @@ mod common;
 pub(super) mod wire;
 
 use super::{
-    accounts, agents, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, feed, halting, keys, operations,
-    own_account, packages, past, quarantine, removal, reports, session, trend, updates,
+    accounts, agents, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, feed, halting, health, keys,
+    operations, own_account, packages, past, quarantine, removal, reports, session, trend, updates,
 };
 use crate::{listing, problem::Problem};
 use axum::{
@@ -46,6 +46,7 @@ use utoipa::OpenApi;
         updates::stats,
         packages::list,
         trend::show,
+        health::metrics,
         feed::list,
         decisions::approve,
         decisions::withdraw_approval,

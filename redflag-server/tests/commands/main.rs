@@ -11,3 +11,4 @@ mod postgres;
 mod queue;
 mod signers;
 mod signing_key;
+mod unit;

@@ -96,6 +96,7 @@ impl Desk {
             ("user", "/users/operator".to_owned()),
             ("batches", "/batches".to_owned()),
             ("batch", format!("/batches/{}/{}", text(&batch["agent_id"]), text(&batch["batch_id"]))),
+            ("api-docs", "/docs/api".to_owned()),
             ("problem-400", "/updates?severity=terrible".to_owned()),
             ("problem-404", "/updates/nonsense".to_owned()),
         ]

@@ -103,6 +103,20 @@ class Fleet:
     def approve(self, update):
         return self.call("POST", f"/api/v1/updates/{update['id']}/approve", {"offer_digest": update["offer_digest"]})
 
+    def session_of(self, account):
+        """Signs an account in, by a link."""
+        return sign_in(self.authority, self.call("POST", f"/api/v1/accounts/{account}/sign-in-link", {}, expected=201)["url"])
+
+    def person_tokens(self, count):
+        """API tokens of the account `person`: their ids."""
+        ours, self.operator = self.operator, self.person
+        made = [self.make_token(["read"])["listed"]["id"] for _ in range(count)]
+        self.operator = ours
+        return made
+
+    def make_token(self, scopes):
+        return self.call("POST", "/api/v1/account/tokens", {"label": "check", "scopes": scopes, "expires_in_days": 1}, expected=201)
+
     def fill(self, token):
         """Gives the fleet something of everything: updates in several states, batches, and commands that ended, run and wait."""
         for _ in range(AGENTS):
@@ -123,7 +137,14 @@ class Fleet:
         shown = self.call("GET", "/api/v1/selection?decision=reopen&status=any")
         operation = self.call("POST", "/api/v1/operations", {**{name: shown[name] for name in ("filter", "as_of", "possible")}, "decision": "reopen"},
                               expected=202)
+        for name in ("spare-1", "spare-2", "person", "leaver"):
+            self.call("POST", "/api/v1/accounts", {"name": name, "role": "viewer"}, expected=201)
+        self.person = self.session_of("person")
+        own = self.person_tokens(5)
         self.known = {
+            "accounts": ["spare-1", "spare-2"],
+            "token_owner": ["person"],
+            "own_tokens": own,
             "updates": [row["id"] for agent in self.agents[:4] for row in self.call("GET", f"/api/v1/updates?status=any&agent_id={agent.id}")["updates"]],
             "agents": [agent.id for agent in self.agents[:4]],
             # These may be removed.

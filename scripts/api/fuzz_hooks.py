@@ -12,10 +12,12 @@ import urllib.parse
 import requests
 import schemathesis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fleet import Agent, Operator
+from fleet import Agent, Operator, sign_in
 
 TOLD = json.loads(pathlib.Path(os.environ["REDFLAG_API_FLEET"]).read_text())
-OPERATOR = Operator(TOLD["cookie"], TOLD["csrf"])
+OPERATOR = Operator(**TOLD["operator"])
+PERSON = Operator(**TOLD["person"])
+TOKEN = {"authorization": f"Bearer {TOLD['token']}"}
 AGENTS = [Agent(agent["id"], Ed25519PrivateKey.from_private_bytes(bytes.fromhex(agent["key"])), 1_000_000) for agent in TOLD["agents"]]
 ACTING = AGENTS[0]
 KNOWN = TOLD["known"]
@@ -29,6 +31,10 @@ OF_THE_ACTING_AGENT = {"start", "result", "output", "updates"}
 IDS = [
     ("delete", "/api/v1/agents/{id}", "id", "spare"),
     ("post", "/api/v1/agents/{id}/updates", "id", "acting"),
+    ("delete", "/api/v1/accounts/{name}/tokens/", "name", "token_owner"),
+    ("delete", "/api/v1/accounts/{name}/tokens/", "id", "own_tokens"),
+    (None, "/api/v1/account/tokens/", "id", "own_tokens"),
+    (None, "/api/v1/accounts/", "name", "accounts"),
     (None, "/api/v1/agents/", "id", "agents"),
     (None, "/api/v1/updates/", "id", "updates"),
     (None, "/api/v1/operations/", "id", "operations"),
@@ -39,8 +45,13 @@ IDS = [
 ]
 
 SEARCH_BYTES_MAX = 128
+# Of a password.
+DIFFERENT_MIN = 5
+
+ENDING = {("POST", "/api/v1/account/password"), ("DELETE", "/api/v1/account/sessions")}
 
 turns = itertools.cycle(AGENTS[1:20])
+ways = itertools.cycle([TOKEN, OPERATOR.headers()])
 
 
 class Credentials(requests.auth.AuthBase):
@@ -55,8 +66,22 @@ class Credentials(requests.auth.AuthBase):
             path = target.path + (f"?{target.query}" if target.query else "")
             request.headers.update(signer.headers(request.method, target.netloc, path, body))
         else:
-            request.headers.update(OPERATOR.headers())
+            request.headers.update(credential(request.method, target))
         return request
+
+
+def credential(method, target):
+    """What an operator sends: people's own affairs want a session, and what ends sessions a fresh one; all else an API token or a session."""
+    if (method, target.path) in ENDING:
+        return fresh_session(f"{target.scheme}://{target.netloc}", target.netloc).headers()
+    if target.path.startswith(("/api/v1/account/", "/api/v1/session")) or target.path == "/api/v1/account":
+        return PERSON.headers()
+    return next(ways)
+
+
+def fresh_session(url, authority):
+    answer = requests.post(f"{url}/api/v1/accounts/leaver/sign-in-link", json={}, headers=TOKEN, timeout=60)
+    return sign_in(authority, answer.text)
 
 
 def signer_of(method, path):
@@ -120,6 +145,8 @@ def filter_case(context, case):
         return False  # limits of texts are in bytes
     if path == "/api/v1/operations" and body.get("decision") != "ignore" and (body.get("scope"), body.get("until")) != (None, None):
         return False  # "of an ignore"
+    if path == "/api/v1/account/password" and len(set(str(body.get("new", "")))) < DIFFERENT_MIN:
+        return False  # rules of passwords
     if holds_whole_float(body):
         return False  # 1.0 is an integer to JSON Schema and none to the contract
     scopes = body.get("scopes") if path == "/api/v1/report" else None

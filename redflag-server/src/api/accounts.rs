@@ -48,7 +48,6 @@ pub(super) struct AccountBody {
     #[schema(value_type = String, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9._@-]*$")]
     name: AccountName,
     /// What it may do.
-    #[schema(inline)]
     role: RoleWord,
 }
 
@@ -57,7 +56,6 @@ pub(super) struct AccountBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct RoleBody {
     /// What the account may do from now on.
-    #[schema(inline)]
     role: RoleWord,
 }
 

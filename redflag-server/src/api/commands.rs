@@ -65,7 +65,8 @@ pub(super) async fn list(State(app): State<AppState>, uri: Uri) -> Result<Json<C
 
 /// One command with everything that happened to it.
 #[utoipa::path(get, path = "/api/v1/commands/{agent_id}/{id}", tag = "commands", params(("agent_id" = String, Path), ("id" = String, Path)),
-    responses((status = 200, body = CommandDetailView), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody)))]
+    responses((status = 200, body = CommandDetailView), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody),
+        (status = 405, body = ProblemBody, description = "the id is `start`, `result` or `output`, which are paths of agents")))]
 pub(super) async fn one(
     State(app): State<AppState>,
     Ids(agent, command): Ids<AgentId, CommandId>,

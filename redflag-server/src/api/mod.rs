@@ -15,7 +15,7 @@ mod halting;
 mod health;
 pub(crate) mod id;
 mod keys;
-mod openapi;
+pub(crate) mod openapi;
 mod operations;
 pub(crate) mod own_account;
 mod packages;

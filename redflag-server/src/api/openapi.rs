@@ -1,19 +1,22 @@
 //! The OpenAPI document, made from the handlers themselves.
 
 mod common;
+mod security;
 pub(super) mod wire;
 
 use super::{
     accounts, agents, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, feed, halting, health, keys,
     operations, own_account, packages, past, quarantine, removal, reports, session, trend, updates,
 };
-use crate::{listing, problem::Problem};
+use crate::{app::AppState, listing, problem::Problem, router};
 use axum::{
+    extract::State,
     http::{Uri, header},
     response::{IntoResponse, Response},
 };
 use common::Common;
-use std::sync::LazyLock;
+use serde_json::Value;
+use std::sync::OnceLock;
 use utoipa::OpenApi;
 
 #[derive(OpenApi)]
@@ -91,13 +94,30 @@ use utoipa::OpenApi;
     ),
     components(schemas(wire::OfferBody, wire::GoneBody, wire::CompatibleUpdateBody))
 )]
-struct Document;
+struct Operations;
 
-static JSON: LazyLock<String> = LazyLock::new(|| Document::openapi().to_pretty_json().expect("the document always serialises"));
+static DOCUMENT: OnceLock<Document> = OnceLock::new();
+
+/// The OpenAPI document, as a value and as it is sent.
+pub(crate) struct Document {
+    /// For our own page of it.
+    pub(crate) value: Value,
+    json: String,
+}
+
+/// The document of the API, made once.
+pub(crate) fn of(app: &AppState) -> &'static Document {
+    DOCUMENT.get_or_init(|| {
+        let mut document = Operations::openapi();
+        security::complete(&mut document, &router::table(app));
+        let value = serde_json::to_value(&document).expect("the document always serialises");
+        Document { json: format!("{value:#}"), value }
+    })
+}
 
 /// This document.
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "meta", responses((status = 200, body = Object)))]
-pub(super) async fn document(uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn document(State(app): State<AppState>, uri: Uri) -> Result<Response, Problem> {
     listing::no_parameters(&uri)?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], JSON.as_str()).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], of(&app).json.as_str()).into_response())
 }

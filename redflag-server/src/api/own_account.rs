@@ -56,7 +56,7 @@ pub(super) struct TokenBody {
     #[schema(value_type = String, min_length = 1, pattern = "^[^\\x00]+$")]
     label: Text,
     /// What it may do, as far as its account may.
-    #[schema(value_type = Vec<ScopeWord>, min_items = 1, max_items = 5)]
+    #[schema(value_type = Vec<ScopeWord>, min_items = 1)]
     scopes: BTreeSet<Scope>,
     /// For how many days, 1 to 366.
     #[schema(minimum = 1, maximum = 366)]

@@ -8,6 +8,7 @@ mod activity;
 mod agent;
 mod agent_row;
 mod agents;
+mod api_docs;
 mod batch_row;
 mod batches;
 mod bulk;
@@ -94,6 +95,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .get("/keys/{id}/revoke", admin, keys::ask_revoke)
         .post("/keys/{id}/revoke", admin, keys::revoke)
         .get("/batches", viewer, batches::list)
+        .get("/docs/api", viewer, api_docs::show)
         .get("/batches/{agent}/{batch}", viewer, batches::show);
     assets::routes(router)
 }

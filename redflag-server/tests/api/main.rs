@@ -18,6 +18,7 @@ mod listing;
 mod metrics;
 mod network;
 mod operations;
+mod operations_called;
 mod packages;
 mod past;
 mod postgres;

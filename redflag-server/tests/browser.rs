@@ -11,6 +11,8 @@ mod accounts;
 mod chrome;
 #[path = "browser/host.rs"]
 mod host;
+#[path = "browser/hostile.rs"]
+mod hostile;
 #[path = "browser/queue.rs"]
 mod queue;
 

@@ -44,7 +44,7 @@ pub(super) struct PasswordBody {
     /// The password in force; not needed without one, and in a session that began by a link.
     current: Option<String>,
     /// The new one: at least 12 characters, none of the most common ones.
-    #[schema(min_length = 12, max_length = 1024)]
+    #[schema(min_length = 12, max_length = 1024, pattern = "^[^\\x00\\r\\n]*$")]
     new: String,
 }
 

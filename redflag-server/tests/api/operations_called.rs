@@ -207,9 +207,13 @@ async fn the_document_says_of_every_operation_who_may_call_it() {
     assert_eq!(ways("get", "/api/v1/updates"), json!([{"session": []}, {"token": []}]));
     assert_eq!(ways("post", "/api/v1/updates/{id}/approve"), json!([{"session": [], "csrf": []}, {"token": []}]));
     assert_eq!(ways("get", "/api/v1/session"), json!([{"session": []}]));
+    let mut names = BTreeSet::new();
     for (path, item) in caller.document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             assert!(operation["security"].is_array() && operation["description"].is_string(), "{method} {path}");
+            assert!(names.insert(operation["operationId"].as_str().unwrap()), "{method} {path}: the name of an operation stands once");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.values().all(|response| response["description"] != ""), "{method} {path}: every answer means something");
         }
     }
 }

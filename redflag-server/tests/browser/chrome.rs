@@ -48,7 +48,7 @@ impl Chrome {
         wanted.set_binary(CHROMIUM).unwrap();
         FLAGS.iter().for_each(|flag| wanted.add_arg(flag).unwrap());
         wanted.add_arg(&format!("--user-data-dir={}", profile.path().display())).unwrap();
-        wanted.set("goog:loggingPrefs", json!({"browser": "ALL"})).unwrap();
+        wanted.set("goog:loggingPrefs", json!({"browser": "ALL", "performance": "ALL"})).unwrap();
         let url = format!("http://127.0.0.1:{port}");
         let driver = WebDriver::new(&url, wanted).await.expect("the browser opens");
         let session = format!("{url}/session/{}", driver.session_id());
@@ -94,13 +94,22 @@ impl Chrome {
     /// Waits until the page that a script left has been replaced.
     pub(crate) async fn arrive(&self, way: &str) {
         let arrived = "return document.readyState === 'complete' && !('left' in document.documentElement.dataset)";
+        assert!(self.comes_true(arrived).await, "{way} leads nowhere; still at {}", self.place().await);
+    }
+
+    /// Waits until a script answers `true`.
+    pub(crate) async fn until(&self, script: &str) {
+        assert!(self.comes_true(script).await, "never true at {}: {script}", self.place().await);
+    }
+
+    async fn comes_true(&self, script: &str) -> bool {
         for _ in 0..2_000 {
-            if self.evaluate(arrived).await == true {
-                return;
+            if self.evaluate(script).await == true {
+                return true;
             }
             tokio::task::yield_now().await;
         }
-        panic!("{way} leads nowhere; still at {}", self.place().await);
+        false
     }
 
     /// Path and query of the page shown.
@@ -129,6 +138,20 @@ impl Chrome {
         let answer = self.post("se/log", &json!({"type": "browser"})).await;
         let entries = answer.as_array().expect("a log");
         entries.iter().filter(|entry| entry["level"] == "SEVERE").map(|entry| entry["message"].to_string()).collect()
+    }
+
+    /// The URLs that pages asked for since the last call, whatever came of it.
+    pub(crate) async fn requests(&self) -> Vec<String> {
+        let answer = self.post("se/log", &json!({"type": "performance"})).await;
+        let told = answer.as_array().expect("a log").iter().filter_map(|entry| entry["message"].as_str());
+        let messages = told.map(|text| serde_json::from_str::<Value>(text).expect("a message")["message"].clone());
+        let asked = messages.filter(|message| message["method"] == "Network.requestWillBeSent");
+        asked.filter_map(|message| message["params"]["request"]["url"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Whether pages opened from now on are spared their content security policy.
+    pub(crate) async fn bypass_policy(&self, enabled: bool) {
+        self.devtools("Page.setBypassCSP", json!({"enabled": enabled})).await;
     }
 
     async fn devtools(&self, command: &str, parameters: Value) -> Value {

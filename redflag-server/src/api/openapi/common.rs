@@ -35,11 +35,20 @@ impl Modify for Common {
     fn modify(&self, document: &mut OpenApi) {
         let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
         schemas.for_each(close_variants);
-        for item in document.paths.paths.values_mut() {
+        for (path, item) in &mut document.paths.paths {
             for operation in [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten() {
+                name_uniquely(operation, path);
                 complete(operation);
             }
         }
+    }
+}
+
+/// Operations are named by their handlers, many of which are a `list` or a `one`: the resource goes before it.
+fn name_uniquely(operation: &mut Operation, path: &str) {
+    let resource = path.trim_start_matches("/api/v1/").split(['/', '.']).next().unwrap_or_default().replace('-', "_");
+    if let Some(name) = &mut operation.operation_id {
+        *name = format!("{resource}_{name}");
     }
 }
 
@@ -56,8 +65,11 @@ fn complete(operation: &mut Operation) {
         let response = ResponseBuilder::new().description(*description).content(JSON_TYPE, Content::new(Some(problem())));
         responses.entry((*status).to_owned()).or_insert_with(|| RefOr::T(response.build()));
     }
-    for response in responses.values_mut() {
+    for (status, response) in responses {
         if let RefOr::T(response) = response {
+            if response.description.is_empty() {
+                response.description = meaning(status).to_owned();
+            }
             name_problem_type(response);
         }
     }
@@ -70,6 +82,22 @@ fn close_variants(schema: &mut RefOr<Schema>) {
         if let RefOr::T(Schema::Object(variant)) = variant {
             variant.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
         }
+    }
+}
+
+/// What a status means where the handler says nothing more of it.
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "200" => "the answer",
+        "201" => "made",
+        "202" => "begun",
+        "204" => "done",
+        "400" => "the request is not what the document says",
+        "401" => "no valid credential",
+        "404" => "nothing here, or nothing that the caller may see",
+        "409" => "not possible as things stand",
+        "429" => "too many requests",
+        _ => "refused",
     }
 }
 

@@ -267,18 +267,14 @@ pub(in crate::api) struct ReportAnswerBody {
 pub(in crate::api) enum FactOutcome {
     Recorded,
     Unchanged,
-    Rejected(Rejection),
-}
-
-/// Why a fact or an event was not taken.
-#[derive(ToSchema)]
-pub(in crate::api) struct Rejection {
-    /// The stable reason.
-    code: String,
-    /// The field at fault.
-    field: String,
-    /// A sentence fragment for people.
-    message: String,
+    Rejected {
+        /// The stable reason.
+        code: String,
+        /// The field at fault.
+        field: String,
+        /// A sentence fragment for people.
+        message: String,
+    },
 }
 
 /// What became of one event of a batch.
@@ -292,7 +288,14 @@ pub(in crate::api) enum Outcome {
         /// Its index there.
         index: u32,
     },
-    Rejected(Rejection),
+    Rejected {
+        /// The stable reason.
+        code: String,
+        /// The field at fault.
+        field: String,
+        /// A sentence fragment for people.
+        message: String,
+    },
 }
 
 /// An agent asks for its commands.
@@ -471,24 +474,27 @@ pub(in crate::api) enum Action {
         /// What would be installed.
         items: Vec<Item>,
     },
-    Install(Order),
-    Recreate(Order),
+    Install {
+        items: Vec<Item>,
+        /// What else may change.
+        #[schema(schema_with = side_effects)]
+        side_effects: Vec<String>,
+        /// The digest of the plan that was approved.
+        plan_digest: String,
+    },
+    Recreate {
+        items: Vec<Item>,
+        /// What else may change.
+        #[schema(schema_with = side_effects)]
+        side_effects: Vec<String>,
+        /// The digest of the plan that was approved.
+        plan_digest: String,
+    },
     Reboot,
     Cancel {
         /// The command that must not be carried out.
         command: String,
     },
-}
-
-/// An installation of exactly what was approved.
-#[derive(ToSchema)]
-pub(in crate::api) struct Order {
-    items: Vec<Item>,
-    /// What else may change.
-    #[schema(schema_with = side_effects)]
-    side_effects: Vec<String>,
-    /// The digest of the plan that was approved.
-    plan_digest: String,
 }
 
 /// On whose consent a command rests.

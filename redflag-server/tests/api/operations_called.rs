@@ -2,6 +2,7 @@
 
 use crate::{
     commands::{Scene, with_more},
+    quarantine,
     support::{Answer, Session, TestAgent, offer, random_id, report, scope},
 };
 use axum::{
@@ -121,6 +122,8 @@ impl Caller {
         let body = report(1, &[scope("dnf", &[offer("bash", "5.1-1", "5.1-2", "low")])]).to_string();
         self.say(&agent, "/api/v1/report", body).await;
         self.say(&agent, &format!("/api/v1/agents/{}/updates", agent.id), r#"{"updates":[]}"#).await;
+        quarantine::until_found_out(&self.scene.harness, &agent).await;
+        self.delete(&format!("/api/v1/agents/{}/quarantine", agent.id)).await;
         self.delete(&format!("/api/v1/agents/{}?reason=scrapped", agent.id)).await;
     }
 

@@ -16,7 +16,7 @@ async fn next(harness: &Harness, agent: &TestAgent, sequence: u64, created: i64)
 }
 
 /// A copy of the agent's files goes on beside it until one of both is refused; the turns that took.
-async fn until_found_out(harness: &Harness, original: &TestAgent) -> u64 {
+pub(crate) async fn until_found_out(harness: &Harness, original: &TestAgent) -> u64 {
     let (copy, created) = (original.copied(), now());
     for turn in 1..50 {
         for (line, created) in [(original, created), (&copy, created + 1)] {

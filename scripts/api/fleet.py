@@ -141,7 +141,9 @@ class Fleet:
             self.call("POST", "/api/v1/accounts", {"name": name, "role": "viewer"}, expected=201)
         self.person = self.session_of("person")
         own = self.person_tokens(5)
+        key = {"person": "person", "public_key": Agent.new().public_key()}
         self.known = {
+            "keys": [self.call("POST", "/api/v1/keys", key)["key_id"]],
             "accounts": ["spare-1", "spare-2"],
             "token_owner": ["person"],
             "own_tokens": own,

@@ -39,6 +39,7 @@ IDS = [
     (None, "/api/v1/agents/", "id", "agents"),
     (None, "/api/v1/updates/", "id", "updates"),
     (None, "/api/v1/operations/", "id", "operations"),
+    (None, "/api/v1/keys/", "id", "keys"),
     (None, "/api/v1/commands/", "id", "commands"),
     (None, "/api/v1/commands/", "agent_id", "acting"),
     (None, "/api/v1/batches/", "batch_id", "batches"),
@@ -111,6 +112,9 @@ def before_load_schema(context, raw_schema):
     enrolment = raw_schema["components"]["schemas"]["EnrolBody"]["properties"]
     enrolment["token"] = {"type": "string", "enum": [KNOWN["token"]]}
     enrolment["public_key"] = {"type": "string", "enum": [agent.public_key() for agent in AGENTS]}
+    listed = raw_schema["components"]["schemas"]["KeyBody"]["properties"]
+    listed["person"] = {"type": "string", "enum": KNOWN["token_owner"]}
+    listed["public_key"] = enrolment["public_key"]
     # Which updates: as a query string, of which the document says that it is one of another operation.
     raw_schema["components"]["schemas"]["OperationBody"]["properties"]["filter"] = {"type": "string", "enum": ["", "severity=critical", "search=lab"]}
 

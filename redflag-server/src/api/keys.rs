@@ -80,7 +80,7 @@ pub(super) struct KeyBody {
     #[schema(value_type = String)]
     public_key: PersonKey,
     /// What tells it from the person's other keys.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, pattern = "^[^\\x00]+$")]
     label: Option<Text>,
 }
 
@@ -89,7 +89,7 @@ pub(super) struct KeyBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct RevokeBody {
     /// In which words.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, pattern = "^[^\\x00]+$")]
     reason: Option<Text>,
 }
 

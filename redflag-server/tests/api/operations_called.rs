@@ -3,13 +3,18 @@
 use crate::{
     commands::{Scene, with_more},
     quarantine,
-    support::{Answer, Session, TestAgent, offer, random_id, report, scope},
+    support::{Answer, Harness, Session, TestAgent, offer, random_id, report, scope},
 };
 use axum::{
     body::Body,
     http::{Method, Request, header},
 };
-use redflag_server::Role;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use redflag_core::{
+    Fleet, MemoryStore,
+    command::{envelope::Envelope, payload::SigningMode, record::Terms},
+};
+use redflag_server::{Role, Settings, key_pair::KeyPair};
 use serde_json::{Value, json};
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -23,7 +28,10 @@ struct Caller {
 
 impl Caller {
     async fn new() -> Self {
-        let scene = Scene::over(redflag_core::Fleet::new(redflag_core::MemoryStore::default())).await;
+        Self::of(Scene::over(Fleet::new(MemoryStore::default())).await).await
+    }
+
+    async fn of(scene: Scene) -> Self {
         let admin = scene.harness.operator(Role::Admin).await;
         let document = scene.harness.get(&admin, "/api/v1/openapi.json").await.json();
         Self { scene, admin, document, called: RefCell::default() }
@@ -145,6 +153,26 @@ impl Caller {
         self.post("/api/v1/account/password", json!({"new": "a long enough passphrase"})).await;
     }
 
+    /// Keys of people and what they sign, on a server of its own where people sign; what was called there is called.
+    async fn sign_everything(&self) {
+        let terms = Terms { mode: SigningMode::OperatorSigns, signatures_min: 1, ..Terms::default() };
+        let harness = Harness::with(Fleet::new(MemoryStore::default()), Settings { terms, ..Settings::default() });
+        let signing = Self::of(Scene::of(harness.clone()).await).await;
+        let (key, person) = (KeyPair::new(), harness.account(Role::Admin).await.to_string());
+        signing.get("/api/v1/signing").await;
+        signing.post("/api/v1/keys", json!({"person": person, "public_key": STANDARD.encode(key.public_key())})).await;
+        signing.get("/api/v1/keys").await;
+        let agent = signing.scene.agent.id;
+        let asked = signing.post(&format!("/api/v1/agents/{agent}/commands"), json!({"action": {"kind": "rescan"}})).await;
+        let path = |what: &str| format!("/api/v1/commands/{agent}/{}/{what}", asked["id"].as_str().unwrap());
+        let shown = signing.get(&path("to-sign")).await;
+        let envelope = Envelope::read(shown["envelope"].as_str().unwrap().as_bytes()).unwrap();
+        let signature = STANDARD.encode(key.sign(&envelope.bytes_to_sign()));
+        signing.post(&path("signatures"), json!({"key_id": key.id(), "counter": shown["counter"], "signature": signature})).await;
+        signing.post(&format!("/api/v1/keys/{}/revoke", key.id()), json!({"reason": "lost"})).await;
+        self.called.borrow_mut().extend(signing.called.take());
+    }
+
     fn uncalled(&self) -> Vec<String> {
         let called = self.called.borrow();
         let of_path = |(path, item): (&String, &Value)| {
@@ -175,6 +203,7 @@ async fn every_operation_of_the_document_is_called_with_success() {
     }
     caller.command_everything().await;
     caller.report_everything().await;
+    caller.sign_everything().await;
     caller.administer_everything().await;
     // Passwords end sessions, this one too.
     let caller = Caller { admin: caller.scene.harness.operator(Role::Admin).await, ..caller };

@@ -41,6 +41,7 @@ pub(super) struct SignatureBody {
     #[schema(minimum = 1)]
     counter: u64,
     /// The 64 bytes of the Ed25519 signature, in base64.
+    #[schema(pattern = "^[A-Za-z0-9+/]{85}[AQgw]==$")]
     signature: String,
 }
 

@@ -9,9 +9,10 @@ use crate::{
     ids,
     problem::Problem,
 };
+use axum::http::StatusCode;
 use redflag_core::{
     command::{
-        payload::Action,
+        payload::{Action, SigningMode},
         record::CommandRecord,
         step::{Confirm, Request, Retry, Step, Wanted},
     },
@@ -44,7 +45,8 @@ fn check_role(operator: &Operator, action: &Action) -> Result<(), Problem> {
 /// Asks for something that is done on the host itself; the same id and content again has one effect.
 ///
 /// # Errors
-/// 403 for a role that may not; 404 for an unknown agent; 409 when the id was used for something else or the queue is full.
+/// 403 for a role that may not; 404 for an unknown agent; 409 when the id was used for something else, the queue is full, or it is a scan
+/// and people sign.
 pub(crate) async fn request(
     app: &App,
     operator: &Operator,
@@ -53,6 +55,10 @@ pub(crate) async fn request(
     id: Option<CommandId>,
 ) -> Result<CommandRecord, Problem> {
     check_role(operator, &action)?;
+    if action == Action::Rescan && app.settings.terms.mode == SigningMode::OperatorSigns {
+        let detail = "where people sign, no host can be asked to scan: its agent, which would, has none of their keys";
+        return Err(Problem::new(StatusCode::CONFLICT, "people_sign", detail));
+    }
     let (by, wanted, terms) = (Actor::Operator(operator.name.clone()), Wanted::Host(action), app.settings.terms.clone());
     let command = id.unwrap_or_else(ids::command_id);
     step(app, operator, agent, Step::Request(Request { command, by, wanted, terms })).await

@@ -60,6 +60,8 @@ struct AgentPage {
     commands_href: String,
     /// Whether the operator may have it scan.
     scans: bool,
+    /// Whether people sign commands here, so that nobody can have it scan.
+    people_sign: bool,
     /// Whether the operator may have it restart.
     restarts: bool,
     /// The id that a command asked for here will have, so that a form sent twice has one effect.
@@ -137,6 +139,7 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, Path(i
         commands_total: commands.total,
         commands_href: commands_of_agent.href(command_row::PATH),
         scans: operator.role >= Role::Approver,
+        people_sign: app.settings.terms.signatures_min > 0,
         restarts: operator.role >= Role::Admin,
         next_id: ids::command_id(),
         quarantine: quarantine::of(store, agent).await?.map(|Quarantine { at, reason }| (When::seen_from(clock.now, at), reason)),

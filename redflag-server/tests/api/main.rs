@@ -15,6 +15,7 @@ mod decisions;
 mod feed;
 mod kills;
 mod listing;
+mod lying_server;
 mod metrics;
 mod network;
 mod operations;

@@ -1,7 +1,7 @@
 //! The server on a real PostgreSQL: a simulated fleet reports, and what the server lists is what the hosts see.
 #![cfg(feature = "postgres")]
 
-use crate::{accounts, audit, commands, sign_ins, support::Harness};
+use crate::{accounts, audit, commands, sign_ins, signers, support::Harness};
 use redflag_agent::{Silent, Simulation, SimulationOptions};
 use redflag_core::{
     Fleet,
@@ -51,6 +51,7 @@ async fn commands_on_postgres_go_the_ways_they_go_on_sqlite() {
     };
     commands::an_approval_becomes_an_installation(connect("installed").await).await;
     commands::a_plan_beyond_its_terms_is_looked_at_twice(connect("looked_at").await).await;
+    signers::what_is_approved_waits_until_people_have_signed_it(connect("signed").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

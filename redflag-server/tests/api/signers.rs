@@ -330,7 +330,15 @@ async fn pages_show_the_mode_the_keys_and_what_waits() {
     assert!(keys.contains("revoked") && keys.contains("gone"), "{keys}");
     assert_eq!(send("/keys/x/revoke", "").await, StatusCode::NOT_FOUND);
 
+    let host = format!("/agents/{}", scene.agent.id);
+    assert!(!page(&grace.session, &host).await.contains("rescan"), "its agent has none of the keys that could ask for it");
+    let rescan = json!({"action": {"kind": "rescan"}});
+    let asked = harness.post(&grace.session, &format!("/api/v1/agents/{}/commands", scene.agent.id), &rescan).await;
+    assert_eq!(asked.problem(), (409, "people_sign".to_owned()));
+
     let server_signs = Scene::of(Harness::new()).await;
+    let host = format!("/agents/{}", server_signs.agent.id);
+    assert!(server_signs.harness.get(&server_signs.operator, &host).await.text().contains("rescan"));
     let enrol = server_signs.harness.get(&server_signs.operator, "/enrol").await.text();
     assert!(enrol.contains("server-signs") && enrol.contains(&server_signs.harness.app.signing_key.fingerprint()), "{enrol}");
     assert!(server_signs.harness.get(&server_signs.operator, "/keys").await.text().contains("server-signs"));

@@ -235,22 +235,29 @@ async fn what_a_revoked_key_signed_is_neither_handed_out_nor_begun() {
 /// A process that revoked a key and died before it took anything back.
 #[tokio::test]
 async fn a_revocation_holds_from_the_moment_it_is_written() {
-    let signing = Signing::new(1).await;
-    let scene = &signing.scene;
-    scene.approve().await;
-    signing.hands_out_nothing().await;
-    let id = signing.waiting().await;
-    signing.sign(&id, &signing.ada).await;
-    assert_eq!(signing.handed().await.id.to_string(), id);
-    let store = scene.harness.app.fleet.store();
-    let key = signing.ada.key.id().to_string();
-    let record = store.get("people-keys", &key).await.unwrap().unwrap();
-    let mut revoked: Value = serde_json::from_str(&record.value).unwrap();
-    revoked["revoked"] = json!({"by": "root", "at": "2026-11-26T00:00:00Z"});
-    let expected = redflag_core::store::Expected::Revision(record.revision);
-    store.put("people-keys", &key, &revoked.to_string(), expected).await.unwrap().unwrap();
-    assert_eq!(scene.start(&id).await["state"], "cancelled");
-    signing.hands_out_nothing().await;
+    for handed_out in [false, true] {
+        let signing = Signing::new(1).await;
+        let scene = &signing.scene;
+        scene.approve().await;
+        signing.hands_out_nothing().await;
+        let id = signing.waiting().await;
+        signing.sign(&id, &signing.ada).await;
+        if handed_out {
+            assert_eq!(signing.handed().await.id.to_string(), id);
+        }
+        let store = scene.harness.app.fleet.store();
+        let key = signing.ada.key.id().to_string();
+        let record = store.get("people-keys", &key).await.unwrap().unwrap();
+        let mut revoked: Value = serde_json::from_str(&record.value).unwrap();
+        revoked["revoked"] = json!({"by": "root", "at": "2026-11-26T00:00:00Z"});
+        let expected = redflag_core::store::Expected::Revision(record.revision);
+        store.put("people-keys", &key, &revoked.to_string(), expected).await.unwrap().unwrap();
+        if handed_out {
+            assert_eq!(scene.start(&id).await["state"], "cancelled");
+        }
+        signing.hands_out_nothing().await;
+        assert_eq!(scene.command(&id).await["state"], "cancelled", "nobody took it back before it was about to be handed out");
+    }
 }
 
 #[tokio::test]

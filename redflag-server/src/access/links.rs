@@ -27,7 +27,7 @@ struct Link {
 }
 
 impl Expiring for Link {
-    const NAMESPACE: &str = "sign-in-links";
+    const NAMESPACE: &str = "account-sign-in-links";
 
     fn expires_at(&self) -> Timestamp {
         self.expires_at

@@ -44,7 +44,7 @@ struct Session {
 }
 
 impl Expiring for Session {
-    const NAMESPACE: &str = "sessions";
+    const NAMESPACE: &str = "account-sessions";
 
     fn expires_at(&self) -> Timestamp {
         self.expires_at

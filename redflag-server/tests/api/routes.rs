@@ -203,7 +203,7 @@ async fn stored_session(harness: &Harness, expires_at: &str) -> Session {
     harness.account(Role::Admin).await;
     let record =
         json!({"account": "Ada", "generation": 1, "began": "password", "began_at": "2020-01-01T00:00:00Z", "expires_at": expires_at});
-    store.put("sessions", &id.at_rest("sessions"), &record.to_string(), Expected::Absent).await.unwrap();
+    store.put("account-sessions", &id.at_rest("account-sessions"), &record.to_string(), Expected::Absent).await.unwrap();
     Session { cookie: format!("redflag_session={}", id.expose()), csrf: String::new() }
 }
 
@@ -378,7 +378,7 @@ async fn a_sign_in_link_works_once_and_looking_at_it_has_no_effect() {
     assert!(cookie.starts_with("redflag_session=") && cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
     assert!(!cookie.contains("Secure"), "plain loopback has no TLS");
     assert_eq!(harness.sign_in(token).await.status, StatusCode::UNAUTHORIZED);
-    let secrets = store.list("sessions", None, 10).await.unwrap();
+    let secrets = store.list("account-sessions", None, 10).await.unwrap();
     let value = cookie.split(['=', ';']).nth(1).unwrap();
     assert!(secrets.iter().all(|(key, record)| !key.contains(value) && !record.value.contains(value)), "only digests are stored");
 }
@@ -398,11 +398,11 @@ async fn what_has_expired_neither_signs_in_nor_stays() {
     let store = harness.app.fleet.store();
     let cookie = stored_session(&harness, "2020-01-01T00:00:00Z").await;
     let (link, expired) = (Secret::new(), r#"{"account":"Ada","generation":1,"expires_at":"2020-01-01T00:00:00Z"}"#);
-    store.put("sign-in-links", &link.at_rest("sign-in-links"), expired, Expected::Absent).await.unwrap();
+    store.put("account-sign-in-links", &link.at_rest("account-sign-in-links"), expired, Expected::Absent).await.unwrap();
     assert_eq!(harness.get(&cookie, "/api/v1/session").await.problem(), (401, "unauthorized".to_owned()));
     assert_eq!(harness.sign_in(link.expose()).await.status, StatusCode::UNAUTHORIZED);
     harness.operator(Role::Viewer).await;
-    assert_eq!(store.list("sessions", None, 10).await.unwrap().len(), 1, "only the session just opened is left");
+    assert_eq!(store.list("account-sessions", None, 10).await.unwrap().len(), 1, "only the session just opened is left");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

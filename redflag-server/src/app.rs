@@ -2,7 +2,7 @@
 
 use crate::{
     access::{Attempts, Passwords, Quotas, Strangers, replay::ReplayGuard},
-    audit::{AuditKey, AuditLog},
+    audit::{AuditKey, AuditLog, refusals::Refusals},
     clock,
     dispatch::{Outputs, Wakers},
     metrics::Metrics,
@@ -32,6 +32,7 @@ pub struct App {
     pub audit_key: AuditKey,
     pub(crate) passwords: Passwords,
     pub(crate) attempts: Attempts,
+    pub(crate) refusals: Refusals,
     pub(crate) replays: ReplayGuard,
     pub(crate) quotas: Quotas,
     pub(crate) metrics: Arc<Metrics>,
@@ -65,6 +66,7 @@ impl App {
             audit_key,
             passwords: Passwords::default(),
             attempts: Attempts::default(),
+            refusals: Refusals::default(),
             replays: ReplayGuard::default(),
             wakers: Wakers::default(),
             outputs: Outputs::default(),

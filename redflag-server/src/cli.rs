@@ -1,8 +1,8 @@
 //! The command line: what it offers, and how a failure ends it.
 
 use crate::commands::{
-    account, api_token, backup, command, decide, enrolment_token, export, halt, import, list, migrate_store, prune, quarantine, rebuild,
-    remove_agent, serve, sign, sign_in_link, signer, signing_key,
+    account, api_token, audit, backup, command, decide, enrolment_token, export, halt, import, list, migrate_store, prune, quarantine,
+    rebuild, remove_agent, serve, sign, sign_in_link, signer, signing_key,
 };
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -191,6 +191,19 @@ Examples:
 While commands are halted, nothing is handed out and nothing that was handed out may be begun; what runs ends by itself. Every page shows the
 reason. A second halt leaves the first as it is. The server may be running.")]
     Halt(halt::Halting),
+    /// Verify the audit log, write it out, or show its newest checkpoint and its key
+    #[command(after_help = "\
+Examples:
+  redflag-server audit verify
+  redflag-server audit verify --database postgres://redflag:PASSWORD@db.example/redflag --audit-key redflag.audit-key --json
+  redflag-server audit export --output audit.jsonl
+  redflag-server audit verify --input audit.jsonl --public-key 'KEY THAT audit show PRINTS'
+  redflag-server audit show
+
+`verify` only reads. It exits with 1 when something was altered or damaged, and names the first bad entry. Entries behind the newest checkpoint
+can be cut off unnoticed, and whoever holds the database and the key can write another log: agents that kept a checkpoint tell of that. The
+server may be running.")]
+    Audit(audit::Audit),
     /// Show the key that signs commands, or replace it in two steps
     #[command(after_help = "\
 Examples:
@@ -280,6 +293,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Command(command) => command.run().await,
         Command::Halt(command) => command.run().await,
         Command::Quarantine(command) => command.run().await,
+        Command::Audit(command) => command.run().await,
         Command::SigningKey(command) => command.run(),
         Command::Signer(command) => command.run().await,
         Command::Sign(command) => command.run().await,

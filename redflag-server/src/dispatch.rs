@@ -6,14 +6,16 @@ mod wake;
 pub(crate) use output::{Output, Outputs};
 pub(crate) use wake::{Wakers, follow_feed};
 
-use crate::{app::App, halt, people, problem::Problem};
+use crate::{app::App, halt, people, problem::Problem, queue};
 use redflag_core::{
+    audit::{AuditKind, entry::By},
     command::{
         delivery::{LeaseAnswer, LeasedCommand, WAIT_SECONDS_MAX},
         record::CommandRecord,
         step::Step,
     },
     ids::AgentId,
+    limits,
     store::{StoreError, StoreErrorKind},
 };
 use std::time::Duration;
@@ -75,8 +77,14 @@ async fn lease_now(app: &App, agent: AgentId, limit: u32) -> Result<LeaseAnswer,
 /// What the agent is given. Nothing leaves that bears the signature of a key that does not count any more.
 async fn leased(app: &App, agent: AgentId, limit: u32) -> Result<Vec<CommandRecord>, Problem> {
     loop {
-        let leased = app.fleet.command(agent, Step::Lease { limit }, app.now()).await?;
+        let now = app.now();
+        let leased = app.fleet.command(agent, Step::Lease { limit }, now).await?;
         if people::suffice(app.fleet.store(), &leased).await? {
+            // What was handed out before, and is again because it was not begun, is in the audit log already.
+            let until = now.saturating_add(limits::COMMAND_LEASE);
+            let new = leased.iter().filter(|record| record.leased_until == Some(until));
+            let note = |record| queue::note(AuditKind::CommandHandedOut, By::Server, record, now);
+            app.audit.note_all(new.map(note).collect()).await?;
             return Ok(leased);
         }
         people::recall(&app.fleet, agent).await?;

@@ -7,6 +7,10 @@
 use crate::{app::AppState, listing, problem::Problem};
 use axum::http::StatusCode;
 use redflag_core::{
+    audit::{
+        AuditKind, FactName,
+        entry::{By, Note},
+    },
     bulk::{BulkDecision, Operation, OperationCounts, Selected, Selection},
     feed::FeedPosition,
     ids::OperationId,
@@ -137,7 +141,8 @@ pub(crate) async fn start(app: &AppState, id: OperationId, confirmed: Confirmed)
     if let Some((_, kept)) = read(app, id).await? {
         return same(kept, &confirmed);
     }
-    let selected = app.fleet.select(&confirmed.selection()?, &confirmed.decision).await?;
+    let selection = confirmed.selection()?;
+    let selected = app.fleet.select(&selection, &confirmed.decision).await?;
     if selected.possible != confirmed.possible {
         let detail = format!("{} updates were confirmed, and it would be about {}", confirmed.possible, selected.possible);
         return Err(Problem::new(StatusCode::CONFLICT, "selection_changed", detail));
@@ -148,9 +153,28 @@ pub(crate) async fn start(app: &AppState, id: OperationId, confirmed: Confirmed)
         let (_, other) = read(app, id).await?.ok_or_else(unknown)?;
         return same(other, &kept.confirmed);
     }
+    let operation = Operation { id, operator: kept.confirmed.operator.clone(), selection, decision: kept.confirmed.decision.clone() };
+    let by = By::Operator { name: operation.operator.clone() };
+    app.audit.note(note(by, &operation, &kept.confirmed.filter, selected.possible, kept.started_at)).await?;
     tracing::info!(operation = %id, operator = kept.confirmed.operator.as_str(), updates = selected.possible, "an operation begins");
     tokio::spawn(carry_out(app.clone(), id));
     Ok(kept)
+}
+
+/// What the audit log says of a decision about many updates, those that match `filter`.
+#[must_use]
+pub fn note(by: By, operation: &Operation, filter: &str, updates: u64, at: Timestamp) -> Note {
+    let decision = match &operation.decision {
+        BulkDecision::Approve { .. } => "approve",
+        BulkDecision::WithdrawApproval { .. } => "withdraw-approval",
+        BulkDecision::Ignore { .. } => "ignore",
+        BulkDecision::Reopen { .. } => "reopen",
+    };
+    Note::new(AuditKind::BulkDecision, by, at)
+        .with(FactName::Operation, operation.id)
+        .with(FactName::Decision, decision)
+        .with(FactName::Filter, format!("{filter} as of position {}", operation.selection.as_of))
+        .with(FactName::Count, updates)
 }
 
 /// An operation as it stands.

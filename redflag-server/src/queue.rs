@@ -11,6 +11,10 @@ use crate::{
 };
 use axum::http::StatusCode;
 use redflag_core::{
+    audit::{
+        AuditKind, FactName,
+        entry::{By, Note},
+    },
     command::{
         payload::{Action, SigningMode},
         record::CommandRecord,
@@ -21,6 +25,7 @@ use redflag_core::{
     names::Text,
     query::{CommandPosition, CommandQuery, PageSize},
     store::{Store, StoreError, StoreErrorKind},
+    time::Timestamp,
 };
 
 /// Pages of an agent's commands that are looked through for what rests on one of them.
@@ -61,7 +66,7 @@ pub(crate) async fn request(
     }
     let (by, wanted, terms) = (Actor::Operator(operator.name.clone()), Wanted::Host(action), app.settings.terms.clone());
     let command = id.unwrap_or_else(ids::command_id);
-    step(app, operator, agent, Step::Request(Request { command, by, wanted, terms })).await
+    step(app, operator, AuditKind::CommandRequested, agent, Step::Request(Request { command, by, wanted, terms })).await
 }
 
 /// Calls a command off. One that has ended stays as it is, and is answered.
@@ -75,7 +80,8 @@ pub(crate) async fn cancel(
     command: CommandId,
     reason: Option<Text>,
 ) -> Result<CommandRecord, Problem> {
-    step(app, operator, agent, Step::Cancel { command, by: Actor::Operator(operator.name.clone()), reason }).await
+    step(app, operator, AuditKind::CommandCancelled, agent, Step::Cancel { command, by: Actor::Operator(operator.name.clone()), reason })
+        .await
 }
 
 /// Asks again for a command that came to nothing; answers the new one.
@@ -94,7 +100,7 @@ pub(crate) async fn retry(
         check_role(operator, &record.action)?;
     }
     let command = id.unwrap_or_else(ids::command_id);
-    step(app, operator, agent, Step::Retry(Retry { command, failed, operator: operator.name.clone() })).await
+    step(app, operator, AuditKind::CommandRetried, agent, Step::Retry(Retry { command, failed, operator: operator.name.clone() })).await
 }
 
 /// What was looked at, and accepted.
@@ -122,7 +128,14 @@ pub(crate) async fn confirm(
 ) -> Result<CommandRecord, Problem> {
     let Accepted { plan, digest, comment } = accepted;
     let command = id.unwrap_or_else(ids::command_id);
-    step(app, operator, agent, Step::Confirm(Confirm { command, plan, digest, operator: operator.name.clone(), comment })).await
+    step(
+        app,
+        operator,
+        AuditKind::PlanConfirmed,
+        agent,
+        Step::Confirm(Confirm { command, plan, digest, operator: operator.name.clone(), comment }),
+    )
+    .await
 }
 
 /// Halts all commands; where they are halted already, that stays as it is and is answered.
@@ -130,7 +143,11 @@ pub(crate) async fn confirm(
 /// # Errors
 /// 503 when the store fails.
 pub(crate) async fn halt(app: &App, operator: &Operator, reason: Text) -> Result<Halt, Problem> {
-    let halted = halt::halt(app.fleet.store(), Halt { by: operator.name.clone(), at: app.now(), reason }).await?;
+    let halt = Halt { by: operator.name.clone(), at: app.now(), reason };
+    let halted = halt::halt(app.fleet.store(), halt.clone()).await?;
+    if halted == halt {
+        app.audit.note(Note::new(AuditKind::Halted, operator.by(), halt.at).with(FactName::Reason, &halt.reason)).await?;
+    }
     tracing::warn!(operator = operator.name.as_str(), reason = halted.reason.as_str(), "commands are halted");
     app.wakers.wake_all();
     Ok(halted)
@@ -142,6 +159,7 @@ pub(crate) async fn halt(app: &App, operator: &Operator, reason: Text) -> Result
 /// 503 when the store fails.
 pub(crate) async fn lift(app: &App, operator: &Operator) -> Result<(), Problem> {
     if halt::lift(app.fleet.store()).await?.is_some() {
+        app.audit.note(Note::new(AuditKind::HaltLifted, operator.by(), app.now())).await?;
         tracing::warn!(operator = operator.name.as_str(), "commands are not halted any more");
     }
     app.wakers.wake_all();
@@ -170,6 +188,22 @@ pub async fn led_to(store: &dyn Store, record: &CommandRecord) -> Result<Vec<Com
     Ok(found)
 }
 
+/// What the audit log says of a command: where it stands, and a digest of all that is stored of it.
+///
+/// # Panics
+/// Never: commands always serialise.
+#[must_use]
+pub fn note(kind: AuditKind, by: By, record: &CommandRecord, at: Timestamp) -> Note {
+    let stored = serde_json::to_vec(record).expect("commands always serialise");
+    Note::new(kind, by, at)
+        .with(FactName::Agent, record.audience.agent)
+        .with(FactName::Command, record.id)
+        .with(FactName::Action, record.action.kind())
+        .with(FactName::State, record.state)
+        .with_some(FactName::Counter, record.counter)
+        .with(FactName::Digest, Digest::of("redflag audited command v1", &[&stored]))
+}
+
 /// The command a step was about; what follows from it comes behind.
 ///
 /// # Errors
@@ -179,8 +213,9 @@ pub(crate) fn first(commands: Vec<CommandRecord>) -> Result<CommandRecord, Probl
     commands.into_iter().next().ok_or_else(missing)
 }
 
-async fn step(app: &App, operator: &Operator, agent: AgentId, step: Step) -> Result<CommandRecord, Problem> {
+async fn step(app: &App, operator: &Operator, kind: AuditKind, agent: AgentId, step: Step) -> Result<CommandRecord, Problem> {
     let record = first(app.fleet.command(agent, step, app.now()).await?)?;
+    app.audit.note(note(kind, operator.by(), &record, app.now())).await?;
     let (action, operator) = (record.action.kind(), operator.name.as_str());
     tracing::info!(%agent, command = %record.id, %action, state = %record.state, operator, "an operator's step of a command");
     app.wakers.wake(agent);

@@ -15,7 +15,7 @@ use crate::{
     settings::{Settings, Transport},
     signing_key::SigningKey,
 };
-use redflag_core::{Fleet, store::StoreError};
+use redflag_core::{Fleet, audit::entry::By, store::StoreError};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -147,7 +147,9 @@ impl Server {
     /// # Errors
     /// When the account is disabled or the store fails.
     pub async fn sign_in_link(&self) -> Result<String, AccountError> {
-        let link = access::issue_sign_in_link(self.app.fleet.store(), AccountName::first(), None).await?;
+        let name = AccountName::first();
+        let link = access::issue_sign_in_link(self.app.fleet.store(), name.clone(), None).await?;
+        self.app.audit.note(access::link_note(By::Server, &name, None, self.app.now())).await?;
         Ok(link.url(&self.url()))
     }
 
@@ -156,7 +158,8 @@ impl Server {
     /// # Errors
     /// When the store fails.
     pub async fn enrolment_token(&self, options: EnrolmentTokenOptions) -> Result<String, StoreError> {
-        let (token, _) = access::issue_token(self.app.fleet.store(), options).await?;
+        let (token, expires_at) = access::issue_token(self.app.fleet.store(), options.clone()).await?;
+        self.app.audit.note(access::token_note(By::Server, &options, expires_at, self.app.now())).await?;
         Ok(token.expose().to_owned())
     }
 

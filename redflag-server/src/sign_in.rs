@@ -4,6 +4,7 @@
 use crate::{
     access::{self, ClientAddress, Operator, Policy, PolicyRouter, Role},
     app::AppState,
+    audit::refusals,
     pages::{self, Door, PageProblem},
     problem::Problem,
 };
@@ -12,6 +13,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{AppendHeaders, IntoResponse, Redirect, Response},
 };
+use redflag_core::audit::{AuditKind, entry::Note};
 use serde::Deserialize;
 use std::fmt;
 
@@ -65,7 +67,10 @@ async fn sign_in(
     };
     match signed_in {
         Some(cookie) => Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()),
-        None => Ok(pages::sign_in_page(StatusCode::UNAUTHORIZED, door)),
+        None => {
+            refusals::refused(&app).await?;
+            Ok(pages::sign_in_page(StatusCode::UNAUTHORIZED, door))
+        }
     }
 }
 
@@ -77,6 +82,7 @@ fn limited(problem: &Problem, name: String) -> Response {
 
 async fn sign_out(State(app): State<AppState>, operator: Operator, headers: HeaderMap) -> Result<Response, PageProblem> {
     let cookie = access::sign_out(&app, &headers).await?;
+    app.audit.note(Note::new(AuditKind::SignedOut, operator.by(), app.now())).await?;
     tracing::info!(account = operator.name.as_str(), "signed out");
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response())
 }

@@ -126,7 +126,7 @@ words! {
         Nonce = "nonce",
         /// The version of a program.
         Version = "version",
-        /// Days that are kept.
+        /// What is older goes.
         Window = "window",
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     words::{AvailabilityKind, Severity, Status},
 };
 use serde::Serialize;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 /// Which updates by status (clause S6: open ones unless something else is asked for).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -32,6 +32,16 @@ impl StatusFilter {
             Self::Open => status.open(),
             Self::Any => true,
             Self::Is(wanted) => wanted == status,
+        }
+    }
+}
+
+impl fmt::Display for StatusFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open"),
+            Self::Any => f.write_str("any"),
+            Self::Is(status) => status.fmt(f),
         }
     }
 }

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{app::App, ids::Secret, problem::Problem};
 use axum::http::StatusCode;
-use redflag_core::time::Timestamp;
+use redflag_core::{
+    audit::{AuditKind, FactName, entry::Note},
+    time::Timestamp,
+};
 
 /// Makes an account.
 ///
@@ -20,6 +23,7 @@ use redflag_core::time::Timestamp;
 /// 409 when there is one of that name or there are too many, 503 when the store fails.
 pub(crate) async fn add(app: &App, operator: &Operator, name: AccountName, role: Role) -> Result<Account, Problem> {
     let account = account::add_account(app.fleet.store(), name, role).await?;
+    app.audit.note(note(AuditKind::AccountMade, app, operator, &account.name).with(FactName::Role, role)).await?;
     tracing::info!(operator = operator.name.as_str(), account = account.name.as_str(), %role, "an account was made");
     Ok(account)
 }
@@ -31,6 +35,7 @@ pub(crate) async fn add(app: &App, operator: &Operator, name: AccountName, role:
 pub(crate) async fn change_role(app: &App, operator: &Operator, name: &AccountName, role: Role) -> Result<Account, Problem> {
     not_own(operator, name)?;
     let account = account::set_role(app.fleet.store(), name, role).await?;
+    app.audit.note(note(AuditKind::AccountChanged, app, operator, &account.name).with(FactName::Role, role)).await?;
     tracing::info!(operator = operator.name.as_str(), account = account.name.as_str(), %role, "the role of an account was set");
     Ok(account)
 }
@@ -42,6 +47,11 @@ pub(crate) async fn change_role(app: &App, operator: &Operator, name: &AccountNa
 pub(crate) async fn change_standing(app: &App, operator: &Operator, name: &AccountName, standing: Standing) -> Result<Account, Problem> {
     not_own(operator, name)?;
     let account = account::set_standing(app.fleet.store(), name, standing).await?;
+    let state = match standing {
+        Standing::Enabled => "enabled",
+        Standing::Disabled => "disabled",
+    };
+    app.audit.note(note(AuditKind::AccountChanged, app, operator, &account.name).with(FactName::State, state)).await?;
     tracing::info!(operator = operator.name.as_str(), account = account.name.as_str(), ?standing, "the standing of an account was set");
     Ok(account)
 }
@@ -54,6 +64,7 @@ pub(crate) async fn link(app: &App, operator: &Operator, name: &AccountName) -> 
     let store = app.fleet.store();
     let account = account::account(store, name).await?.ok_or_else(|| AccountError::Unknown(name.clone()))?;
     let link = links::issue_sign_in_link(store, account.name, None).await?;
+    app.audit.note(links::link_note(operator.by(), name, None, app.now())).await?;
     tracing::info!(operator = operator.name.as_str(), account = name.as_str(), "a sign-in link was made");
     Ok(link)
 }
@@ -64,7 +75,10 @@ pub(crate) async fn link(app: &App, operator: &Operator, name: &AccountName) -> 
 /// 409 when there are too many, 503 when the store fails.
 pub(crate) async fn make_token(app: &App, operator: &Operator, options: ApiTokenOptions) -> Result<NewApiToken, Problem> {
     let made = api_tokens::issue_api_token(app.fleet.store(), options).await?;
-    let ApiToken { id, account, expires_at, .. } = &made.listed;
+    let ApiToken { id, account, expires_at, scopes, .. } = &made.listed;
+    let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+    let note = note(AuditKind::TokenMade, app, operator, account).with(FactName::Token, id).with(FactName::ExpiresAt, expires_at);
+    app.audit.note(note.with(FactName::Scopes, scopes.join(" "))).await?;
     tracing::info!(operator = operator.name.as_str(), account = account.as_str(), id, %expires_at, "an API token was made");
     Ok(made)
 }
@@ -76,6 +90,7 @@ pub(crate) async fn make_token(app: &App, operator: &Operator, options: ApiToken
 pub(crate) async fn revoke_token(app: &App, operator: &Operator, account: &AccountName, id: &str) -> Result<ApiToken, Problem> {
     let revoked = api_tokens::revoke_api_token(app.fleet.store(), Some(account), id).await?;
     let token = revoked.ok_or_else(|| Problem::not_found("no such API token"))?;
+    app.audit.note(note(AuditKind::TokenRevoked, app, operator, &token.account).with(FactName::Token, &token.id)).await?;
     tracing::info!(operator = operator.name.as_str(), account = token.account.as_str(), id = token.id, "an API token was revoked");
     Ok(token)
 }
@@ -90,9 +105,15 @@ pub(crate) async fn make_enrolment_token(
     options: EnrolmentTokenOptions,
 ) -> Result<(Secret, Timestamp), Problem> {
     let seats = options.seats;
-    let (token, expires_at) = enrolment::issue_token(app.fleet.store(), options).await?;
+    let (token, expires_at) = enrolment::issue_token(app.fleet.store(), options.clone()).await?;
+    app.audit.note(enrolment::token_note(operator.by(), &options, expires_at, app.now())).await?;
     tracing::info!(operator = operator.name.as_str(), seats, %expires_at, "an enrolment token was made");
     Ok((token, expires_at))
+}
+
+/// That an operator did something about an account.
+fn note(kind: AuditKind, app: &App, operator: &Operator, account: &AccountName) -> Note {
+    Note::new(kind, operator.by(), app.now()).with(FactName::Account, account)
 }
 
 fn not_own(operator: &Operator, name: &AccountName) -> Result<(), Problem> {

@@ -4,6 +4,10 @@ use crate::{clock, ids::Secret, problem::Problem};
 use axum::http::StatusCode;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use redflag_core::{
+    audit::{
+        AuditKind, FactName,
+        entry::{By, Note},
+    },
     ids::{AgentId, Digest},
     names::Text,
     store::{Expected, Store, StoreError, StoreErrorKind},
@@ -57,6 +61,15 @@ pub async fn issue_token(store: &dyn Store, options: EnrolmentTokenOptions) -> R
         Some(_) => Ok((secret, expires_at)),
         None => Err(StoreError::caused(StoreErrorKind::Corrupt, "a fresh secret of 256 bits is already stored")),
     }
+}
+
+/// What the audit log says of a token just made.
+#[must_use]
+pub fn token_note(by: By, options: &EnrolmentTokenOptions, expires_at: Timestamp, at: Timestamp) -> Note {
+    Note::new(AuditKind::EnrolmentTokenMade, by, at)
+        .with(FactName::Count, options.seats)
+        .with(FactName::ExpiresAt, expires_at)
+        .with_some(FactName::Name, options.label.as_ref())
 }
 
 /// Takes a seat of `token` for an agent and its key, or finds that they hold one.

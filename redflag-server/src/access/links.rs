@@ -9,6 +9,10 @@ use super::{
 };
 use crate::{app::App, clock, ids::Secret};
 use redflag_core::{
+    audit::{
+        AuditKind, FactName,
+        entry::{By, Note},
+    },
     store::{Store, StoreError},
     time::Timestamp,
 };
@@ -71,6 +75,12 @@ pub async fn issue_sign_in_link(store: &dyn Store, name: AccountName, role: Opti
     let expires_at = clock::now().saturating_add(LINK_LIFETIME);
     expiring::insert(store, &token, &Link { account: account.name, generation: account.generation, expires_at }).await?;
     Ok(SignInLink { token, expires_at })
+}
+
+/// What the audit log says of a link just made.
+#[must_use]
+pub fn link_note(by: By, name: &AccountName, role: Option<Role>, at: Timestamp) -> Note {
+    Note::new(AuditKind::SignInLinkMade, by, at).with(FactName::Account, name).with_some(FactName::Role, role)
 }
 
 /// Consumes a link; none when it is unknown, used or expired, or the account changed since.

@@ -38,9 +38,9 @@ pub use api_tokens::{
 pub(crate) use attempts::Attempts;
 pub(crate) use client::subscriber;
 pub use client::{ClientAddress, TrustedProxy};
-pub use enrolment::{EnrolmentTokenOptions, SEATS_MAX, issue_token, take_seat};
+pub use enrolment::{EnrolmentTokenOptions, SEATS_MAX, issue_token, take_seat, token_note};
 pub(crate) use guard::same_origin;
-pub use links::{SignInLink, issue_sign_in_link};
+pub use links::{SignInLink, issue_sign_in_link, link_note};
 pub use operator::Operator;
 pub(crate) use own::change_password;
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARACTERS_MIN, Password, PasswordHash, Passwords};

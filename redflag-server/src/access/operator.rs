@@ -14,7 +14,7 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
-use redflag_core::{names::Text, time::Timestamp};
+use redflag_core::{audit::entry::By, names::Text, time::Timestamp};
 
 /// The operator of a request.
 ///
@@ -34,6 +34,14 @@ pub struct Operator {
     pub expires_at: Timestamp,
     /// The account.
     pub account: AccountName,
+}
+
+impl Operator {
+    /// Who it is, as the audit log says it.
+    #[must_use]
+    pub fn by(&self) -> By {
+        By::Operator { name: self.name.clone() }
+    }
 }
 
 impl FromRequestParts<AppState> for Operator {

@@ -9,6 +9,10 @@ use super::{
 };
 use crate::{app::App, problem::Problem};
 use axum::http::{HeaderMap, StatusCode};
+use redflag_core::audit::{
+    AuditKind, FactName,
+    entry::{By, Note},
+};
 
 /// Consumes a sign-in link and begins a session; the answer is the `Set-Cookie` header. None when the link is unknown, used or
 /// expired, or its account changed since.
@@ -18,6 +22,7 @@ use axum::http::{HeaderMap, StatusCode};
 pub(crate) async fn sign_in_by_link(app: &App, headers: &HeaderMap, token: &str) -> Result<Option<String>, Problem> {
     let Some(account) = links::open(app, token).await? else { return Ok(None) };
     let cookie = sessions::begin(app, &account, Began::Link, headers).await?;
+    app.audit.note(signed_in(&account, "link", app)).await?;
     tracing::info!(account = account.name.as_str(), "signed in by a link");
     Ok(Some(cookie))
 }
@@ -43,8 +48,14 @@ pub(crate) async fn sign_in_by_password(
         return Ok(None);
     };
     let cookie = sessions::begin(app, &account, Began::Password, headers).await?;
+    app.audit.note(signed_in(&account, "password", app).with(FactName::Address, client)).await?;
     tracing::info!(account = account.name.as_str(), "signed in by a password");
     Ok(Some(cookie))
+}
+
+fn signed_in(account: &Account, by: &str, app: &App) -> Note {
+    let operator = By::Operator { name: account.name.text().clone() };
+    Note::new(AuditKind::SignedIn, operator, app.now()).with(FactName::Role, account.role).with(FactName::Action, by)
 }
 
 /// The account, if `password` is its password. Every try counts against the limits, and one that succeeds is taken back.

@@ -11,6 +11,7 @@ use crate::{
 };
 use axum::{Json, extract::State, http::StatusCode};
 use redflag_core::{
+    audit::{AuditKind, entry::By},
     command::{
         delivery::{LeaseAnswer, LeaseBody, OutputBody, ResultAnswer, StartAnswer},
         record::Claim,
@@ -69,9 +70,15 @@ pub(super) async fn result(
     Id(command): Id<CommandId>,
     JsonBody(claim): JsonBody<Claim>,
 ) -> Result<Json<ResultAnswer>, Problem> {
+    let agent = credential.agent;
+    let open = app.fleet.store().command(agent, command).await?.is_some_and(|record| record.state.open());
     let commands = app.fleet.command(credential.agent, Step::Finish { command, claim }, app.now()).await?;
     app.outputs.forget(credential.agent, command);
     let record = queue::first(commands)?;
+    // What is said again, or late, is with the command.
+    if open {
+        app.audit.note(queue::note(AuditKind::CommandEnded, By::Agent { agent }, &record, app.now())).await?;
+    }
     tracing::info!(agent = %credential.agent, %command, state = %record.state, "an agent told how a command ended");
     Ok(Json(ResultAnswer { id: command, state: record.state }))
 }

@@ -67,6 +67,7 @@ pub(super) async fn agent(
 /// 404 for an unknown agent; 503 when the store fails or the agent reports faster than its log can be read.
 pub async fn remove(app: &App, operator: &Operator, agent: AgentId, reason: Text) -> Result<RemovedAgent, Problem> {
     let actor = Actor::Operator(operator.name.clone());
+    app.audit.before_removal(agent, operator.by(), &reason, app.now()).await?;
     let removed = app.fleet.remove_agent(agent, actor, Some(reason), app.now()).await?;
     quarantine::forget(app.fleet.store(), agent).await?;
     app.replays.forget(agent);

@@ -12,10 +12,15 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::VerifyingKey;
 use redflag_core::{
     agent::Enrolment,
+    audit::{
+        AuditKind, FactName,
+        entry::{By, Note},
+    },
     command::delivery::SignerBody,
     ids::AgentId,
     names::Text,
     report::Report,
+    signing,
     wire::{self, ReportAnswerBody},
 };
 use serde::{Deserialize, Serialize};
@@ -75,8 +80,14 @@ pub(super) async fn enrol(
     app.strangers.admit(address)?;
     app.strangers.checked(address, access::take_seat(store, &body.token, agent, &public_key, now).await)?;
     let enrolment = Enrolment { agent, name: body.name, public_key, tags: body.tags, enrolled_at: now };
+    let known = store.agent(agent).await?.is_some();
     app.fleet.enrol(enrolment).await?;
     let head = store.agent(agent).await?.ok_or_else(|| Problem::not_found(format!("no agent {agent}")))?;
+    // The same again is the same enrolment.
+    if !known {
+        let note = Note::new(AuditKind::AgentEnrolled, By::Agent { agent }, now).with(FactName::Name, &head.name);
+        app.audit.note(note.with(FactName::KeyId, signing::key_id(&public_key))).await?;
+    }
     tracing::info!(%agent, name = head.name.as_str(), "an agent enrolled");
     let signer = app.signing_key.signer(app.settings.terms.mode);
     let view = EnrolledView { agent_id: agent.to_string(), name: head.name.to_string(), server_time: now.to_string(), signer };

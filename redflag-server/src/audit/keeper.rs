@@ -1,5 +1,6 @@
 //! What a server does for the log by itself: it seals the feed, signs checkpoints, and says on which terms it started.
 
+use super::refusals;
 use crate::app::App;
 use redflag_core::{
     audit::{
@@ -51,6 +52,7 @@ pub async fn keep(app: &App) -> ! {
 /// When the store fails.
 pub async fn finish(app: &App) -> Result<(), StoreError> {
     app.audit.seal_feed().await?;
+    refusals::tell_of_the_rest(app).await?;
     app.audit.checkpoint(&app.audit_key).await.map(drop)
 }
 
@@ -74,7 +76,11 @@ async fn follow(app: &App) -> Result<Infallible, StoreError> {
 async fn sign_for_ever(app: &App) -> ! {
     loop {
         tokio::time::sleep(CHECKPOINT_EVERY).await;
-        if let Err(error) = app.audit.checkpoint(&app.audit_key).await {
+        let signed = async {
+            refusals::tell_of_the_rest(app).await?;
+            app.audit.checkpoint(&app.audit_key).await
+        };
+        if let Err(error) = signed.await {
             tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint of the audit log was signed; tried again");
         }
     }

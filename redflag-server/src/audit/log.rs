@@ -124,7 +124,7 @@ impl AuditLog {
     }
 
     /// The next blocks whose keys are above this.
-    async fn blocks(&self, after: &str) -> Result<Vec<(String, Block)>, StoreError> {
+    pub(super) async fn blocks(&self, after: &str) -> Result<Vec<(String, Block)>, StoreError> {
         let records = self.fleet.store().list(BLOCKS, Some(after), BLOCKS_PER_READ).await?;
         records.into_iter().map(|(key, record)| read(&key, &record.value).map(|block| (key, block))).collect()
     }

@@ -7,12 +7,16 @@
 pub mod keeper;
 
 mod checkpoints;
+mod deletions;
+mod export;
 mod key;
 mod log;
+pub(crate) mod refusals;
 mod seal;
 mod verify;
 
 pub use checkpoints::StoredCheckpoint;
+pub use export::Lines;
 pub use key::AuditKey;
 pub use log::AuditLog;
 pub use verify::{Verified, VerifyError};

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use redflag_core::{
     Fleet,
+    audit::{AuditKind, entry::By},
     command::{
         record::CommandRecord,
         step::{Confirm, Retry, Step},
@@ -21,7 +22,7 @@ use redflag_core::{
     names::Text,
     store::{StoreError, StoreErrorKind},
 };
-use redflag_server::{clock, ids, queue};
+use redflag_server::{audit::AuditLog, clock, ids, queue};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -116,29 +117,30 @@ impl Command {
                 tell(&fleet, &which, &record).await
             }
             What::Cancel(Cancel { which, who, reason }) => {
-                let by = Actor::Operator(who.name);
+                let by = Actor::Operator(who.name.clone());
                 let step = Step::Cancel { command: which.command, by, reason };
-                take(which, step).await
+                take(which, who.name, AuditKind::CommandCancelled, step).await
             }
             What::Retry(Again { which, who, id }) => {
                 let command = id.unwrap_or_else(ids::command_id);
-                let step = Step::Retry(Retry { command, failed: which.command, operator: who.name });
-                take(which, step).await
+                let step = Step::Retry(Retry { command, failed: which.command, operator: who.name.clone() });
+                take(which, who.name, AuditKind::CommandRetried, step).await
             }
             What::Confirm(Accept { which, who, plan_digest, comment, id }) => {
                 let command = id.unwrap_or_else(ids::command_id);
-                let confirm = Confirm { command, plan: which.command, digest: plan_digest, operator: who.name, comment };
-                take(which, Step::Confirm(confirm)).await
+                let confirm = Confirm { command, plan: which.command, digest: plan_digest, operator: who.name.clone(), comment };
+                take(which, who.name, AuditKind::PlanConfirmed, Step::Confirm(confirm)).await
             }
         }
     }
 }
 
 /// Takes a step and tells of the command it was about.
-async fn take(which: Which, step: Step) -> anyhow::Result<ExitCode> {
+async fn take(which: Which, name: Text, kind: AuditKind, step: Step) -> anyhow::Result<ExitCode> {
     let fleet = database::existing(&which.database.database).await?;
     let taken = fleet.command(which.agent, step, clock::now()).await.map_err(refused)?;
     let record = taken.into_iter().next().context("the step answered no command")?;
+    AuditLog::new(fleet.clone()).note(queue::note(kind, By::CommandLine { name }, &record, clock::now())).await?;
     tell(&fleet, &which, &record).await
 }
 

@@ -10,6 +10,7 @@ use crate::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use redflag_core::{
+    audit::entry::By,
     bulk::{BulkDecision, Operation, OperationCounts, Selected, Selection},
     feed::FeedPosition,
     ids::{AgentId, OperationId},
@@ -18,7 +19,7 @@ use redflag_core::{
     time::Timestamp,
     words::{AvailabilityKind, IgnoreScope, Severity},
 };
-use redflag_server::{clock, ids};
+use redflag_server::{audit::AuditLog, clock, ids, operations};
 use serde_json::json;
 use std::{
     io::{self, IsTerminal as _},
@@ -121,6 +122,9 @@ impl Decide {
             anyhow::bail!("nothing was decided");
         }
         let operation = Operation { id, operator: self.name.clone(), selection, decision };
+        let by = By::CommandLine { name: self.name.clone() };
+        let note = operations::note(by, &operation, &self.which.told(), selected.possible, clock::now());
+        AuditLog::new(fleet.clone()).note(note).await?;
         let progress = Progress::of("deciding", usize::try_from(selected.agents).unwrap_or(usize::MAX));
         let counts = fleet.carry_out(&operation, clock::now(), |_| progress.advance()).await;
         drop(progress);
@@ -186,6 +190,21 @@ impl Decide {
 }
 
 impl Which {
+    /// What narrows, as the audit log tells it.
+    fn told(&self) -> String {
+        let Self { status, agent, manager, severity, availability, security, search } = self;
+        let given = [
+            status.as_ref().map(|status| format!("status={status}")),
+            agent.as_ref().map(|agent| format!("agent={agent}")),
+            manager.as_ref().map(|manager| format!("manager={manager}")),
+            severity.as_ref().map(|severity| format!("severity={severity}")),
+            availability.as_ref().map(|availability| format!("availability={availability}")),
+            security.as_ref().map(|security| format!("security={security}")),
+            search.as_ref().map(|search| format!("search={}", search.as_str())),
+        ];
+        given.into_iter().flatten().collect::<Vec<_>>().join("&")
+    }
+
     fn filter(&self) -> UpdateFilter {
         UpdateFilter {
             status: self.status.unwrap_or_default(),

@@ -6,8 +6,8 @@ use crate::{
     output,
 };
 use clap::Args;
-use redflag_core::names::Text;
-use redflag_server::{EnrolmentTokenOptions, access};
+use redflag_core::{audit::entry::By, names::Text};
+use redflag_server::{EnrolmentTokenOptions, access, audit::AuditLog, clock};
 use serde_json::json;
 use std::{process::ExitCode, time::Duration};
 
@@ -34,7 +34,9 @@ impl EnrolmentToken {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let fleet = database::existing(&self.database.database).await?;
         let options = EnrolmentTokenOptions { seats: self.seats, expires_in: self.expires, label: self.label };
-        let (token, expires_at) = access::issue_token(fleet.store(), options).await?;
+        let (token, expires_at) = access::issue_token(fleet.store(), options.clone()).await?;
+        let by = By::CommandLine { name: Text::lossy("operator") };
+        AuditLog::new(fleet).note(access::token_note(by, &options, expires_at, clock::now())).await?;
         let token = token.expose();
         let json = || json!({"token": token, "seats": self.seats, "expires_at": expires_at}).to_string();
         output::line(&if self.format.json { json() } else { token.to_owned() })?;

@@ -6,8 +6,15 @@ use crate::{
     output,
 };
 use clap::Args;
-use redflag_core::names::Text;
+use redflag_core::{
+    audit::{
+        AuditKind, FactName,
+        entry::{By, Note},
+    },
+    names::Text,
+};
 use redflag_server::{
+    audit::AuditLog,
     clock,
     halt::{self, Halt},
 };
@@ -36,10 +43,24 @@ impl Halting {
     /// Runs the command.
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let fleet = database::existing(&self.database.database).await?;
-        let store = fleet.store();
+        let (store, log) = (fleet.store(), AuditLog::new(fleet.clone()));
+        let by = By::CommandLine { name: self.name.clone() };
         let (halted, lifted) = match (self.reason, self.lift) {
-            (Some(reason), _) => (Some(halt::halt(store, Halt { by: self.name, at: clock::now(), reason }).await?), None),
-            (None, true) => (None, halt::lift(store).await?),
+            (Some(reason), _) => {
+                let wanted = Halt { by: self.name, at: clock::now(), reason };
+                let halted = halt::halt(store, wanted.clone()).await?;
+                if halted == wanted {
+                    log.note(Note::new(AuditKind::Halted, by, wanted.at).with(FactName::Reason, &wanted.reason)).await?;
+                }
+                (Some(halted), None)
+            }
+            (None, true) => {
+                let lifted = halt::lift(store).await?;
+                if lifted.is_some() {
+                    log.note(Note::new(AuditKind::HaltLifted, by, clock::now())).await?;
+                }
+                (None, lifted)
+            }
             (None, false) => (halt::halted(store).await?, None),
         };
         output::line(&if self.format.json {

@@ -8,8 +8,8 @@ use crate::{
 };
 use anyhow::Context as _;
 use clap::Args;
-use redflag_core::{ids::AgentId, retention::RetentionWindow};
-use redflag_server::clock;
+use redflag_core::{audit::entry::By, ids::AgentId, names::Text, retention::RetentionWindow};
+use redflag_server::{audit::AuditLog, clock};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -37,6 +37,10 @@ impl Prune {
         let fleet = database::existing(&self.database.database).await?;
         let now = clock::now();
         let chosen = agents::chosen(&fleet, self.agent).await?;
+        if !self.dry_run {
+            let by = By::CommandLine { name: Text::lossy("operator") };
+            AuditLog::new(fleet.clone()).before_pruning(self.agent, by, self.older_than.begins_at(now), now).await?;
+        }
         let progress = Progress::of(if self.dry_run { "counting" } else { "pruning" }, chosen.len());
         let would = if self.dry_run { "would go" } else { "went" };
         let mut taken: Vec<Value> = Vec::new();

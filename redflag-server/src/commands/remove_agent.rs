@@ -8,8 +8,10 @@ use crate::{
 };
 use anyhow::Context as _;
 use clap::Args;
-use redflag_core::{agent::AgentHead, event::Actor, ids::AgentId, names::Text, store::StoreErrorKind, work::Refusal};
-use redflag_server::{clock, quarantine};
+use redflag_core::{
+    agent::AgentHead, audit::entry::By, event::Actor, ids::AgentId, names::Text, store::StoreErrorKind, work::Refusal,
+};
+use redflag_server::{audit::AuditLog, clock, quarantine};
 use std::{
     io::{self, IsTerminal as _},
     process::ExitCode,
@@ -47,6 +49,8 @@ impl RemoveAgent {
         {
             anyhow::bail!("nothing was removed");
         }
+        let by = By::CommandLine { name: self.name.clone() };
+        AuditLog::new(fleet.clone()).before_removal(self.agent, by, &self.reason, clock::now()).await?;
         let removed = fleet.remove_agent(self.agent, Actor::Operator(self.name), Some(self.reason), clock::now()).await;
         let removed = removed.map_err(|error| match error.kind() {
             StoreErrorKind::Refused(Refusal::UnknownAgent { agent }) => anyhow::anyhow!("no agent {agent}"),

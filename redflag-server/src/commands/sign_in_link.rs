@@ -7,9 +7,12 @@ use crate::{
 };
 use anyhow::Context as _;
 use clap::Args;
+use redflag_core::audit::entry::By;
 use redflag_server::{
     Role,
     access::{self, AccountName},
+    audit::AuditLog,
+    clock,
 };
 use serde_json::json;
 use std::process::ExitCode;
@@ -40,7 +43,9 @@ impl SignInLink {
             Some(url) => url,
             None => noted_url::get(&fleet).await?.context("no server has run on this database yet; start one, or give --public-url")?,
         };
-        let link = access::issue_sign_in_link(fleet.store(), self.name, self.role).await?;
+        let link = access::issue_sign_in_link(fleet.store(), self.name.clone(), self.role).await?;
+        let by = By::CommandLine { name: self.name.text().clone() };
+        AuditLog::new(fleet).note(access::link_note(by, &self.name, self.role, clock::now())).await?;
         let (url, expires_at) = (link.url(&url), link.expires_at);
         output::line(&if self.format.json { json!({"url": url, "expires_at": expires_at}).to_string() } else { url })?;
         Ok(ExitCode::SUCCESS)

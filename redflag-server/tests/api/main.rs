@@ -5,6 +5,7 @@
 mod accounts;
 mod agents;
 mod audit;
+mod audit_drills;
 mod binary;
 mod citations;
 mod command_pages;

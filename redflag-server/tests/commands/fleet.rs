@@ -123,6 +123,12 @@ impl Serving {
         std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
         Self { child, url }
     }
+
+    /// Ends it as an init system does.
+    pub(crate) fn stop(mut self) {
+        let asked = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(asked.success() && self.child.wait().unwrap().success());
+    }
 }
 
 impl Drop for Serving {

@@ -1,0 +1,256 @@
+//! `redflag-server audit`: verifying the audit log, writing it out, and showing its key.
+
+use super::{database, whole_file::WholeFile};
+use crate::{
+    arguments::{AuditKeyFile, Database, Format},
+    cli::WrongUsage,
+    interrupt, output,
+    progress::Progress,
+};
+use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::{Args, Subcommand};
+use redflag_core::{
+    audit::verify::{Fault, FaultAt, Summary, Verifier},
+    public_key::PublicKey,
+    signing,
+};
+use redflag_server::audit::{AuditKey, AuditLog, Verified, VerifyError};
+use serde_json::{Value, json};
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Arguments of `redflag-server audit`.
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Read the whole log, every checkpoint and every batch that is still there, and name the first bad entry
+    Verify(Verify),
+    /// Write the log as JSON Lines, which `audit verify --input` verifies without the database
+    Export(Export),
+    /// Show the newest checkpoint and the key that signs
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+struct Verify {
+    /// Verify the lines of an export instead of a database, or - for standard input; needs --public-key
+    #[arg(long, short, value_name = "FILE", requires = "public_key")]
+    input: Option<PathBuf>,
+    /// Believe checkpoints of this key, in base64, beside those of the key file; may be repeated
+    #[arg(long, value_name = "KEY", value_parser = public_key)]
+    public_key: Vec<PublicKey>,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    key: AuditKeyFile,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    #[command(flatten)]
+    database: Database,
+    /// A new file for the lines, or - for standard output
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    key: AuditKeyFile,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Audit {
+    /// Runs the command.
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.what {
+            What::Verify(verify) => interrupt::or_interrupted(verify.run()).await,
+            What::Export(export) => interrupt::or_interrupted(export.run()).await,
+            What::Show(show) => show.run().await,
+        }
+    }
+}
+
+impl Verify {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let progress = Progress::counting("verifying");
+        let mut keys = self.public_key;
+        let (found, fault) = match self.input {
+            Some(input) => split(lines(&input, keys)?.map(|log| (json!({"log": log}), told(&log)))),
+            None => {
+                database::name(&self.database.database)?;
+                if let Some(path) = self.key.path(&self.database)?
+                    && let Some(key) = AuditKey::read(&path)?
+                {
+                    keys.push(key.public_key());
+                }
+                if keys.is_empty() {
+                    return Err(WrongUsage("there is no audit key beside the database; give --audit-key or --public-key").into());
+                }
+                let log = AuditLog::new(database::existing(&self.database.database).await?);
+                let tell = |number: u64| {
+                    if number.is_multiple_of(1_000) {
+                        progress.tell(&format!("entry {number}"));
+                    }
+                };
+                match log.verify(keys, tell).await {
+                    Ok(verified) => split(Ok((json!(verified), told_of_batches(&verified)))),
+                    Err(VerifyError::Fault(fault)) => split(Err(fault)),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        drop(progress);
+        output::line(&if self.format.json { document(found.as_ref(), fault.as_ref()).to_string() } else { text(found, fault.as_ref()) })?;
+        Ok(if fault.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+type Found = (Value, String);
+
+fn split(result: Result<Found, Fault>) -> (Option<Found>, Option<Fault>) {
+    match result {
+        Ok(found) => (Some(found), None),
+        Err(fault) => (None, Some(fault)),
+    }
+}
+
+/// Verifies the lines of an export.
+fn lines(input: &Path, keys: Vec<PublicKey>) -> anyhow::Result<Result<Summary, Fault>> {
+    let reading = || format!("reading {}", input.display());
+    let from: Box<dyn io::Read> =
+        if input == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(input).with_context(reading)?) };
+    let mut verifier = Verifier::new(keys);
+    for line in BufReader::new(from).lines() {
+        if let Err(fault) = verifier.line(&line.with_context(reading)?) {
+            return Ok(Err(fault));
+        }
+    }
+    Ok(verifier.finish())
+}
+
+fn document(found: Option<&Found>, fault: Option<&Fault>) -> Value {
+    let mut document = json!({"verified": fault.is_none()});
+    if let Some((found, _)) = found {
+        document["found"] = found.clone();
+    }
+    if let Some(Fault { at, what }) = fault {
+        let (kind, number) = match at {
+            FaultAt::Entry(number) => ("entry", number),
+            FaultAt::Checkpoint(number) => ("checkpoint", number),
+        };
+        document["first_bad"] = json!({kind: number, "what": what});
+    }
+    document
+}
+
+fn text(found: Option<Found>, fault: Option<&Fault>) -> String {
+    match fault {
+        Some(fault) => format!("ALTERED OR DAMAGED\nfirst bad is {fault}"),
+        None => found.map_or_else(String::new, |(_, text)| text),
+    }
+}
+
+fn told(log: &Summary) -> String {
+    let Summary { entries, head, checkpoints, covered, .. } = log;
+    let open = entries - covered;
+    let behind =
+        if open == 0 { String::new() } else { format!("; {open} entries behind the newest checkpoint could be cut off unnoticed") };
+    format!("verified {entries} entries with {checkpoints} checkpoints, the newest over {covered}{behind}\nhead {head}")
+}
+
+fn told_of_batches(verified: &Verified) -> String {
+    let Verified { log, batches, batches_gone, unsealed } = verified;
+    let unsealed = if *unsealed { "\nthe feed goes on behind what is sealed; a running server seals it" } else { "" };
+    format!(
+        "{}\n{batches} batches are as they were sealed; {batches_gone} have gone since, and their digests are kept{unsealed}",
+        told(log)
+    )
+}
+
+impl Export {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let log = AuditLog::new(database::existing(&self.database.database).await?);
+        let written = if self.output == Path::new("-") {
+            let mut out = BufWriter::new(io::stdout().lock());
+            let written = write(&log, &mut out).await?;
+            out.flush().context("writing to standard output")?;
+            written
+        } else {
+            let mut file = WholeFile::create(&self.output)?;
+            let written = write(&log, &mut file).await?;
+            file.finish()?;
+            written
+        };
+        output::aside(&format!("exported {written} lines"));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn write(log: &AuditLog, out: &mut impl Write) -> anyhow::Result<u64> {
+    let progress = Progress::counting("exporting");
+    let (mut lines, mut written) = (log.lines(), 0);
+    loop {
+        let some = lines.next().await?;
+        if some.is_empty() {
+            return Ok(written);
+        }
+        for line in some {
+            writeln!(out, "{line}").context("writing a line")?;
+            written += 1;
+        }
+        progress.tell(&format!("{written} lines"));
+    }
+}
+
+impl Show {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        database::name(&self.database.database)?;
+        let path = self.key.path(&self.database)?.context("a fleet in memory has no key file")?;
+        let key =
+            AuditKey::read(&path)?.with_context(|| format!("no audit key at {}: a server makes it when it starts", path.display()))?;
+        let log = AuditLog::new(database::existing(&self.database.database).await?);
+        let (place, newest) = (log.place().await?, log.newest_checkpoint().await?);
+        let public_key = STANDARD.encode(key.public_key().to_bytes());
+        let checkpoint = newest.as_ref().map(|newest| &newest.checkpoint);
+        output::line(&if self.format.json {
+            json!({"key_id": key.id(), "fingerprint": key.fingerprint(), "public_key": public_key, "entries": place.number,
+                "head": place.digest, "checkpoint": checkpoint})
+            .to_string()
+        } else {
+            let newest = newest.as_ref().map_or_else(
+                || "no checkpoint yet".to_owned(),
+                |newest| {
+                    let (said, by) = (&newest.checkpoint, signing::fingerprint_of(&newest.key_id));
+                    format!("checkpoint {} of {} over {} entries, signed by {by}\n  {}", said.number, said.at, said.size, said.digest())
+                },
+            );
+            let (number, digest, fingerprint) = (place.number, place.digest, key.fingerprint());
+            format!("{number} entries, head {digest}\n{newest}\nkey {fingerprint}\n  {public_key}")
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Reads a public key in base64.
+fn public_key(written: &str) -> Result<PublicKey, String> {
+    let bytes = STANDARD.decode(written).map_err(|error| error.to_string())?;
+    let bytes = bytes.try_into().map_err(|bytes: Vec<u8>| format!("{} bytes, and a key has 32", bytes.len()))?;
+    PublicKey::new(&bytes).map_err(|error| error.to_string())
+}

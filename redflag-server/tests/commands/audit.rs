@@ -1,0 +1,73 @@
+//! The audit log from the command line: verified, exported, and altered.
+
+use crate::fleet::Place;
+use serde_json::Value;
+
+fn said(place: &Place, arguments: &[&str]) -> String {
+    let done = place.run("fleet.db", arguments).success();
+    String::from_utf8(done.get_output().stdout.clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_is_verified_exported_and_verified_without_its_database() {
+    let place = Place::served().await;
+    assert!(place.fails("fleet.db", &["audit", "verify", "--audit-key", "no.key"], 2).contains("--public-key"));
+    assert!(place.fails("memory:", &["audit", "verify"], 2).contains("memory"));
+    // The server was killed: what it had not sealed by then is sealed by the next.
+    let restarted = crate::fleet::Serving::start(&place.path("fleet.db"));
+    restarted.stop();
+    let verified = place.json("fleet.db", &["audit", "verify"]);
+    assert_eq!(verified["verified"], true, "{verified}");
+    let log = &verified["found"]["log"];
+    assert!(log["entries"].as_u64() > Some(10) && log["covered"] == log["entries"], "{verified}");
+    assert_eq!(verified["found"]["unsealed"], false, "{verified}");
+    assert!(verified["found"]["batches"].as_u64() > Some(10), "{verified}");
+
+    let shown = place.json("fleet.db", &["audit", "show"]);
+    assert_eq!((&shown["entries"], &shown["head"]), (&log["entries"], &log["head"]));
+    assert!(said(&place, &["audit", "show"]).contains(shown["public_key"].as_str().unwrap()));
+    let key = shown["public_key"].as_str().unwrap();
+
+    place.run("fleet.db", &["audit", "export", "--output", "audit.jsonl"]).success();
+    let lines = std::fs::read_to_string(place.path("audit.jsonl")).unwrap();
+    assert_eq!(lines, said(&place, &["audit", "export"]), "standard output is the same");
+    let offline = ["audit", "verify", "--input", "audit.jsonl", "--public-key", key];
+    assert_eq!(place.json("none", &offline)["found"]["log"], *log);
+    assert!(place.fails("none", &["audit", "verify", "--input", "audit.jsonl"], 2).contains("--public-key"));
+
+    std::fs::write(place.path("audit.jsonl"), lines.replacen("agent-enrolled", "agent-enrolleb", 1)).unwrap();
+    let failed = place.run("none", &[&offline[..], &["--json"]].concat()).code(1);
+    let told: Value = serde_json::from_slice(&failed.get_output().stdout).unwrap();
+    assert_eq!(told["verified"], false);
+    let place_of =
+        lines.lines().filter(|line| line.starts_with("{\"digest")).position(|line| line.contains("agent-enrolled")).unwrap() as u64;
+    assert_eq!(told["first_bad"]["entry"].as_u64(), Some(place_of + 1), "{told}");
+
+    let damage = rusqlite::Connection::open(place.path("fleet.db")).unwrap();
+    assert!(damage.execute("UPDATE packages SET name = name || 'x' WHERE package_ref = 2", []).unwrap() > 0);
+    drop(damage);
+    let failed = place.run("fleet.db", &["audit", "verify"]).code(1);
+    let told = String::from_utf8(failed.get_output().stdout.clone()).unwrap();
+    assert!(told.starts_with("ALTERED OR DAMAGED\nfirst bad is entry "), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_line_leaves_its_entries() {
+    let place = Place::served().await;
+    let agents = place.fleet("fleet.db").store().agents(&redflag_core::query::AgentQuery::default()).await.unwrap().items;
+    let agent = agents[0].head.agent.to_string();
+    place.run("fleet.db", &["halt", "--reason", "a drill", "--name", "Ada"]).success();
+    place.run("fleet.db", &["halt", "--reason", "again", "--name", "Bob"]).success();
+    place.run("fleet.db", &["halt", "--lift", "--name", "Ada"]).success();
+    place.run("fleet.db", &["prune", "--older-than", "30d", "--dry-run"]).success();
+    place.run("fleet.db", &["prune", "--older-than", "30d"]).success();
+    place.run("fleet.db", &["remove-agent", &agent, "--reason", "scrapped", "--yes", "--name", "Ada"]).success();
+    place.run("fleet.db", &["decide", "approve", "--search", "a", "--yes", "--name", "Ada"]).success();
+    place.run("fleet.db", &["sign-in-link", "--name", "Ada", "--role", "viewer"]).success();
+    let log = redflag_server::audit::AuditLog::new(place.fleet("fleet.db"));
+    let entries = log.entries(1..=u64::MAX).await.unwrap();
+    let kinds: Vec<&str> = entries.iter().map(|link| link.entry.kind.as_str()).filter(|kind| *kind != "batch").collect();
+    assert_eq!(&kinds[..4], &["log-begun", "sign-in-link-made", "server-started", "enrolment-token-made"]);
+    let last = ["halted", "halt-lifted", "pruning", "agent-removal", "bulk-decision", "sign-in-link-made"];
+    assert_eq!(&kinds[kinds.len() - last.len()..], &last, "{kinds:?}");
+}

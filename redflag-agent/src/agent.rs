@@ -20,6 +20,7 @@ use crate::{
     scan::{Scan, Scanner},
     server::{Server, Signature},
     status::{LastDelivery, Status, Trouble},
+    witness,
 };
 use command_loop::CommandLoop;
 use redflag_core::{agent::HostFacts, ids::ReportId, names::Manager, report::ReportStatus, wire, wire::ReportAnswerBody};
@@ -194,6 +195,19 @@ impl Agent {
         server.post(path, body, Some(signature)).await
     }
 
+    /// Goes along with the server's audit log. What goes wrong with it stops no report: it is logged, and tried again after the next.
+    async fn look_at_the_audit_log(&mut self) {
+        let looked = async {
+            let (home, server) = (self.home.clone(), Server::new(self.identity.server.clone())?);
+            witness::look(self, &home, &server).await
+        };
+        match looked.await {
+            Ok(()) => {}
+            Err(Error::Refused { status: 404, .. }) => tracing::debug!("the server shows no audit log; it may be older than this agent"),
+            Err(error) => tracing::warn!("the server's audit log was not looked at: {}", crate::error::with_causes(&error)),
+        }
+    }
+
     /// How much waits in the outbox.
     #[must_use]
     pub fn outbox_depth(&self) -> Depth {
@@ -212,6 +226,9 @@ impl Agent {
     pub async fn report(&mut self, progress: &mut dyn Progress) -> Result<ReportSummary> {
         let (report_id, sequence, scopes) = self.scan(progress).await?;
         let delivery = self.deliver(&self.retries.clone(), progress).await?;
+        if matches!(delivery, Delivery::Delivered(_)) {
+            self.look_at_the_audit_log().await;
+        }
         Ok(ReportSummary { report_id, sequence, scopes, delivery })
     }
 

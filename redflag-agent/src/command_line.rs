@@ -8,6 +8,7 @@ use crate::{
     error::Error,
     execute_command::{self, ExecuteArguments},
     executor::service::DEFAULT_SOCKET,
+    forget_command::{self, ForgetArguments},
     home::{AgentHome, DEFAULT_STATE_DIR},
     host,
     identity::Identity,
@@ -124,6 +125,8 @@ Examples:
     Status(StatusArguments),
     /// Pin another key of the server: one that may sign commands to this host, now or next
     TrustServerKey(TrustArguments),
+    /// Believe the server's audit log from now on as it stands: forget the checkpoint this host keeps of it
+    ForgetCheckpoint(ForgetArguments),
     /// Find out what is wrong with this agent, and how to mend it
     Doctor(DoctorArguments),
     /// Show what the scanners find, without reporting it
@@ -264,6 +267,7 @@ pub async fn run(line: &CommandLine) -> Result<ExitCode> {
         Command::Run(arguments) => run_command(&line.state_dir, arguments).await,
         Command::Status(arguments) => status_command::run(&line.state_dir, arguments),
         Command::TrustServerKey(arguments) => trust_command::run(&line.state_dir, arguments),
+        Command::ForgetCheckpoint(arguments) => forget_command::run(&line.state_dir, arguments),
         Command::Doctor(arguments) => doctor_command::run(&line.state_dir, arguments).await,
         Command::Scan(arguments) => scan_command::run(arguments).await,
         Command::Execute(arguments) => execute_command::run(arguments).await,

@@ -105,6 +105,7 @@ impl Doctor {
             findings.push(commands::taken(home).await);
             findings.extend(network::server(identity.server).await);
             findings.push(state::last_delivery(home));
+            findings.push(state::audit_log(home));
         }
         findings.push(state::outbox(home));
         findings.push(state::quarantine(home));

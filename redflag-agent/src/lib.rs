@@ -24,6 +24,8 @@ pub mod error;
 #[cfg(feature = "agent")]
 pub mod execute_command;
 pub mod executor;
+#[cfg(feature = "agent")]
+pub mod forget_command;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod home;
@@ -60,6 +62,8 @@ pub mod status_command;
 pub mod terminal_progress;
 #[cfg(feature = "agent")]
 pub mod trust_command;
+#[cfg(feature = "agent")]
+pub mod witness;
 
 #[cfg(test)]
 mod changed_text;
@@ -90,3 +94,5 @@ pub use simulation::{Simulation, SimulationOptions, SimulationSummary};
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/writing-a-scanner.md")]
 struct Guide;
+#[cfg(feature = "agent")]
+pub use witness::{Witnessed, forget, witnessed};

@@ -14,6 +14,7 @@ use crate::{
     signer::{PinnedSigner, Pins, ShownSigner},
     status::{CommandStatus, Status},
     trust_command::{FOLLOWED, policy_hint},
+    witness::{Witnessed, witnessed},
 };
 use anyhow::Result;
 use clap::Args;
@@ -74,6 +75,8 @@ struct Shown {
     outbox: Depth,
     commands_under_way: Vec<UnderWay>,
     quarantined: Vec<String>,
+    /// What this host keeps of the server's audit log.
+    audit_log: Option<Witnessed>,
     #[serde(flatten)]
     status: Status,
 }
@@ -105,6 +108,7 @@ pub fn run(state_dir: &Path, arguments: &StatusArguments) -> Result<ExitCode> {
         commands_under_way: Inbox::look(&home)?.iter().map(UnderWay::of).collect(),
         outbox: Outbox::depth_of(&home)?,
         quarantined: quarantine::quarantined(&home)?,
+        audit_log: witnessed(&home)?,
         status: Status::read(&home),
     };
     print(&if arguments.json { serde_json::to_string_pretty(&shown)? } else { text(&shown, &identity) })?;
@@ -129,6 +133,7 @@ fn text(shown: &Shown, identity: &Identity) -> String {
         lines.push(format!("{:<12} {updates} updates, {installable} installable; scan {result} at {at}{because}", scope.manager));
     }
     lines.extend(commands(shown));
+    lines.extend(shown.audit_log.iter().map(audit_log));
     if let Some(trouble) = &status.trouble {
         lines.push(format!("trouble      {} ({})", trouble.message, trouble.at));
     }
@@ -137,6 +142,17 @@ fn text(shown: &Shown, identity: &Identity) -> String {
     }
     lines.extend(identity.pins.iter().map(|pins| format!("\n{}", policy_hint(pins, identity.server.host()))));
     lines.join("\n")
+}
+
+fn audit_log(witnessed: &Witnessed) -> String {
+    let Witnessed { key_fingerprint, checkpoint, entries, objection } = witnessed;
+    match (objection, checkpoint, entries) {
+        (Some((at, what)), ..) => format!("AUDIT LOG    not believed since {at}: {what}"),
+        (None, Some(number), Some(entries)) => {
+            format!("audit log    checkpoint {number} over {entries} entries, signed by {key_fingerprint}")
+        }
+        (None, ..) => format!("audit log    signed by {key_fingerprint}"),
+    }
 }
 
 fn server_keys(shown: &Shown, identity: &Identity) -> Vec<String> {

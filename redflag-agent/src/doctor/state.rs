@@ -10,6 +10,7 @@ use crate::{
     outbox::Outbox,
     quarantine::quarantined,
     status::Status,
+    witness::{Witnessed, witnessed},
 };
 use redflag_core::agent::about;
 use std::{
@@ -54,6 +55,20 @@ pub(super) fn directory(path: &Path) -> Finding {
 fn as_owner(metadata: Option<&Metadata>) -> String {
     let who = metadata.map_or_else(|| "its owner".to_owned(), |metadata| format!("user {}", metadata.uid()));
     format!("run the doctor as {who} or as root")
+}
+
+pub(super) fn audit_log(home: &AgentHome) -> Finding {
+    const CHECK: &str = "audit log";
+    match witnessed(home) {
+        Err(error) => Finding::warning(CHECK, error.to_string()).remedy("run `redflag-agent forget-checkpoint`"),
+        Ok(None) => Finding::skipped(CHECK, "no checkpoint of the server's was seen yet"),
+        Ok(Some(Witnessed { objection: Some((at, what)), .. })) => Finding::warning(CHECK, format!("not believed since {at}: {what}"))
+            .remedy("ask the server's operator why; for a good reason, such as a restored backup, run `redflag-agent forget-checkpoint`"),
+        Ok(Some(Witnessed { checkpoint, key_fingerprint, .. })) => {
+            let number = checkpoint.map_or_else(|| "none".to_owned(), |number| number.to_string());
+            Finding::ok(CHECK, format!("the newest checkpoint seen is {number}, signed by {key_fingerprint}"))
+        }
+    }
 }
 
 pub(super) fn machine(home: &AgentHome) -> Finding {

@@ -3,6 +3,8 @@
 mod account_views;
 mod accounts;
 mod agents;
+mod audit;
+mod audit_views;
 mod batches;
 mod command_signatures;
 mod command_steps;
@@ -56,6 +58,10 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/commands/{id}/start", Policy::Agent, commands_of_agents::start)
         .post("/api/v1/commands/{id}/result", Policy::Agent, commands_of_agents::result)
         .post("/api/v1/commands/{id}/output", Policy::Agent, commands_of_agents::output)
+        .post("/api/v1/audit/witness", Policy::Agent, audit::witness)
+        .post("/api/v1/audit/fork", Policy::Agent, audit::fork)
+        .get("/api/v1/audit", READ, audit::list)
+        .get("/api/v1/audit/checkpoint", READ, audit::checkpoint)
         .get("/api/v1/agents", READ, agents::list)
         .get("/api/v1/agents/{id}", READ, agents::one)
         .delete("/api/v1/agents/{id}", ADMINISTER, removal::agent)

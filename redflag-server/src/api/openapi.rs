@@ -5,8 +5,8 @@ mod security;
 pub(super) mod wire;
 
 use super::{
-    accounts, agents, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, feed, halting, health, keys,
-    operations, own_account, packages, past, quarantine, removal, reports, session, trend, updates,
+    accounts, agents, audit, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, feed, halting, health,
+    keys, operations, own_account, packages, past, quarantine, removal, reports, session, trend, updates,
 };
 use crate::{app::AppState, listing, problem::Problem, router};
 use axum::{
@@ -37,6 +37,10 @@ use utoipa::OpenApi;
         commands_of_agents::start,
         commands_of_agents::result,
         commands_of_agents::output,
+        audit::witness,
+        audit::fork,
+        audit::list,
+        audit::checkpoint,
         agents::list,
         agents::one,
         removal::agent,

@@ -75,7 +75,6 @@ async fn follow(app: &App) -> Result<Infallible, StoreError> {
 
 async fn sign_for_ever(app: &App) -> ! {
     loop {
-        tokio::time::sleep(CHECKPOINT_EVERY).await;
         let signed = async {
             refusals::tell_of_the_rest(app).await?;
             app.audit.checkpoint(&app.audit_key).await
@@ -83,5 +82,6 @@ async fn sign_for_ever(app: &App) -> ! {
         if let Err(error) = signed.await {
             tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint of the audit log was signed; tried again");
         }
+        tokio::time::sleep(CHECKPOINT_EVERY).await;
     }
 }

@@ -6,7 +6,7 @@ use redflag_core::{
     audit::{
         AuditKind, FactName,
         chain::{Block, Link, Place, key},
-        entry::{By, Note},
+        entry::{By, Entry, Note},
     },
     feed::FeedPosition,
     limits,
@@ -121,6 +121,41 @@ impl AuditLog {
                 return Ok(links);
             }
         }
+    }
+
+    /// Up to `limit` entries that pass, newest first, from below `before` or the newest of all; and below which number to go on, if there
+    /// is more. A call looks at some thousand entries at most, so it may find few or none and still say where to go on.
+    ///
+    /// # Errors
+    /// As [`AuditLog::entries`].
+    pub async fn backwards(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+        passes: impl Fn(&Entry) -> bool,
+    ) -> Result<(Vec<Link>, Option<u64>), StoreError> {
+        const LOOKED_AT_A_TIME: u64 = 500;
+        const LOOKS_MAX: u64 = 10;
+        let end = self.place().await?.number + 1;
+        let mut before = before.map_or(end, |before| before.min(end));
+        let mut found = Vec::new();
+        for _ in 0..LOOKS_MAX {
+            let first = before.saturating_sub(LOOKED_AT_A_TIME).max(1);
+            if before <= 1 {
+                return Ok((found, None));
+            }
+            for link in self.entries(first..=before - 1).await?.into_iter().rev() {
+                before = link.entry.number;
+                if passes(&link.entry) {
+                    found.push(link);
+                }
+                if found.len() == limit {
+                    return Ok((found, Some(before).filter(|before| *before > 1)));
+                }
+            }
+            before = first;
+        }
+        Ok((found, Some(before).filter(|before| *before > 1)))
     }
 
     /// The next blocks whose keys are above this.

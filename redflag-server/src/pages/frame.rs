@@ -26,6 +26,8 @@ pub(crate) enum Place {
     Commands,
     /// The list of batches.
     Batches,
+    /// The audit log.
+    Audit,
     /// The accounts of operators, for administrators.
     Users,
     /// The operator's own account, which stands beside the navigation.
@@ -34,7 +36,8 @@ pub(crate) enum Place {
 
 impl Place {
     /// The places of the navigation, in the order shown.
-    const NAVIGATION: &'static [Self] = &[Self::Overview, Self::Updates, Self::Agents, Self::Commands, Self::Batches, Self::Users];
+    const NAVIGATION: &'static [Self] =
+        &[Self::Overview, Self::Updates, Self::Agents, Self::Commands, Self::Batches, Self::Audit, Self::Users];
 
     /// The places of the navigation that an operator of this role may open.
     pub(crate) fn open_to(role: Role) -> impl Iterator<Item = Self> {
@@ -49,6 +52,7 @@ impl Place {
             Self::Agents => "/agents",
             Self::Commands => "/commands",
             Self::Batches => "/batches",
+            Self::Audit => "/audit",
             Self::Users => "/users",
             Self::Account => "/account",
         }
@@ -62,6 +66,7 @@ impl Place {
             Self::Agents => "Agents",
             Self::Commands => "Commands",
             Self::Batches => "Batches",
+            Self::Audit => "Audit log",
             Self::Users => "Users",
             Self::Account => "Your account",
         }

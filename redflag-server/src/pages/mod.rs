@@ -9,6 +9,7 @@ mod agent;
 mod agent_row;
 mod agents;
 mod api_docs;
+mod audit;
 mod batch_row;
 mod batches;
 mod bulk;
@@ -94,6 +95,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/keys", admin, keys::add)
         .get("/keys/{id}/revoke", admin, keys::ask_revoke)
         .post("/keys/{id}/revoke", admin, keys::revoke)
+        .get("/audit", viewer, audit::list)
         .get("/batches", viewer, batches::list)
         .get("/docs/api", viewer, api_docs::show)
         .get("/batches/{agent}/{batch}", viewer, batches::show);

@@ -38,3 +38,4 @@ mod secrets;
 mod sign_ins;
 mod signers;
 mod support;
+mod witnesses;

@@ -1,0 +1,133 @@
+//! The audit log: its entries and checkpoints for operators, and for agents what makes them its witnesses.
+
+use super::{
+    audit_views::{AuditListView, CheckpointListView, EntryView},
+    openapi::wire as shapes,
+};
+use crate::{
+    access::AgentCredential,
+    app::AppState,
+    body::JsonBody,
+    listing::Parameters,
+    problem::{Problem, ProblemBody},
+};
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, Uri},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use redflag_core::{
+    audit::{
+        AuditKind, FactName,
+        checkpoint::Checkpoint,
+        entry::{By, Entry, Note},
+        witness::{CheckpointName, ForkBody, Kept, WitnessAnswer, WitnessBody},
+    },
+    ids::Digest,
+    limits,
+    store::Expected,
+};
+
+/// What narrows a list of entries.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "states the parameters for the OpenAPI document; the handler reads them")]
+pub(super) struct AuditParameters {
+    /// Entries with a number below this; the newest if absent.
+    #[param(minimum = 1, maximum = 9_007_199_254_740_991_u64)]
+    before: Option<u64>,
+    /// Entries on a page, 1 to 500; 50 if absent.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// Of this kind only. Then a page may hold fewer entries than there are, or none, and still name a next one.
+    kind: Option<String>,
+}
+
+/// Entries of the audit log, newest first.
+#[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(AuditParameters),
+    responses((status = 200, body = AuditListView), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody)))]
+pub(super) async fn list(State(app): State<AppState>, uri: Uri) -> Result<Json<AuditListView>, Problem> {
+    let mut given = Parameters::read(&uri)?;
+    let before = given.take_number("before", 1..=limits::COMMAND_COUNTER_MAX)?;
+    let limit = given.take_number("limit", 1..=limits::PAGE_SIZE_MAX)?.unwrap_or(limits::PAGE_SIZE_DEFAULT);
+    let kind: Option<AuditKind> = given.take("kind")?;
+    given.finish()?;
+    let of_kind = |entry: &Entry| kind.is_none_or(|kind| kind == entry.kind);
+    let (links, next_before) = app.audit.backwards(before, limit as usize, of_kind).await?;
+    let place = app.audit.place().await?;
+    let entries = links.iter().map(EntryView::from).collect();
+    Ok(Json(AuditListView { entries, total: place.number, head: place.digest.to_string(), next_before }))
+}
+
+/// The newest checkpoint of the audit log and the key that signs.
+#[utoipa::path(get, path = "/api/v1/audit/checkpoint", tag = "audit",
+    responses((status = 200, body = CheckpointListView), (status = 401, body = ProblemBody)))]
+pub(super) async fn checkpoint(State(app): State<AppState>, uri: Uri) -> Result<Json<CheckpointListView>, Problem> {
+    crate::listing::no_parameters(&uri)?;
+    let newest = app.audit.newest_checkpoint().await?;
+    Ok(Json(CheckpointListView::of(&app.audit_key, newest.as_ref())))
+}
+
+/// Shows a witness how the log went on.
+#[utoipa::path(post, path = "/api/v1/audit/witness", tag = "agent", request_body = shapes::WitnessBody,
+    responses((status = 200, body = shapes::WitnessAnswer), (status = 400, body = ProblemBody),
+        (status = 401, body = ProblemBody)))]
+pub(super) async fn witness(
+    State(app): State<AppState>,
+    _agent: AgentCredential,
+    JsonBody(WitnessBody { kept }): JsonBody<WitnessBody>,
+) -> Result<Json<WitnessAnswer>, Problem> {
+    let log = &app.audit;
+    let shown = match kept {
+        None => log.newest_checkpoint().await?.into_iter().collect(),
+        Some(CheckpointName { number, digest }) => {
+            let own = log.checkpoints_after(number.saturating_sub(1), 1).await?.into_iter().next();
+            match own.filter(|own| own.checkpoint.number == number) {
+                Some(own) if own.checkpoint.digest() == digest => log.checkpoints_after(number, limits::CHECKPOINTS_TOLD_MAX).await?,
+                Some(own) => vec![own],
+                None => log.newest_checkpoint().await?.into_iter().collect(),
+            }
+        }
+    };
+    let public_key = STANDARD.encode(app.audit_key.public_key().to_bytes());
+    Ok(Json(WitnessAnswer { public_key, checkpoints: shown.into_iter().map(|stored| Kept::from(stored.envelope)).collect() }))
+}
+
+/// Takes the report of a witness that the log has forked. Each agent's newest one is an entry, once.
+#[utoipa::path(post, path = "/api/v1/audit/fork", tag = "agent",
+    request_body = shapes::ForkBody,
+    responses((status = 204, description = "put down"), (status = 400, body = ProblemBody), (status = 401, body = ProblemBody),
+        (status = 409, body = ProblemBody, description = "the checkpoint is one of this log")))]
+pub(super) async fn fork(
+    State(app): State<AppState>,
+    credential: AgentCredential,
+    JsonBody(fork): JsonBody<ForkBody>,
+) -> Result<StatusCode, Problem> {
+    const REPORTED: &str = "audit-forks";
+    let read = |field: &'static str, kept: &Kept| {
+        Checkpoint::read_unproven(kept.envelope().as_bytes()).map_err(|error| Problem::parameter(field, error.to_string()))
+    };
+    let ((kept, key_id), _) = (read("kept", &fork.kept)?, read("shown", &fork.shown)?);
+    let own = app.audit.checkpoints_after(kept.number.saturating_sub(1), 1).await?.into_iter().next();
+    if own.is_some_and(|own| own.checkpoint == kept) {
+        return Err(Problem::new(StatusCode::CONFLICT, "no_fork", "the checkpoint that is kept is one of this log"));
+    }
+    // A witness may say the same again, and a hostile one anything: one at a time, and nothing new of the same.
+    let (agent, now, store) = (credential.agent, app.now(), app.fleet.store());
+    let digest = Digest::of("redflag fork v1", &[fork.kept.envelope().as_bytes(), fork.shown.envelope().as_bytes()]).to_string();
+    let proven = Checkpoint::read(fork.kept.envelope().as_bytes(), &[app.audit_key.public_key()]).is_ok();
+    let expected = match store.get(REPORTED, &agent.to_string()).await? {
+        Some(record) if record.value == digest || !proven => return Ok(StatusCode::NO_CONTENT),
+        Some(record) => Expected::Revision(record.revision),
+        None => Expected::Absent,
+    };
+    if store.put(REPORTED, &agent.to_string(), &digest, expected).await?.is_some() {
+        tracing::error!(%agent, checkpoint = kept.number, proven, "a witness says that the audit log has forked: {}", fork.what);
+        let state = if proven { "signed by this server's key" } else { "signed by another key" };
+        let note = Note::new(AuditKind::ForkReported, By::Agent { agent }, now).with(FactName::Count, kept.number);
+        let note = note.with(FactName::Digest, kept.digest()).with(FactName::KeyId, key_id).with(FactName::State, state);
+        app.audit.note(note.with(FactName::Reason, &fork.what)).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,99 @@
+//! The audit log for people: who did what, newest first, how far it is signed, and how to verify it.
+
+use super::{
+    frame::{Answer, Frame, Place, page},
+    text::{When, spaced},
+};
+use crate::{access::Operator, app::AppState, listing::Parameters};
+use askama::Template;
+use axum::{extract::State, http::Uri};
+use redflag_core::{
+    audit::{AuditKind, chain::Link},
+    limits, signing,
+    time::Timestamp,
+};
+
+#[derive(Template)]
+#[template(path = "audit.html")]
+struct AuditPage {
+    frame: Frame,
+    rows: Vec<Row>,
+    total: u64,
+    head: String,
+    newest: Option<Newest>,
+    fingerprint: String,
+    kind: Option<AuditKind>,
+    kinds: &'static [AuditKind],
+    next_href: Option<String>,
+    /// Whether this is not the newest page.
+    older: bool,
+}
+
+/// The newest checkpoint.
+struct Newest {
+    number: u64,
+    size: u64,
+    digest: String,
+    fingerprint: String,
+    at: When,
+}
+
+struct Row {
+    number: u64,
+    kind: String,
+    by: String,
+    facts: Vec<(String, String)>,
+    at: When,
+}
+
+impl Row {
+    fn of(link: &Link, now: Timestamp) -> Self {
+        let entry = &link.entry;
+        let mut facts: Vec<(String, String)> = entry.facts.iter().map(|(name, value)| (spaced(name.as_str()), value.to_string())).collect();
+        if let Some(batch) = &entry.batch {
+            facts.push(("feed position".to_owned(), batch.position.to_string()));
+            facts.push(("agent".to_owned(), batch.agent.to_string()));
+            facts.push(("number".to_owned(), batch.number.to_string()));
+            facts.push(("digest".to_owned(), batch.digest.to_string()));
+        }
+        Self {
+            number: entry.number,
+            kind: spaced(entry.kind.as_str()),
+            by: entry.by.to_string(),
+            facts,
+            at: When::seen_from(now, entry.at),
+        }
+    }
+}
+
+/// `GET /audit`.
+pub(super) async fn list(State(app): State<AppState>, operator: Operator, uri: Uri) -> Answer {
+    let mut given = Parameters::read(&uri)?;
+    let before: Option<u64> = given.take_number("before", 1..=limits::COMMAND_COUNTER_MAX)?;
+    let kind: Option<AuditKind> = given.take("kind")?;
+    given.finish()?;
+    let (log, now) = (&app.audit, app.now());
+    let (links, next_before) =
+        log.backwards(before, limits::PAGE_SIZE_DEFAULT as usize, |entry| kind.is_none_or(|kind| kind == entry.kind)).await?;
+    let place = log.place().await?;
+    let newest = log.newest_checkpoint().await?.map(|stored| Newest {
+        number: stored.checkpoint.number,
+        size: stored.checkpoint.size,
+        digest: stored.checkpoint.digest().to_string(),
+        fingerprint: signing::fingerprint_of(&stored.key_id),
+        at: When::seen_from(now, stored.checkpoint.at),
+    });
+    let narrowed = kind.map_or_else(String::new, |kind| format!("&kind={kind}"));
+    page(&AuditPage {
+        frame: Frame::of(&app, Place::Audit, &operator).await?,
+        rows: links.iter().map(|link| Row::of(link, now)).collect(),
+        total: place.number,
+        head: place.digest.to_string(),
+        newest,
+        fingerprint: app.audit_key.fingerprint(),
+        kind,
+        kinds: AuditKind::ALL,
+        next_href: next_before.map(|before| format!("/audit?before={before}{narrowed}")),
+        older: before.is_some(),
+    })
+}

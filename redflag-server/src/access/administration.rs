@@ -7,15 +7,13 @@ use super::{
     api_tokens::{self, ApiToken, ApiTokenOptions, NewApiToken},
     enrolment::{self, EnrolmentTokenOptions},
     links::{self, SignInLink},
+    notes,
     operator::Operator,
     role::Role,
 };
 use crate::{app::App, ids::Secret, problem::Problem};
 use axum::http::StatusCode;
-use redflag_core::{
-    audit::{AuditKind, FactName, entry::Note},
-    time::Timestamp,
-};
+use redflag_core::{audit::AuditKind, time::Timestamp};
 
 /// Makes an account.
 ///
@@ -23,7 +21,7 @@ use redflag_core::{
 /// 409 when there is one of that name or there are too many, 503 when the store fails.
 pub(crate) async fn add(app: &App, operator: &Operator, name: AccountName, role: Role) -> Result<Account, Problem> {
     let account = account::add_account(app.fleet.store(), name, role).await?;
-    app.audit.note(note(AuditKind::AccountMade, app, operator, &account.name).with(FactName::Role, role)).await?;
+    app.audit.note(notes::account_note(AuditKind::AccountMade, operator.by(), &account, app.now())).await?;
     tracing::info!(operator = operator.name.as_str(), account = account.name.as_str(), %role, "an account was made");
     Ok(account)
 }
@@ -35,7 +33,7 @@ pub(crate) async fn add(app: &App, operator: &Operator, name: AccountName, role:
 pub(crate) async fn change_role(app: &App, operator: &Operator, name: &AccountName, role: Role) -> Result<Account, Problem> {
     not_own(operator, name)?;
     let account = account::set_role(app.fleet.store(), name, role).await?;
-    app.audit.note(note(AuditKind::AccountChanged, app, operator, &account.name).with(FactName::Role, role)).await?;
+    app.audit.note(notes::account_note(AuditKind::AccountChanged, operator.by(), &account, app.now())).await?;
     tracing::info!(operator = operator.name.as_str(), account = account.name.as_str(), %role, "the role of an account was set");
     Ok(account)
 }
@@ -47,11 +45,7 @@ pub(crate) async fn change_role(app: &App, operator: &Operator, name: &AccountNa
 pub(crate) async fn change_standing(app: &App, operator: &Operator, name: &AccountName, standing: Standing) -> Result<Account, Problem> {
     not_own(operator, name)?;
     let account = account::set_standing(app.fleet.store(), name, standing).await?;
-    let state = match standing {
-        Standing::Enabled => "enabled",
-        Standing::Disabled => "disabled",
-    };
-    app.audit.note(note(AuditKind::AccountChanged, app, operator, &account.name).with(FactName::State, state)).await?;
+    app.audit.note(notes::account_note(AuditKind::AccountChanged, operator.by(), &account, app.now())).await?;
     tracing::info!(operator = operator.name.as_str(), account = account.name.as_str(), ?standing, "the standing of an account was set");
     Ok(account)
 }
@@ -75,10 +69,8 @@ pub(crate) async fn link(app: &App, operator: &Operator, name: &AccountName) -> 
 /// 409 when there are too many, 503 when the store fails.
 pub(crate) async fn make_token(app: &App, operator: &Operator, options: ApiTokenOptions) -> Result<NewApiToken, Problem> {
     let made = api_tokens::issue_api_token(app.fleet.store(), options).await?;
-    let ApiToken { id, account, expires_at, scopes, .. } = &made.listed;
-    let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-    let note = note(AuditKind::TokenMade, app, operator, account).with(FactName::Token, id).with(FactName::ExpiresAt, expires_at);
-    app.audit.note(note.with(FactName::Scopes, scopes.join(" "))).await?;
+    app.audit.note(notes::api_token_note(AuditKind::TokenMade, operator.by(), &made.listed, app.now())).await?;
+    let ApiToken { id, account, expires_at, .. } = &made.listed;
     tracing::info!(operator = operator.name.as_str(), account = account.as_str(), id, %expires_at, "an API token was made");
     Ok(made)
 }
@@ -90,7 +82,7 @@ pub(crate) async fn make_token(app: &App, operator: &Operator, options: ApiToken
 pub(crate) async fn revoke_token(app: &App, operator: &Operator, account: &AccountName, id: &str) -> Result<ApiToken, Problem> {
     let revoked = api_tokens::revoke_api_token(app.fleet.store(), Some(account), id).await?;
     let token = revoked.ok_or_else(|| Problem::not_found("no such API token"))?;
-    app.audit.note(note(AuditKind::TokenRevoked, app, operator, &token.account).with(FactName::Token, &token.id)).await?;
+    app.audit.note(notes::api_token_note(AuditKind::TokenRevoked, operator.by(), &token, app.now())).await?;
     tracing::info!(operator = operator.name.as_str(), account = token.account.as_str(), id = token.id, "an API token was revoked");
     Ok(token)
 }
@@ -109,11 +101,6 @@ pub(crate) async fn make_enrolment_token(
     app.audit.note(enrolment::token_note(operator.by(), &options, expires_at, app.now())).await?;
     tracing::info!(operator = operator.name.as_str(), seats, %expires_at, "an enrolment token was made");
     Ok((token, expires_at))
-}
-
-/// That an operator did something about an account.
-fn note(kind: AuditKind, app: &App, operator: &Operator, account: &AccountName) -> Note {
-    Note::new(kind, operator.by(), app.now()).with(FactName::Account, account)
 }
 
 fn not_own(operator: &Operator, name: &AccountName) -> Result<(), Problem> {

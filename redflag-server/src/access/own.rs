@@ -3,6 +3,7 @@
 use super::{
     account::{self, AccountError},
     client::ClientAddress,
+    notes,
     operator::Operator,
     password::Password,
     sessions::{self, Began},
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{app::App, problem::Problem};
 use axum::http::{HeaderMap, StatusCode};
-use redflag_core::audit::{AuditKind, FactName, entry::Note};
+use redflag_core::audit::AuditKind;
 
 /// Gives an operator's own account a password. All sessions and API tokens of the account end; the answer is the `Set-Cookie` header of
 /// a new session for the browser that asked.
@@ -37,7 +38,7 @@ pub(crate) async fn change_password(
         sign_in::verified(app, client, name.as_str(), Some(account), current).await?.ok_or_else(wrong)?;
     }
     let changed = account::set_password(store, name, &app.passwords.hash(new).await?).await?;
-    app.audit.note(Note::new(AuditKind::PasswordSet, operator.by(), app.now()).with(FactName::Account, name)).await?;
+    app.audit.note(notes::account_note(AuditKind::PasswordSet, operator.by(), &changed, app.now())).await?;
     tracing::info!(account = name.as_str(), "a password was set");
     // Whoever knows the link's session knew no password; from here on this one is known.
     Ok(sessions::begin(app, &changed, Began::Password, headers).await?)

@@ -6,10 +6,16 @@ use crate::{
     output,
 };
 use clap::{Args, Subcommand};
-use redflag_core::Fleet;
+use redflag_core::{
+    Fleet,
+    audit::{AuditKind, entry::By},
+    names::Text,
+};
 use redflag_server::{
     Role,
     access::{self, Account, AccountName, Passwords, Standing},
+    audit::AuditLog,
+    clock,
 };
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -88,21 +94,31 @@ impl On {
 impl Accounts {
     /// Runs the command.
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
-        let (changed, on) = match self.what {
-            What::List { on } => return list(&on).await,
-            What::Add { name, role, on } => (access::add_account(on.fleet().await?.store(), name, role).await?, on),
-            What::Role { name, role, on } => (access::set_role(on.fleet().await?.store(), &name, role).await?, on),
-            What::Disable { name, on } => (access::set_standing(on.fleet().await?.store(), &name, Standing::Disabled).await?, on),
-            What::Enable { name, on } => (access::set_standing(on.fleet().await?.store(), &name, Standing::Enabled).await?, on),
-            What::Password { name, on } => (set_password(&on.fleet().await?, &name).await?, on),
+        let (What::List { on }
+        | What::Add { on, .. }
+        | What::Role { on, .. }
+        | What::Disable { on, .. }
+        | What::Enable { on, .. }
+        | What::Password { on, .. }) = &self.what;
+        let fleet = on.fleet().await?;
+        let store = fleet.store();
+        let (changed, kind) = match &self.what {
+            What::List { .. } => return list(&fleet, on).await,
+            What::Add { name, role, .. } => (access::add_account(store, name.clone(), *role).await?, AuditKind::AccountMade),
+            What::Role { name, role, .. } => (access::set_role(store, name, *role).await?, AuditKind::AccountChanged),
+            What::Disable { name, .. } => (access::set_standing(store, name, Standing::Disabled).await?, AuditKind::AccountChanged),
+            What::Enable { name, .. } => (access::set_standing(store, name, Standing::Enabled).await?, AuditKind::AccountChanged),
+            What::Password { name, .. } => (set_password(&fleet, name).await?, AuditKind::PasswordSet),
         };
+        let by = By::CommandLine { name: Text::lossy("operator") };
+        AuditLog::new(fleet.clone()).note(access::account_note(kind, by, &changed, clock::now())).await?;
         output::line(&if on.format.json { document(&changed).to_string() } else { line(&changed) })?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn list(on: &On) -> anyhow::Result<ExitCode> {
-    let accounts = access::accounts(on.fleet().await?.store()).await?;
+async fn list(fleet: &Fleet, on: &On) -> anyhow::Result<ExitCode> {
+    let accounts = access::accounts(fleet.store()).await?;
     if on.format.json {
         let accounts: Vec<Value> = accounts.iter().map(document).collect();
         output::line(&json!({"accounts": accounts}).to_string())?;

@@ -8,10 +8,16 @@ use crate::{
 };
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use redflag_core::names::Text;
+use redflag_core::{
+    Fleet,
+    audit::{AuditKind, entry::By},
+    names::Text,
+};
 use redflag_server::{
     Scope,
     access::{self, API_TOKEN_LIFETIME_MAX, AccountName, ApiToken, ApiTokenOptions},
+    audit::AuditLog,
+    clock,
 };
 use serde_json::json;
 use std::{collections::BTreeSet, process::ExitCode, time::Duration};
@@ -77,6 +83,7 @@ impl ApiTokens {
                 let scopes: BTreeSet<Scope> = scope.into_iter().collect();
                 let options = ApiTokenOptions { account, label, scopes, expires_in: expires };
                 let made = access::issue_api_token(fleet.store(), options).await?;
+                note(&fleet, AuditKind::TokenMade, &made.listed).await?;
                 let json = || json!({"token": made.expose(), "listed": made.listed}).to_string();
                 output::line(&if format.json { json() } else { made.expose() })?;
             }
@@ -94,12 +101,19 @@ impl ApiTokens {
             What::Revoke { id, database, format } => {
                 let fleet = database::existing(&database.database).await?;
                 let Some(revoked) = access::revoke_api_token(fleet.store(), None, &id).await? else { bail!("there is no API token {id}") };
+                note(&fleet, AuditKind::TokenRevoked, &revoked).await?;
                 let json = || serde_json::to_string(&revoked);
                 output::line(&if format.json { json()? } else { format!("{} was revoked", revoked.id) })?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Puts it down in the audit log.
+async fn note(fleet: &Fleet, kind: AuditKind, token: &ApiToken) -> anyhow::Result<()> {
+    let by = By::CommandLine { name: Text::lossy("operator") };
+    Ok(AuditLog::new(fleet.clone()).note(access::api_token_note(kind, by, token, clock::now())).await?)
 }
 
 fn line(token: &ApiToken) -> String {

@@ -8,9 +8,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use clap::Args;
-use redflag_core::{
-    agent::AgentHead, audit::entry::By, event::Actor, ids::AgentId, names::Text, store::StoreErrorKind, work::Refusal,
-};
+use redflag_core::{agent::AgentHead, audit::entry::By, event::Actor, ids::AgentId, names::Text, store::StoreErrorKind, work::Refusal};
 use redflag_server::{audit::AuditLog, clock, quarantine};
 use std::{
     io::{self, IsTerminal as _},

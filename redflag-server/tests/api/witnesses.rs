@@ -46,6 +46,7 @@ impl Place {
         let (log, shutdown) = (server.app().audit.clone(), CancellationToken::new());
         let app = redflag_server::app::AppState::clone(server.app());
         // A checkpoint is there before anybody asks.
+        keeper::begin(&app).await.unwrap();
         keeper::finish(&app).await.unwrap();
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move { server.run(stop).await.unwrap() });

@@ -163,7 +163,7 @@ impl Caller {
         signing.post("/api/v1/keys", json!({"person": person, "public_key": STANDARD.encode(key.public_key())})).await;
         signing.get("/api/v1/keys").await;
         let agent = signing.scene.agent.id;
-        let asked = signing.post(&format!("/api/v1/agents/{agent}/commands"), json!({"action": {"kind": "rescan"}})).await;
+        let asked = signing.post(&format!("/api/v1/agents/{agent}/commands"), json!({"action": {"kind": "reboot"}})).await;
         let path = |what: &str| format!("/api/v1/commands/{agent}/{}/{what}", asked["id"].as_str().unwrap());
         let shown = signing.get(&path("to-sign")).await;
         let envelope = Envelope::read(shown["envelope"].as_str().unwrap().as_bytes()).unwrap();

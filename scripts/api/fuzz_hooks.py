@@ -26,7 +26,7 @@ KNOWN = TOLD["known"]
 CURSORS = TOLD["known"]["cursors"]
 
 # Paths that agents use; what is about an agent's commands is said by the agent that has them.
-OF_ANY_AGENT = {"/api/v1/report", "/api/v1/commands/lease"}
+OF_ANY_AGENT = {"/api/v1/report", "/api/v1/commands/lease", "/api/v1/audit/witness", "/api/v1/audit/fork"}
 OF_THE_ACTING_AGENT = {"start", "result", "output", "updates"}
 # Which ids a parameter may name: (path, parameter) to a list of the fleet.
 IDS = [

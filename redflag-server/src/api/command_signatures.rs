@@ -35,7 +35,7 @@ pub(super) struct ToSignView {
 #[serde(deny_unknown_fields)]
 pub(super) struct SignatureBody {
     /// The full name of the key that made it.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     key_id: Digest,
     /// The counter in what was signed.
     #[schema(minimum = 1)]

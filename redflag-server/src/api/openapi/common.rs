@@ -46,7 +46,8 @@ impl Modify for Common {
 
 /// Operations are named by their handlers, many of which are a `list` or a `one`: the resource goes before it.
 fn name_uniquely(operation: &mut Operation, path: &str) {
-    let resource = path.trim_start_matches("/api/v1/").split(['/', '.']).next().unwrap_or_default().replace('-', "_");
+    let resource =
+        path.trim_start_matches("/api/v1").trim_start_matches('/').split(['/', '.']).next().unwrap_or_default().replace('-', "_");
     if let Some(name) = &mut operation.operation_id {
         *name = format!("{resource}_{name}");
     }

@@ -143,6 +143,7 @@ class Fleet:
         own = self.person_tokens(5)
         key = {"person": "person", "public_key": Agent.new().public_key()}
         self.known = {
+            "checkpoints": [self.call("GET", "/api/v1/audit/checkpoint")["checkpoint"]["envelope"]],
             "keys": [self.call("POST", "/api/v1/keys", key)["key_id"]],
             "accounts": ["spare-1", "spare-2"],
             "token_owner": ["person"],

@@ -115,6 +115,8 @@ def before_load_schema(context, raw_schema):
     listed = raw_schema["components"]["schemas"]["KeyBody"]["properties"]
     listed["person"] = {"type": "string", "enum": KNOWN["token_owner"]}
     listed["public_key"] = enrolment["public_key"]
+    fork = raw_schema["components"]["schemas"]["ForkBody"]["properties"]
+    fork["kept"] = fork["shown"] = {"type": "string", "enum": KNOWN["checkpoints"]}
     # Which updates: as a query string, of which the document says that it is one of another operation.
     raw_schema["components"]["schemas"]["OperationBody"]["properties"]["filter"] = {"type": "string", "enum": ["", "severity=critical", "search=lab"]}
 

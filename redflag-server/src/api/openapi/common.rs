@@ -1,6 +1,7 @@
 //! What holds for every operation, said once: how problems look, which any of them can answer, and the words of parameters.
 
 use redflag_core::{
+    audit::AuditKind,
     command::lifecycle::CommandState,
     words::{AvailabilityKind, Severity, Status},
 };
@@ -123,6 +124,7 @@ fn name_words(parameter: &mut Parameter) {
     let words: Vec<&str> = match parameter.name.as_str() {
         "status" => Status::ALL.iter().map(|word| word.as_str()).chain(["open", "any"]).collect(),
         "state" => CommandState::ALL.iter().map(|word| word.as_str()).chain(["open", "any"]).collect(),
+        "kind" => AuditKind::ALL.iter().map(|word| word.as_str()).collect(),
         "severity" => Severity::ALL.iter().map(|word| word.as_str()).collect(),
         "availability" => AvailabilityKind::ALL.iter().map(|word| word.as_str()).collect(),
         _ => return,

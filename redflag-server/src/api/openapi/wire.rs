@@ -323,7 +323,7 @@ pub(in crate::api) struct WitnessBody {
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct CheckpointName {
     /// Its number.
-    #[schema(maximum = 9_223_372_036_854_775_807_u64)]
+    #[schema(schema_with = any_u64)]
     number: u64,
     /// Its digest.
     #[schema(pattern = "^[0-9a-f]{64}$")]

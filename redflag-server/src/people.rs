@@ -5,11 +5,16 @@
 
 use crate::{
     access::{self, AccountName, Standing},
+    audit::AuditLog,
     clock,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redflag_core::{
     Fleet,
+    audit::{
+        AuditKind, FactName,
+        entry::{By, Note},
+    },
     command::{
         payload::SigningMode,
         people::People,
@@ -146,7 +151,7 @@ pub struct NewKey {
     /// What tells it from the person's other keys.
     pub label: Option<Text>,
     /// Who lists it.
-    pub by: Text,
+    pub by: By,
 }
 
 /// Why a key is not listed.
@@ -209,21 +214,23 @@ pub async fn counting(store: &dyn Store) -> Result<People, StoreError> {
     })
 }
 
-/// Lists a key. The same again changes nothing.
+/// Lists a key, and puts it down in the log. The same again changes nothing.
 ///
 /// # Errors
-/// [`KeyError`]; nothing is listed then.
-pub async fn list(store: &dyn Store, new: NewKey) -> Result<ListedKey, KeyError> {
+/// [`KeyError`]; nothing is listed then, unless it is the log that failed.
+pub async fn list(log: &AuditLog, new: NewKey) -> Result<ListedKey, KeyError> {
     let NewKey { person, public_key, label, by } = new;
+    let store = log.fleet().store();
     let id = public_key.id();
     // As the account is written: names differ by more than capitals.
     let person = access::account(store, &person).await?.ok_or(KeyError::NoAccount(person))?.name;
-    let listed = ListedKey { person, public_key, label, listed_by: by, listed_at: clock::now(), revoked: None };
+    let listed = ListedKey { person, public_key, label, listed_by: name(&by), listed_at: clock::now(), revoked: None };
     if keys(store).await?.len() >= KEYS_MAX {
         return Err(KeyError::TooMany);
     }
     if store.put(NAMESPACE, &id.to_string(), &json(&listed), Expected::Absent).await?.is_some() {
         tracing::info!(person = listed.person.as_str(), key_id = %id, by = listed.listed_by.as_str(), "a person's key is listed");
+        log.note(note(AuditKind::SignerListed, by, &listed, listed.listed_at)).await?;
         return Ok(listed);
     }
     match find(store, id).await? {
@@ -234,7 +241,7 @@ pub async fn list(store: &dyn Store, new: NewKey) -> Result<ListedKey, KeyError>
     }
 }
 
-/// Revokes a key for good, and takes back what only it signed. One that was revoked stays as it is, and is answered; none when no such key
+/// Revokes a key for good, puts that down in the log, and takes back what only it signed. One that was revoked stays as it is, and is answered; none when no such key
 /// is listed.
 ///
 /// # Errors
@@ -242,17 +249,19 @@ pub async fn list(store: &dyn Store, new: NewKey) -> Result<ListedKey, KeyError>
 ///
 /// # Cancel safety
 /// A key that was revoked may have commands left that wait with its signature: none of them is handed out or begun.
-pub async fn revoke(fleet: &Fleet, id: Digest, by: Text, reason: Option<Text>) -> Result<Option<ListedKey>, StoreError> {
-    let store = fleet.store();
+pub async fn revoke(log: &AuditLog, id: Digest, by: By, reason: Option<Text>) -> Result<Option<ListedKey>, StoreError> {
+    let (fleet, store) = (log.fleet(), log.fleet().store());
     let revoked = loop {
         let Some((key, record)) = find(store, id).await? else { return Ok(None) };
         if key.revoked.is_some() {
             break key;
         }
-        let revocation = Revocation { by: by.clone(), at: clock::now(), reason: reason.clone() };
+        let (at, reason) = (clock::now(), reason.clone());
+        let revocation = Revocation { by: name(&by), at, reason: reason.clone() };
         let key = ListedKey { revoked: Some(revocation), ..key };
         if store.put(NAMESPACE, &id.to_string(), &json(&key), Expected::Revision(record.revision)).await?.is_some() {
-            tracing::warn!(person = key.person.as_str(), key_id = %id, by = by.as_str(), "a person's key is revoked");
+            tracing::warn!(person = key.person.as_str(), key_id = %id, %by, "a person's key is revoked");
+            log.note(note(AuditKind::SignerRevoked, by, &key, at).with_some(FactName::Reason, reason)).await?;
             break key;
         }
     };
@@ -282,6 +291,18 @@ pub(crate) async fn recall(fleet: &Fleet, agent: AgentId) -> Result<(), StoreErr
         tracing::warn!(%agent, command = %record.id, state = %record.state, "a key that signed this command does not count any more");
     }
     Ok(())
+}
+
+fn note(kind: AuditKind, by: By, key: &ListedKey, at: Timestamp) -> Note {
+    Note::new(kind, by, at).with(FactName::Account, &key.person).with(FactName::KeyId, key.public_key.id())
+}
+
+/// The name the list records.
+fn name(by: &By) -> Text {
+    match by {
+        By::Operator { name } | By::CommandLine { name } => name.clone(),
+        By::Agent { .. } | By::Server | By::Stranger => Text::lossy(&by.to_string()),
+    }
 }
 
 async fn recall_all(fleet: &Fleet) -> Result<(), StoreError> {
@@ -323,29 +344,36 @@ mod tests {
     }
 
     fn new(person: &str, seed: u8) -> NewKey {
-        NewKey { person: person.parse().unwrap(), public_key: key(seed), label: None, by: Text::lossy("root") }
+        NewKey { person: person.parse().unwrap(), public_key: key(seed), label: None, by: root() }
+    }
+
+    fn root() -> By {
+        By::CommandLine { name: Text::lossy("root") }
     }
 
     #[tokio::test]
     async fn a_key_is_one_persons_and_never_listed_again_once_revoked() {
-        let fleet = Fleet::new(MemoryStore::new());
-        let store = fleet.store();
-        assert!(matches!(list(store, new("ada", 1)).await, Err(KeyError::NoAccount(_))));
+        let log = AuditLog::new(Fleet::new(MemoryStore::new()));
+        let store = log.fleet().store();
+        assert!(matches!(list(&log, new("ada", 1)).await, Err(KeyError::NoAccount(_))));
         accounts(store).await;
-        let listed = list(store, new("ADA", 1)).await.unwrap();
+        let listed = list(&log, new("ADA", 1)).await.unwrap();
         assert_eq!(listed.person.as_str(), "ada");
-        assert_eq!(list(store, new("ada", 1)).await.unwrap(), listed, "the same again");
-        assert!(matches!(list(store, new("grace", 1)).await, Err(KeyError::Taken { person, .. }) if person.as_str() == "ada"));
-        list(store, new("ada", 2)).await.unwrap();
+        assert_eq!(list(&log, new("ada", 1)).await.unwrap(), listed, "the same again");
+        assert!(matches!(list(&log, new("grace", 1)).await, Err(KeyError::Taken { person, .. }) if person.as_str() == "ada"));
+        list(&log, new("ada", 2)).await.unwrap();
         let people = counting(store).await.unwrap();
         assert_eq!([1, 2].map(|seed| people.person(&key(seed).id()).unwrap().as_str()), ["ada", "ada"]);
-        let revoked = revoke(&fleet, key(1).id(), Text::lossy("root"), Some(Text::lossy("lost"))).await.unwrap().unwrap();
-        assert_eq!(revoke(&fleet, key(1).id(), Text::lossy("eve"), None).await.unwrap(), Some(revoked), "once");
-        assert_eq!(revoke(&fleet, key(9).id(), Text::lossy("root"), None).await.unwrap(), None);
-        assert!(matches!(list(store, new("ada", 1)).await, Err(KeyError::Revoked(_))));
+        let revoked = revoke(&log, key(1).id(), root(), Some(Text::lossy("lost"))).await.unwrap().unwrap();
+        assert_eq!(revoke(&log, key(1).id(), By::CommandLine { name: Text::lossy("eve") }, None).await.unwrap(), Some(revoked), "once");
+        assert_eq!(revoke(&log, key(9).id(), root(), None).await.unwrap(), None);
+        assert!(matches!(list(&log, new("ada", 1)).await, Err(KeyError::Revoked(_))));
         let people = counting(store).await.unwrap();
         assert_eq!([1, 2].map(|seed| people.person(&key(seed).id()).is_some()), [false, true]);
         assert_eq!(keys(store).await.unwrap().len(), 2, "a revoked key is still shown");
+        let put_down = log.entries(1..=10).await.unwrap().into_iter().map(|link| link.entry.kind);
+        let (listed, revoked) = (AuditKind::SignerListed, AuditKind::SignerRevoked);
+        assert_eq!(put_down.collect::<Vec<_>>(), [AuditKind::LogBegun, listed, listed, revoked], "each once");
         access::set_standing(store, &"ada".parse().unwrap(), Standing::Disabled).await.unwrap();
         assert_eq!(counting(store).await.unwrap(), People::default(), "whose account is disabled signs nothing");
     }
@@ -358,24 +386,23 @@ mod tests {
 
     #[tokio::test]
     async fn keys_have_a_limit() {
-        let store = MemoryStore::new();
-        accounts(&store).await;
+        let log = AuditLog::new(Fleet::new(MemoryStore::new()));
+        let store = log.fleet().store();
+        accounts(store).await;
         for number in 1..KEYS_MAX {
             let seed = number.to_be_bytes();
             let secret: [u8; 32] = std::array::from_fn(|at| seed[at % seed.len()]);
             let public_key = PersonKey::new(ed25519_dalek::SigningKey::from_bytes(&secret).verifying_key().to_bytes()).unwrap();
             let listed = ListedKey { public_key, ..listed() };
-            redflag_core::store::RecordStore::put(&store, NAMESPACE, &public_key.id().to_string(), &json(&listed), Expected::Absent)
-                .await
-                .unwrap();
+            store.put(NAMESPACE, &public_key.id().to_string(), &json(&listed), Expected::Absent).await.unwrap();
         }
-        list(&store, new("ada", 1)).await.unwrap();
-        assert!(matches!(list(&store, new("ada", 2)).await, Err(KeyError::TooMany)));
+        list(&log, new("ada", 1)).await.unwrap();
+        assert!(matches!(list(&log, new("ada", 2)).await, Err(KeyError::TooMany)));
     }
 
     fn listed() -> ListedKey {
         let NewKey { person, public_key, label, by } = new("ada", 1);
-        ListedKey { person, public_key, label, listed_by: by, listed_at: Timestamp::MAX, revoked: None }
+        ListedKey { person, public_key, label, listed_by: name(&by), listed_at: Timestamp::MAX, revoked: None }
     }
 
     #[test]

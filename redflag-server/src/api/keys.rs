@@ -129,7 +129,7 @@ pub(super) async fn add(
     JsonBody(body): JsonBody<KeyBody>,
 ) -> Result<Json<KeyView>, Problem> {
     let KeyBody { person, public_key, label } = body;
-    let listed = people::list(app.fleet.store(), NewKey { person, public_key, label, by: operator.name.clone() }).await?;
+    let listed = people::list(&app.audit, NewKey { person, public_key, label, by: operator.by() }).await?;
     Ok(Json(listed.into()))
 }
 
@@ -144,7 +144,7 @@ pub(super) async fn revoke(
     Id(id): Id<Digest>,
     JsonBody(body): JsonBody<RevokeBody>,
 ) -> Result<Json<KeyView>, Problem> {
-    let revoked = people::revoke(&app.fleet, id, operator.name.clone(), body.reason).await?;
+    let revoked = people::revoke(&app.audit, id, operator.by(), body.reason).await?;
     let revoked = revoked.ok_or_else(|| Problem::not_found(format!("no key {id} is listed")))?;
     Ok(Json(revoked.into()))
 }

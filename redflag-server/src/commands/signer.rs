@@ -7,9 +7,10 @@ use crate::{
 };
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use redflag_core::{ids::Digest, names::Text};
+use redflag_core::{audit::entry::By, ids::Digest, names::Text};
 use redflag_server::{
     AccountName,
+    audit::AuditLog,
     key_pair::KeyPair,
     people::{self, ListedKey, NewKey, PersonKey},
 };
@@ -166,7 +167,7 @@ impl Adding {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let Self { person, public_key, label, name, database, format } = self;
         let fleet = database::existing(&database.database).await?;
-        let listed = people::list(fleet.store(), NewKey { person, public_key, label, by: name }).await?;
+        let listed = people::list(&AuditLog::new(fleet), NewKey { person, public_key, label, by: By::CommandLine { name } }).await?;
         output::line(&if format.json { document(&listed).to_string() } else { text(&listed) })?;
         Ok(ExitCode::SUCCESS)
     }
@@ -176,7 +177,9 @@ impl Revoking {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let Self { key, reason, name, database, format } = self;
         let fleet = database::existing(&database.database).await?;
-        let revoked = people::revoke(&fleet, key, name, reason).await?.with_context(|| format!("no key {key} is listed"))?;
+        let revoked = people::revoke(&AuditLog::new(fleet), key, By::CommandLine { name }, reason)
+            .await?
+            .with_context(|| format!("no key {key} is listed"))?;
         output::line(&if format.json {
             document(&revoked).to_string()
         } else {

@@ -99,8 +99,8 @@ pub(super) struct KeyForm {
 pub(super) async fn add(State(app): State<AppState>, operator: Operator, Form(form): Form<KeyForm>) -> Answer {
     let person = form.person.trim().parse().map_err(|error: String| Problem::parameter("person", error))?;
     let public_key = form.public_key.trim().parse().map_err(|error: String| Problem::parameter("public_key", error))?;
-    let new = NewKey { person, public_key, label: optional("label", &form.label)?, by: operator.name.clone() };
-    people::list(app.fleet.store(), new).await.map_err(Problem::from)?;
+    let new = NewKey { person, public_key, label: optional("label", &form.label)?, by: operator.by() };
+    people::list(&app.audit, new).await.map_err(Problem::from)?;
     Ok(Redirect::to(PATH).into_response())
 }
 
@@ -133,7 +133,7 @@ pub(super) async fn revoke(
     Form(form): Form<RevokeForm>,
 ) -> Answer {
     let id = find(&app, &id).await?.public_key.id();
-    people::revoke(&app.fleet, id, operator.name.clone(), optional("reason", &form.reason)?).await?;
+    people::revoke(&app.audit, id, operator.by(), optional("reason", &form.reason)?).await?;
     Ok(Redirect::to(PATH).into_response())
 }
 

@@ -9,6 +9,7 @@ use redflag_agent::{
 };
 use redflag_core::{
     Fleet,
+    audit::entry::By,
     command::{
         lifecycle::CommandState,
         payload::SigningMode,
@@ -26,6 +27,7 @@ use redflag_core::{
 use redflag_server::{
     AccountName, EnrolmentTokenOptions, Role, Scope, Server, Settings,
     access::{ApiTokenOptions, add_account, issue_api_token},
+    audit::AuditLog,
     ids,
     people::{self, NewKey},
 };
@@ -126,7 +128,8 @@ impl Person {
         assert_eq!(code, 0, "{error}");
         let shown: Value = serde_json::from_str(&shown).unwrap();
         let public_key = shown["public_key"].as_str().unwrap().parse().unwrap();
-        people::list(store, NewKey { person: account, public_key, label: None, by: Text::lossy("root") }).await.unwrap();
+        let by = By::CommandLine { name: Text::lossy("root") };
+        people::list(&AuditLog::new(fleet.clone()), NewKey { person: account, public_key, label: None, by }).await.unwrap();
         Self { key, token, policy: shown["policy"].as_str().unwrap().to_owned() }
     }
 

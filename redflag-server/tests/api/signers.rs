@@ -8,6 +8,7 @@ use axum::http::{Method, StatusCode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redflag_core::{
     Fleet,
+    audit::{AuditKind, FactName},
     command::{
         envelope::Envelope,
         payload::{Command, SigningMode},
@@ -206,6 +207,9 @@ async fn signatures_of_other_keys_people_bytes_and_counters_are_not_taken() {
     }
     assert_eq!(code(scene.harness.get(&scene.operator, &format!("{}/to-sign", scene.path(&id))).await), (409, "illegal_step".to_owned()));
     assert_eq!(signing.handed().await.counter, 1);
+    let entries = scene.harness.app.audit.entries(1..=u64::MAX).await.unwrap().into_iter().map(|link| link.entry);
+    let signed = entries.filter(|entry| entry.kind == AuditKind::CommandSigned).map(|entry| entry.facts[&FactName::KeyId].to_string());
+    assert_eq!(signed.collect::<Vec<_>>(), [ada.key.id().to_string()], "put down once");
 }
 
 #[tokio::test]

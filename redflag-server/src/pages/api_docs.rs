@@ -133,6 +133,8 @@ fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
+/// A text in paragraphs, each a line: where a comment was wrapped in the source means nothing.
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+    let paragraphs = value.as_str().unwrap_or_default().split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+    paragraphs.collect::<Vec<_>>().join("\n\n")
 }

@@ -231,6 +231,7 @@ async fn every_operation_of_the_document_is_called_with_success() {
 async fn our_own_page_tells_of_every_operation_and_every_shape() {
     let caller = Caller::new().await;
     let page = caller.scene.harness.get(&caller.admin, "/docs/api").await.text();
+    assert!(!page.contains("⟨U+"), "where a text was wrapped shows");
     for (path, item) in caller.document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys() {
             let heading = format!("data-operation><code>{} {path}</code>", method.to_uppercase());

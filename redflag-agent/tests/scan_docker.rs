@@ -255,6 +255,33 @@ fn a_registry_that_does_not_say_makes_nothing_current() {
 }
 
 #[test]
+fn a_registry_inside_that_this_host_does_not_name_makes_nothing_current() {
+    alone("a_registry_inside_that_this_host_does_not_name_makes_nothing_current", async |lab| {
+        // The engine takes a name that resolves to loopback for a registry of this host. We cannot know who gave it that address.
+        let hosts = lab.write("hosts", "127.0.0.1 localhost registry.inside\n");
+        container_lab::stdout(std::process::Command::new("mount").arg("--bind").args([&*hosts, "/etc/hosts".as_ref()]));
+        let (registry, engine) = (lab.registry(""), lab.docker());
+        registry.push("lab/web", "latest", "1.0", &["--index"]);
+        let inside = REGISTRY.replace("127.0.0.1", "registry.inside");
+        engine.run("web", &format!("{inside}/lab/web:latest"), &["--network", "host"]);
+        registry.requests();
+        let scan = lab.scanner().scan().await;
+        assert_eq!((scan.result, scan.offers.len(), scan.metadata_at), (ScanResult::Partial, 0, None));
+        for words in [&*format!("{inside} is not asked"), &format!("create the directory {}", lab.path("certs.d").join(&inside).display())]
+        {
+            assert!(problem(&scan).contains(words), "{words}: {:?}", scan.error);
+        }
+        assert_eq!(registry.requests(), [] as [&str; 0]);
+
+        let mut settings = lab.registries();
+        settings.daemon = Some(lab.write("insecure.json", &format!(r#"{{"insecure-registries":["{inside}"]}}"#)));
+        let scanner = redflag_agent::scan::Docker::new().with_registries(settings);
+        let scan = scanner.scan().await;
+        assert_eq!((scan.result, problem(&scan), scan.offers.len()), (ScanResult::Complete, "", 0));
+    });
+}
+
+#[test]
 fn logins_are_used_where_the_registry_wants_them_and_nowhere_else() {
     alone("logins_are_used_where_the_registry_wants_them_and_nowhere_else", async |lab| {
         let (registry, engine) = (lab.registry(""), lab.docker());

@@ -4,6 +4,7 @@
 //! themselves are asked by the scanner alone: what runs as root leaves that to the engine. See
 //! `docs/decisions/0014-how-containers-are-updated.md`.
 
+mod address;
 pub(crate) mod containers;
 pub(crate) mod credentials;
 pub(crate) mod reference;

@@ -3,11 +3,12 @@
 //! The grammar is that of distribution/reference (`reference.go` and `normalize.go`): `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`, where a
 //! name without a host is one of Docker Hub and a single word is in its `library`. Only `sha256` digests are taken.
 
+use super::address::Place;
 #[cfg(feature = "agent")]
 use redflag_core::names::Version;
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -186,7 +187,8 @@ fn is_host(text: &str) -> bool {
     text.contains(['.', ':']) || text == "localhost" || text.bytes().any(|b| b.is_ascii_uppercase())
 }
 
-fn host_and_port(text: &str) -> bool {
+/// Whether a text is `HOST[:PORT]` by the grammar.
+pub(crate) fn host_and_port(text: &str) -> bool {
     let (host, port) = split_port(text);
     let label = |label: &str| {
         label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -229,34 +231,34 @@ fn is_path_component(text: &str) -> bool {
     }
 }
 
-/// Whether a host, with or without port, may be asked for images. Addresses of one link, where clouds keep their metadata, and
-/// addresses of no single machine may not.
+/// Whether a host, with or without port, may be asked for images as far as its name tells. Addresses of one link, where clouds keep
+/// their metadata, and addresses of no single machine may not. Names, and networks of one's own, are judged where they are asked.
 pub(crate) fn host_allowed(host_and_port: &str) -> bool {
-    let host = split_port(host_and_port).0;
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    // A resolver also takes `2852039166` and `0xa9.0xfe.0xa9.0xfe` for addresses; no registry is named so.
-    let numeric = bare.rsplit('.').next().is_some_and(|label| label.starts_with("0x") || label.bytes().all(|b| b.is_ascii_digit()));
+    let bare = bare_host(host_and_port);
     match bare.parse::<IpAddr>() {
-        Ok(address) => address_allowed(address),
-        Err(_) => !numeric,
+        Ok(address) => !matches!(Place::of(address), Place::Nowhere(_)),
+        Err(_) => !ends_in_number(bare),
     }
 }
 
-/// Whether an address may be a registry's; names are judged by what they resolve to.
-pub(crate) fn address_allowed(address: IpAddr) -> bool {
-    let v4 = |address: Ipv4Addr| !(address.is_link_local() || address.is_unspecified() || address.is_multicast() || address.is_broadcast());
-    match address.to_canonical() {
-        IpAddr::V4(address) => v4(address),
-        IpAddr::V6(address) => !(address.is_unicast_link_local() || address.is_unspecified() || address.is_multicast()),
-    }
+/// Whether a resolver may take a name for an address, as it takes `2852039166` and `0xa9.0376.43518`: its last label is a number
+/// (<https://url.spec.whatwg.org/#ends-in-a-number-checker>). No registry is named so.
+fn ends_in_number(host: &str) -> bool {
+    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
+    last.starts_with("0x") || last.starts_with("0X") || last.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The host without port and brackets.
+pub(crate) fn bare_host(host_and_port: &str) -> &str {
+    let host = split_port(host_and_port).0;
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Whether a registry is on this very host.
 #[cfg(feature = "agent")]
 pub(crate) fn is_loopback(host_and_port: &str) -> bool {
-    let host = split_port(host_and_port).0;
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let bare = bare_host(host_and_port);
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| Place::of(address) == Place::Loopback)
 }
 
 #[cfg(test)]
@@ -341,7 +343,18 @@ mod tests {
             "224.0.0.1/a",
             "255.255.255.255/a",
             "0xa9.0xfe.0xa9.0xfe/a",
+            "0XA9FEA9FE:80/a",
+            "2852039166:80/a",
+            "0251.0376.0251.0376/a",
+            "017700000001:5000/a",
+            "0x7f.1/a",
+            "0X7F.1/a",
             "1.2852039166/a",
+            "168.63.129.16/a",
+            "100.100.100.200/a",
+            "[fd00:ec2::254]/a",
+            "[64:ff9b::a9fe:a9fe]/a",
+            "[2002:a9fe:a9fe::1]/a",
         ] {
             assert!(matches!(Reference::parse(text), Err(ReferenceError::HostNotAllowed { .. })), "{text:?}: {:?}", Reference::parse(text));
         }

@@ -6,9 +6,13 @@
 
 mod challenge;
 mod connection;
+mod destination;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod redirect;
 mod settings;
+#[cfg(test)]
+mod stand_ins;
 
 pub use settings::RegistrySettings;
 
@@ -17,7 +21,8 @@ use super::{
     credentials::SettingsError,
     reference::{self, ImageDigest, Repository},
 };
-use connection::{Answer, Connection, lock};
+use connection::{Answer, Connection};
+use destination::{HostLookup, Lookup};
 use reqwest::{
     Method, StatusCode, Url,
     header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, LINK},
@@ -26,7 +31,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -63,6 +68,9 @@ pub(crate) enum RegistryError {
     Answer { registry: Arc<str>, reason: String },
     #[error("{host} is no address of a registry")]
     HostNotAllowed { host: String },
+    /// `host_not_allowed`, by what its name resolves to.
+    #[error("{registry} is not asked: {reason}")]
+    NotAllowed { registry: Arc<str>, reason: String },
     #[error(transparent)]
     Settings(#[from] SettingsError),
 }
@@ -164,6 +172,7 @@ impl Memory {
 pub(crate) struct Registries {
     settings: RegistrySettings,
     memory: Arc<Memory>,
+    lookup: Arc<dyn Lookup>,
     connections: Mutex<HashMap<Arc<str>, Opened>>,
 }
 
@@ -173,7 +182,7 @@ type Opened = Result<Arc<Connection>, RegistryError>;
 impl Registries {
     /// Registries by the host's settings, which are read when a registry is first asked.
     pub(crate) fn new(settings: RegistrySettings, memory: Arc<Memory>) -> Self {
-        Self { settings, memory, connections: Mutex::default() }
+        Self { settings, memory, lookup: Arc::new(HostLookup), connections: Mutex::default() }
     }
 
     /// What `tag` points to: the digest of an index where there is one, as engines keep it.
@@ -274,9 +283,14 @@ impl Registries {
 
     fn connection(&self, repository: &Repository) -> Result<Arc<Connection>, RegistryError> {
         let mut connections = lock(&self.connections);
-        let new = || Connection::new(&repository.registry, &self.settings, self.memory.clone()).map(Arc::new);
+        let new = || Connection::new(&repository.registry, &self.settings, self.memory.clone(), self.lookup.clone()).map(Arc::new);
         connections.entry(repository.registry.clone()).or_insert_with(new).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is kept in these is replaced whole: a panic elsewhere leaves it usable.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn accept() -> HeaderMap {

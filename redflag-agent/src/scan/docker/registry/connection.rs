@@ -2,34 +2,30 @@
 
 use super::{
     super::{
-        credentials::{self, Credentials},
-        reference::{DOCKER_HUB, Repository, address_allowed, host_allowed},
+        credentials::{self, Credentials, Login},
+        reference::{DOCKER_HUB, Repository, host_allowed},
     },
     Memory, RegistryError,
     challenge::{Challenge, realm_allowed},
+    destination::{DOCKER_HUB_HOST, DestinationError, Destinations, Lookup},
+    lock,
+    redirect::{self, REDIRECTS_MAX},
     settings::RegistrySettings,
 };
-use crate::{
-    error::with_causes,
-    server::{install_crypto_provider, retry_after},
-};
+use crate::{error::with_causes, server::retry_after};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::{
-    Client, Method, RequestBuilder, Response, StatusCode, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
+    Method, Response, StatusCode, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
-    redirect,
 };
 use serde::Deserialize;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::sync::OnceCell;
 
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
-const REDIRECTS_MAX: usize = 3;
 /// Most bytes of a token service's answer.
 const TOKEN_BYTES_MAX: usize = 256 * 1024;
 /// How long a registry is left alone that has enough of us and does not say for how long.
@@ -47,7 +43,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Connection {
     registry: Arc<str>,
-    http: Client,
+    destinations: Destinations,
     credentials: Credentials,
     insecure: bool,
     base: OnceCell<Url>,
@@ -60,8 +56,12 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Prepares to ask `registry`; nothing is sent yet.
-    pub(super) fn new(registry: &Arc<str>, settings: &RegistrySettings, memory: Arc<Memory>) -> Result<Self, RegistryError> {
-        install_crypto_provider();
+    pub(super) fn new(
+        registry: &Arc<str>,
+        settings: &RegistrySettings,
+        memory: Arc<Memory>,
+        lookup: Arc<dyn Lookup>,
+    ) -> Result<Self, RegistryError> {
         let mut authorities = Vec::new();
         for pem in settings.authorities(registry)? {
             authorities.extend(reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| RegistryError::Answer {
@@ -69,18 +69,9 @@ impl Connection {
                 reason: format!("its certificate authority cannot be read: {}", with_causes(&error)),
             })?);
         }
-        let http = Client::builder()
-            .user_agent(concat!("redflag-agent/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIME_MAX)
-            .timeout(REQUEST_TIME_MAX)
-            .redirect(redirect::Policy::custom(follow))
-            .dns_resolver(Arc::new(NoLinkLocal))
-            .tls_certs_merge(authorities)
-            .build()
-            .map_err(|error| RegistryError::Unreachable { registry: registry.clone(), reason: with_causes(&error) })?;
         Ok(Self {
             registry: registry.clone(),
-            http,
+            destinations: Destinations::new(registry.clone(), settings.clone(), authorities, lookup),
             credentials: credentials::credentials(&settings.credentials, registry)?,
             insecure: settings.insecure(registry)?,
             base: OnceCell::new(),
@@ -106,8 +97,10 @@ impl Connection {
         }
         let asked = self.ask_anyway(method, repository, path, headers, bytes_max).await;
         match &asked {
-            // Every further request would wait for the same time-out.
-            Err(error @ RegistryError::Unreachable { .. }) => *lock(&self.given_up) = Some(error.clone()),
+            // Every further request would wait for the same time-out, or be refused for the same reason.
+            Err(error @ (RegistryError::Unreachable { .. } | RegistryError::NotAllowed { .. })) => {
+                *lock(&self.given_up) = Some(error.clone())
+            }
             Err(RegistryError::RateLimited { pause, .. }) => self.memory.pause(&self.registry, *pause),
             _ => {}
         }
@@ -125,11 +118,10 @@ impl Connection {
         let base = self.base.get_or_try_init(|| self.find_base()).await?;
         let url = base.join(&format!("/v2/{}/{path}", repository.path)).map_err(|error| self.answer(error.to_string()))?;
         let known = lock(&self.authorizations).get(&repository.path).cloned();
-        let request = || self.http.request(method.clone(), url.clone()).headers(headers.clone());
-        let mut response = self.send(authorized(request(), known.as_ref())).await?;
+        let mut response = self.send(&method, url.clone(), authorized(&headers, known.as_ref())).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             let authorization = self.authorize(base, repository, response.headers()).await?;
-            response = self.send(authorized(request(), Some(&authorization))).await?;
+            response = self.send(&method, url, authorized(&headers, Some(&authorization))).await?;
             lock(&self.authorizations).insert(repository.path.clone(), authorization);
         }
         self.judge(&response)?;
@@ -142,13 +134,14 @@ impl Connection {
         if !host_allowed(&self.registry) {
             return Err(RegistryError::HostNotAllowed { host: self.registry.to_string() });
         }
-        let host = if *self.registry == *DOCKER_HUB { "registry-1.docker.io" } else { &self.registry };
+        let host = if *self.registry == *DOCKER_HUB { DOCKER_HUB_HOST } else { &self.registry };
         let url = |scheme: &str| format!("{scheme}://{host}/").parse::<Url>().map_err(|error| self.answer(error.to_string()));
         let encrypted = url("https")?;
         if !self.insecure {
             return Ok(encrypted);
         }
-        let probe = self.http.get(encrypted.join("/v2/").map_err(|error| self.answer(error.to_string()))?).send().await;
+        let client = self.destinations.client(&encrypted).await.map_err(|error| self.not_asked(error))?;
+        let probe = client.get(encrypted.join("/v2/").map_err(|error| self.answer(error.to_string()))?).send().await;
         if probe.is_err_and(|error| error.is_connect()) { url("http") } else { Ok(encrypted) }
     }
 
@@ -162,9 +155,7 @@ impl Connection {
         match Challenge::of(headers).ok_or_else(|| refused("it demands an authentication we do not know"))? {
             Challenge::Basic => {
                 let login = login.ok_or_else(|| refused(self.without_login()))?;
-                let request = self.http.get(base.clone()).basic_auth(&login.name, Some(&login.password)).build();
-                let request = request.map_err(|_| refused("the login cannot be sent"))?;
-                request.headers().get(AUTHORIZATION).cloned().ok_or_else(|| refused("the login cannot be sent"))
+                basic(login).ok_or_else(|| refused("the login cannot be sent"))
             }
             Challenge::Bearer { realm, service, scope } => {
                 let mut realm: Url = realm.parse().map_err(|_| refused("the address of its token service cannot be read"))?;
@@ -177,23 +168,22 @@ impl Connection {
                 if let Some(service) = service {
                     realm.query_pairs_mut().append_pair("service", &service);
                 }
-                let request = self.http.get(realm);
-                let request = match login {
-                    Some(login) => request.basic_auth(&login.name, Some(&login.password)),
-                    None => request,
-                };
-                self.token(request).await
+                let login = login.map(|login| basic(login).ok_or_else(|| refused("the login cannot be sent"))).transpose()?;
+                if let Err(error) = self.destinations.client(&realm).await {
+                    return Err(refused(&format!("its token service is not asked: {error}")));
+                }
+                self.token(realm, login.as_ref()).await
             }
         }
     }
 
-    async fn token(&self, request: RequestBuilder) -> Result<HeaderValue, RegistryError> {
+    async fn token(&self, realm: Url, login: Option<&HeaderValue>) -> Result<HeaderValue, RegistryError> {
         #[derive(Deserialize)]
         struct Token {
             token: Option<String>,
             access_token: Option<String>,
         }
-        let response = self.send(request).await?;
+        let response = self.send(&Method::GET, realm, authorized(&HeaderMap::new(), login)).await?;
         self.judge(&response)?;
         if !response.status().is_success() {
             return Err(self.answer(format!("its token service answered {}", response.status())));
@@ -205,8 +195,22 @@ impl Connection {
         if token.is_empty() { Err(self.answer("its token service gave no token")) } else { Ok(value) }
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, RegistryError> {
-        request.send().await.map_err(|error| self.unreachable(&error))
+    /// Sends a request and follows a few redirects: every hop is judged, and credentials stay where they belong.
+    async fn send(&self, method: &Method, mut url: Url, mut headers: HeaderMap) -> Result<Response, RegistryError> {
+        let not_followed = |reason: String| self.answer(format!("its redirect is not followed: {reason}"));
+        let mut client = self.destinations.client(&url).await.map_err(|error| self.not_asked(error))?;
+        for _ in 0..=REDIRECTS_MAX {
+            let request = client.request(method.clone(), url.clone()).headers(headers.clone());
+            let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+            let next = redirect::next(&url, response.status(), response.headers()).map_err(|reason| not_followed(reason.to_owned()))?;
+            let Some(next) = next else { return Ok(response) };
+            if !redirect::keeps_credentials(&url, &next) {
+                headers.remove(AUTHORIZATION);
+            }
+            client = self.destinations.client(&next).await.map_err(|error| not_followed(error.to_string()))?;
+            url = next;
+        }
+        Err(not_followed(format!("it is the one after {REDIRECTS_MAX}")))
     }
 
     /// Tells the answers that say nothing about the thing asked for.
@@ -245,6 +249,17 @@ impl Connection {
         }
     }
 
+    fn not_asked(&self, error: DestinationError) -> RegistryError {
+        let registry = self.registry.clone();
+        match error {
+            DestinationError::Settings(error) => error.into(),
+            DestinationError::NotAllowed { .. } => RegistryError::NotAllowed { registry, reason: error.to_string() },
+            DestinationError::Unresolved { .. } | DestinationError::Client(_) => {
+                RegistryError::Unreachable { registry, reason: error.to_string() }
+            }
+        }
+    }
+
     fn unreachable(&self, error: &reqwest::Error) -> RegistryError {
         RegistryError::Unreachable { registry: self.registry.clone(), reason: with_causes(error) }
     }
@@ -254,42 +269,178 @@ impl Connection {
     }
 }
 
-fn authorized(request: RequestBuilder, authorization: Option<&HeaderValue>) -> RequestBuilder {
-    match authorization {
-        Some(value) => request.header(AUTHORIZATION, value.clone()),
-        None => request,
+fn authorized(headers: &HeaderMap, authorization: Option<&HeaderValue>) -> HeaderMap {
+    let mut headers = headers.clone();
+    if let Some(value) = authorization {
+        headers.insert(AUTHORIZATION, value.clone());
     }
+    headers
 }
 
-/// Follows a few redirects, never from TLS to none and never to an address no registry has. reqwest itself leaves credentials behind
-/// when the host changes.
-fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let downgrade = attempt.url().scheme() != "https" && attempt.previous().iter().any(|url| url.scheme() == "https");
-    let allowed = attempt.url().host_str().is_some_and(host_allowed);
-    if attempt.previous().len() > REDIRECTS_MAX || downgrade || !allowed {
-        return attempt.error("a redirect that is not followed");
-    }
-    attempt.follow()
+/// A login as HTTP sends it (RFC 7617).
+fn basic(login: &Login) -> Option<HeaderValue> {
+    let encoded = BASE64_STANDARD.encode(format!("{}:{}", login.name, login.password));
+    let mut value = HeaderValue::from_str(&format!("Basic {encoded}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
-/// Resolves names, except to addresses that no registry has.
-#[derive(Debug)]
-struct NoLinkLocal;
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{
+            super::reference::{ImageDigest, Reference},
+            Registries,
+            stand_ins::{Answers, Server},
+        },
+        *,
+    };
+    use std::{fs, path::Path};
 
-impl Resolve for NoLinkLocal {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<_> = addresses.filter(|address| address_allowed(address.ip())).collect();
-            if allowed.is_empty() {
-                return Err(format!("{} resolves to no address a registry has", name.as_str()).into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
+    const DIGEST: &str = "sha256:dad3a9f37d7ae51eaf9776e96c73c3b8526e02b37a784fa968e4982e6d54464d";
+    const TYPE: &str = "Content-Type: application/vnd.oci.image.index.v1+json";
+
+    fn says_digest() -> String {
+        format!("200 OK\r\n{TYPE}\r\nDocker-Content-Digest: {DIGEST}")
     }
-}
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // What is kept in these is replaced whole: a panic elsewhere leaves it usable.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn digest(directory: &Path, answers: &Arc<Answers>, image: &str) -> Result<ImageDigest, String> {
+        let registries = Registries { lookup: answers.clone(), ..Registries::new(RegistrySettings::within(directory), Arc::default()) };
+        let reference = Reference::parse(image).map_err(|error| error.to_string())?;
+        registries.digest(&reference.repository, "latest").await.map_err(|error| error.to_string())
+    }
+
+    fn insecure(directory: &Path, registries: &[String]) {
+        fs::write(directory.join("daemon.json"), serde_json::json!({ "insecure-registries": registries }).to_string()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_registry_inside_is_asked_once_this_host_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::at("127.0.0.1:0").await;
+        server.answers(&says_digest());
+        let answers = Answers::new([("registry.lab", vec![vec!["127.0.0.1"]])]);
+        let registry = format!("registry.lab:{}", server.address.port());
+        let image = format!("{registry}/lab/web");
+        let refused = digest(directory.path(), &answers, &image).await.unwrap_err();
+        for words in [&*format!("{registry} is not asked"), "127.0.0.1", "this host itself", &format!("certs.d/{registry}")] {
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
+        assert!(server.heads().is_empty());
+        insecure(directory.path(), &[registry]);
+        assert_eq!(digest(directory.path(), &answers, &image).await.unwrap().as_str(), DIGEST);
+        // A registry that is written as this host is this host's.
+        let image = format!("{}/lab/web", server.address);
+        fs::remove_file(directory.path().join("daemon.json")).unwrap();
+        assert_eq!(digest(directory.path(), &answers, &image).await.unwrap().as_str(), DIGEST);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_its_place_leads_nowhere_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Server::at("127.0.0.1:0").await;
+        let port = first.address.port();
+        let second = Server::at(&format!("127.0.0.2:{port}")).await;
+        for server in [&first, &second] {
+            server.answers(&says_digest());
+        }
+        let answers = Answers::new([("registry.lab", vec![vec!["127.0.0.1"], vec!["127.0.0.2"]])]);
+        let registry = format!("registry.lab:{port}");
+        insecure(directory.path(), std::slice::from_ref(&registry));
+        let settings = RegistrySettings::within(directory.path());
+        let registries = Registries { lookup: answers.clone(), ..Registries::new(settings, Arc::default()) };
+        let repository = Reference::parse(&format!("{registry}/lab/web")).unwrap().repository;
+        // Every answer closes its connection: each request makes a new one.
+        for tag in ["1", "2", "3"] {
+            registries.digest(&repository, tag).await.unwrap();
+        }
+        assert_eq!(first.heads().iter().filter(|head| head.starts_with("HEAD ")).count(), 3);
+        assert_eq!((second.heads(), answers.asked()), (vec![], vec!["registry.lab".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn redirects_lead_to_places_that_may_be_asked_and_take_no_login_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let (server, other) = (Server::at("127.0.0.1:0").await, Server::at("127.0.0.1:0").await);
+        other.answers(&says_digest());
+        let names = ["registry.lab", "storage.lab", "localhost"];
+        let answers = Answers::new([
+            (names[0], vec![vec!["127.0.0.1"]]),
+            (names[1], vec![vec!["127.0.0.1"]]),
+            (names[2], vec![vec!["127.0.0.1"]]),
+            ("inside.lab", vec![vec!["10.0.0.1"]]),
+        ]);
+        let (registry, port) = (format!("registry.lab:{}", server.address.port()), other.address.port());
+        let image = format!("{registry}/lab/web");
+        insecure(directory.path(), std::slice::from_ref(&registry));
+        for location in [
+            "http://169.254.169.254/latest/meta-data".to_owned(),
+            "http://2852039166/latest".to_owned(),
+            "http://0xa9fea9fe/latest".to_owned(),
+            "http://0251.0376.0251.0376/latest".to_owned(),
+            "http://[::ffff:169.254.169.254]/latest".to_owned(),
+            "http://[64:ff9b::169.254.169.254]/latest".to_owned(),
+            "http://10.0.0.1/".to_owned(),
+            "http://inside.lab/".to_owned(),
+            "http://[fd00::1]/".to_owned(),
+            "file:///etc/passwd".to_owned(),
+            format!("http://127.0.0.1:{port}/"),
+            format!("http://localhost:{port}/"),
+            format!("http://2130706433:{port}/"),
+            format!("http://registry.lab:{port}/"),
+            format!("http://storage.lab:{port}/"),
+            format!("http://{registry}/again"),
+        ] {
+            server.answers(&format!("302 Found\r\nLocation: {location}"));
+            let refused = digest(directory.path(), &answers, &image).await.unwrap_err();
+            assert!(refused.contains("its redirect is not followed"), "{location}: {refused}");
+            let requests = server.heads().iter().filter(|head| head.starts_with("HEAD ")).count();
+            assert!(requests <= 1 + REDIRECTS_MAX, "{location}: {requests} requests");
+        }
+        assert!(other.heads().is_empty());
+
+        insecure(directory.path(), &[registry.clone(), format!("storage.lab:{port}")]);
+        let login = serde_json::json!({ "auths": { &*registry: { "auth": "YW5uYTpzZWNyZXQ=" } } });
+        fs::write(directory.path().join("config.json"), login.to_string()).unwrap();
+        server.answers("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"lab\"");
+        let asked = digest(directory.path(), &answers, &image).await.unwrap_err();
+        assert!(asked.contains("the login is not accepted"), "{asked}");
+        assert!(server.heads().iter().any(|head| head.contains("authorization: Basic YW5uYTpzZWNyZXQ=")), "the registry itself gets it");
+        let connection =
+            Connection::new(&registry.as_str().into(), &RegistrySettings::within(directory.path()), Arc::default(), answers).unwrap();
+        server.answers(&format!("307 Temporary Redirect\r\nLocation: http://storage.lab:{port}/x"));
+        let url = format!("http://{registry}/v2/").parse().unwrap();
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer a.token"))]);
+        assert_eq!(connection.send(&Method::GET, url, headers).await.unwrap().status(), StatusCode::OK);
+        assert!(server.heads()[0].contains("authorization: Bearer a.token"));
+        let heads = other.heads();
+        assert!(heads.len() == 1 && heads[0].starts_with("GET /x ") && !heads[0].contains("authorization"), "{heads:?}");
+    }
+
+    #[tokio::test]
+    async fn a_token_service_inside_is_not_asked_unless_this_host_names_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (server, tokens) = (Server::at("127.0.0.1:0").await, Server::at("127.0.0.1:0").await);
+        let answers = Answers::new([("registry.acme.lab", vec![vec!["127.0.0.1"]]), ("auth.acme.lab", vec![vec!["127.0.0.1"]])]);
+        let registry = format!("registry.acme.lab:{}", server.address.port());
+        let service = format!("auth.acme.lab:{}", tokens.address.port());
+        let image = format!("{registry}/lab/web");
+        insecure(directory.path(), std::slice::from_ref(&registry));
+        for (realm, words) in [
+            (format!("http://{service}/token"), "its token service is not asked"),
+            ("http://10.0.0.1/token".to_owned(), "a token service elsewhere"),
+            ("http://169.254.169.254/token".to_owned(), "a token service elsewhere"),
+            (format!("http://{}/token", tokens.address), "a token service elsewhere"),
+        ] {
+            server.answers(&format!("401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"{realm}\""));
+            let refused = digest(directory.path(), &answers, &image).await.unwrap_err();
+            assert!(refused.contains(words), "{realm}: {refused}");
+        }
+        assert!(tokens.heads().is_empty());
+        insecure(directory.path(), &[registry, service.clone()]);
+        tokens.answers("500 Internal Server Error");
+        server.answers(&format!("401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://{service}/token\""));
+        assert!(digest(directory.path(), &answers, &image).await.is_err());
+        assert!(tokens.heads().iter().any(|head| head.starts_with("GET /token?")), "a service that is named is asked");
+    }
 }

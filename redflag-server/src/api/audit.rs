@@ -2,7 +2,7 @@
 
 use super::{
     audit_views::{AuditListView, CheckpointListView, EntryView},
-    openapi::wire as shapes,
+    openapi::wire::audit as shapes,
 };
 use crate::{
     access::AgentCredential,

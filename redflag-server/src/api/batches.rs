@@ -93,7 +93,7 @@ pub(super) struct BatchDetailView {
     #[serde(flatten)]
     batch: BatchView,
     /// One outcome per event, dense and index-aligned.
-    #[schema(value_type = Vec<super::openapi::wire::Outcome>)]
+    #[schema(value_type = Vec<super::openapi::wire::reports::Outcome>)]
     outcomes: Vec<Outcome>,
     /// The rejected events with what is left of them.
     rejections: Vec<RejectionView>,

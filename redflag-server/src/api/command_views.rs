@@ -1,6 +1,6 @@
 //! Commands as JSON.
 
-use super::{openapi::wire as shapes, views::text};
+use super::{openapi::wire::commands as shapes, views::text};
 use crate::{
     dispatch::Output,
     second_look::{Difference, SecondLook},

@@ -1,6 +1,6 @@
 //! What agents say about commands: they ask for them, begin them, and tell how they ended.
 
-use super::{id::Id, openapi::wire as shapes};
+use super::{id::Id, openapi::wire::delivery as shapes};
 use crate::{
     access::AgentCredential,
     app::AppState,

@@ -96,7 +96,7 @@ use utoipa::OpenApi;
         session::show,
         document,
     ),
-    components(schemas(wire::OfferBody, wire::GoneBody, wire::CompatibleUpdateBody))
+    components(schemas(wire::reports::OfferBody, wire::reports::GoneBody, wire::reports::CompatibleUpdateBody))
 )]
 struct Operations;
 

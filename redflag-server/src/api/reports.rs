@@ -1,6 +1,9 @@
 //! What agents send: enrolment and reports.
 
-use super::{id::Id, openapi::wire as shapes};
+use super::{
+    id::Id,
+    openapi::wire::{self as wires, reports as shapes},
+};
 use crate::{
     access::{self, AgentCredential, ClientAddress},
     app::AppState,
@@ -45,7 +48,7 @@ pub(super) struct EnrolBody {
     public_key: String,
     /// Words that mark the agent; at most 32.
     #[serde(default)]
-    #[schema(schema_with = shapes::tags)]
+    #[schema(schema_with = wires::tags)]
     tags: Vec<Text>,
 }
 
@@ -59,7 +62,7 @@ pub(super) struct EnrolledView {
     /// The server's time, for comparing clocks.
     server_time: String,
     /// Whose key signs commands here; the agent pins it.
-    #[schema(value_type = shapes::Signer)]
+    #[schema(value_type = wires::delivery::Signer)]
     signer: SignerBody,
 }
 

@@ -1,6 +1,6 @@
 //! Updates, events and histories as JSON. The names of an update's fields are those existing clients know.
 
-use super::openapi::wire as shapes;
+use super::openapi::wire::updates as shapes;
 use redflag_core::{
     event::RecordedEvent,
     metadata::Metadata,

@@ -6,6 +6,7 @@ mod cluster;
 mod disk;
 mod process;
 mod proxy;
+mod systemd;
 mod writer;
 mod writing;
 
@@ -14,5 +15,6 @@ pub use cluster::Cluster;
 pub use disk::{Disk, Tmpfs};
 pub use process::{Signal, run, signal, wait_stopped};
 pub use proxy::{Cut, Proxy};
+pub use systemd::{assert_exposure, verify_units};
 pub use writer::{Plan, Writer, write_until_killed};
 pub use writing::Writing;

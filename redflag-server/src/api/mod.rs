@@ -12,6 +12,7 @@ mod command_views;
 mod commands;
 mod commands_of_agents;
 mod decisions;
+mod enrolment_tokens;
 mod feed;
 mod halting;
 mod health;
@@ -106,7 +107,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/accounts/{name}/enable", ADMINISTER, accounts::enable)
         .post("/api/v1/accounts/{name}/sign-in-link", ADMINISTER, accounts::link)
         .delete("/api/v1/accounts/{name}/tokens/{id}", ADMINISTER, accounts::revoke_token)
-        .post("/api/v1/enrolment-tokens", ENROL, accounts::make_enrolment_token)
+        .post("/api/v1/enrolment-tokens", ENROL, enrolment_tokens::make)
         .get("/api/v1/session", PERSON, session::show)
         .get("/api/v1/stats", READ, updates::stats)
         .get("/api/v1/packages", READ, packages::list)

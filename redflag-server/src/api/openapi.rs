@@ -5,8 +5,8 @@ mod security;
 pub(super) mod wire;
 
 use super::{
-    accounts, agents, audit, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, feed, halting, health,
-    keys, operations, own_account, packages, past, quarantine, removal, reports, session, trend, updates,
+    accounts, agents, audit, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, enrolment_tokens, feed,
+    halting, health, keys, operations, own_account, packages, past, quarantine, removal, reports, session, trend, updates,
 };
 use crate::{app::AppState, listing, problem::Problem, router};
 use axum::{
@@ -92,7 +92,7 @@ use utoipa::OpenApi;
         accounts::enable,
         accounts::link,
         accounts::revoke_token,
-        accounts::make_enrolment_token,
+        enrolment_tokens::make,
         session::show,
         document,
     ),

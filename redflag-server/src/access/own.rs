@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{app::App, problem::Problem};
 use axum::http::{HeaderMap, StatusCode};
-use redflag_core::audit::AuditKind;
+use redflag_core::{
+    audit::{AuditKind, FactName, entry::Note},
+    store::StoreError,
+};
 
 /// Gives an operator's own account a password. All sessions and API tokens of the account end; the answer is the `Set-Cookie` header of
 /// a new session for the browser that asked.
@@ -42,4 +45,16 @@ pub(crate) async fn change_password(
     tracing::info!(account = name.as_str(), "a password was set");
     // Whoever knows the link's session knew no password; from here on this one is known.
     Ok(sessions::begin(app, &changed, Began::Password, headers).await?)
+}
+
+/// Ends every session of an operator's own account, this one too, and answers how many there were. Stopped midway, some have ended.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn sign_out_everywhere(app: &App, operator: &Operator) -> Result<usize, StoreError> {
+    let now = app.now();
+    let ended = sessions::end_all(app.fleet.store(), &operator.account, now).await?;
+    app.audit.note(Note::new(AuditKind::SignedOut, operator.by(), now).with(FactName::Count, ended)).await?;
+    tracing::info!(account = operator.name.as_str(), ended, "signed out everywhere");
+    Ok(ended)
 }

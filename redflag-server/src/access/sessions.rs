@@ -82,7 +82,7 @@ pub async fn sign_out(app: &App, headers: &HeaderMap) -> Result<String, StoreErr
 ///
 /// # Errors
 /// When the store fails.
-pub async fn sign_out_everywhere(store: &dyn Store, account: &AccountName, now: Timestamp) -> Result<usize, StoreError> {
+pub(super) async fn end_all(store: &dyn Store, account: &AccountName, now: Timestamp) -> Result<usize, StoreError> {
     let before = expiring::sweep::<Session>(store, now, |_| false).await?.len();
     let after = expiring::sweep::<Session>(store, now, |session| session.account == *account).await?.len();
     Ok(before.saturating_sub(after))

@@ -130,8 +130,7 @@ pub(super) async fn set_password(
     responses((status = 200, body = EndedView), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
 pub(super) async fn end_sessions(State(app): State<AppState>, operator: Operator, uri: Uri) -> Result<Json<EndedView>, Problem> {
     listing::no_parameters(&uri)?;
-    let ended = access::sign_out_everywhere(app.fleet.store(), &operator.account, app.now()).await?;
-    tracing::info!(account = operator.name.as_str(), ended, "signed out everywhere");
+    let ended = access::sign_out_everywhere(&app, &operator).await?;
     Ok(Json(EndedView { ended }))
 }
 

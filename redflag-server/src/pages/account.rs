@@ -148,8 +148,7 @@ pub(super) async fn set_password(
 
 /// `POST /account/sign-out`: every session ends, this one too.
 pub(super) async fn sign_out_everywhere(State(app): State<AppState>, operator: Operator, headers: HeaderMap) -> Answer {
-    let ended = access::sign_out_everywhere(app.fleet.store(), &operator.account, app.now()).await?;
-    tracing::info!(account = operator.name.as_str(), ended, "signed out everywhere");
+    access::sign_out_everywhere(&app, &operator).await?;
     let cookie = access::sign_out(&app, &headers).await?;
     Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/sign-in")).into_response())
 }

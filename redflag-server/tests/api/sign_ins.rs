@@ -6,6 +6,7 @@ use axum::{
     extract::ConnectInfo,
     http::{Request, StatusCode, header},
 };
+use redflag_core::audit::{AuditKind, FactName};
 use redflag_server::{
     AccountName, Role, Scope,
     access::{Password, SESSIONS_MAX, Standing, add_account, issue_sign_in_link, set_password, set_standing},
@@ -200,4 +201,6 @@ async fn one_session_too_many_ends_the_oldest() {
     assert_eq!(ended.json()["ended"], SESSIONS_MAX);
     assert_eq!(harness.get(&another, "/api/v1/session").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(harness.get(&others, "/api/v1/session").await.status, StatusCode::OK, "other accounts are not concerned");
+    let newest = harness.app.audit.entries(1..=u64::MAX).await.unwrap().pop().unwrap().entry;
+    assert_eq!((newest.kind, newest.facts[&FactName::Count].as_str()), (AuditKind::SignedOut, SESSIONS_MAX.to_string().as_str()));
 }

@@ -1,11 +1,18 @@
 //! Agents as witnesses, against a real server: one that goes on is gone along with, one restored from a backup is not.
 
+use crate::support::{Harness, offer};
 use redflag_agent::{Agent, AgentHome, EnrolOptions, enrol, forget, witnessed};
-use redflag_core::audit::AuditKind;
+use redflag_core::{
+    audit::{
+        AuditKind,
+        entry::{By, Note},
+    },
+    feed::FeedPosition,
+};
 use redflag_server::{
     EnrolmentTokenOptions, Server, Settings,
     audit::{AuditLog, keeper},
-    open_fleet,
+    clock, open_fleet,
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -139,4 +146,33 @@ async fn a_server_with_another_audit_key_is_not_believed() {
     let entries = running.log.entries(1..=u64::MAX).await.unwrap();
     assert!(entries.iter().any(|link| link.entry.kind == AuditKind::AuditKeyChanged), "and the log says so itself");
     running.stop().await;
+}
+
+/// What a server does when it stops, alone: no task that seals or signs by itself runs beside it.
+#[tokio::test]
+async fn what_a_stopping_server_leaves_is_sealed_and_signed() {
+    let harness = Harness::new();
+    let (app, agent) = (&harness.app, harness.agent("web-1").await);
+    for sequence in 1..=3 {
+        harness.reported(&agent, sequence, "apt", &[offer("bash", "1", &format!("2.{sequence}"), "low")]).await;
+        keeper::finish(app).await.unwrap();
+        let (place, newest) = (app.audit.place().await.unwrap(), app.audit.newest_checkpoint().await.unwrap().unwrap());
+        let unsealed = app.fleet.store().feed(place.sealed, 1).await.unwrap();
+        assert!(unsealed.is_empty() && place.sealed > FeedPosition::START, "{place:?}");
+        assert_eq!(newest.checkpoint.size, place.number, "it stands for everything");
+    }
+}
+
+/// A server of its own ends, and what was put down last is in its last checkpoint.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_signs_what_it_leaves() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let mut place = Place { database: path("fleet.db"), key: path("audit.key"), listen: (Ipv4Addr::LOCALHOST, 0).into() };
+    let running = place.start().await;
+    let log = running.log.clone();
+    log.note(Note::new(AuditKind::Halted, By::Server, clock::now())).await.unwrap();
+    running.stop().await;
+    let (last, newest) = (log.place().await.unwrap(), log.newest_checkpoint().await.unwrap().unwrap());
+    assert_eq!(newest.checkpoint.size, last.number);
 }

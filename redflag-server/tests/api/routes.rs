@@ -246,6 +246,9 @@ async fn every_route_admits_exactly_the_credentials_of_its_policy() {
         for credential in Credential::all() {
             let answer = harness.send(credential.request(&harness, entry).await).await;
             assert_eq!(given(entry, &answer), expected(entry.policy, credential), "{entry:?} with {credential:?}: {answer:?}");
+            let ways = answer.headers.contains_key(header::WWW_AUTHENTICATE);
+            let asked = entry.surface() == Surface::Api && answer.status == StatusCode::UNAUTHORIZED;
+            assert!(!asked || ways, "{entry:?} with {credential:?} is not told how to prove who it is");
             // A handler's own refusals of somebody else's objects are 404.
             let foreign = credential == Credential::Agent && entry.path == "/api/v1/agents/{id}/updates";
             assert!(!foreign || answer.problem() == (404, "not_found".to_owned()), "{answer:?}");

@@ -95,13 +95,14 @@ impl Verify {
             Some(input) => split(lines(&input, keys)?.map(|log| (json!({"log": log}), told(&log)))),
             None => {
                 database::name(&self.database.database)?;
-                if let Some(path) = self.key.path(&self.database)?
-                    && let Some(key) = AuditKey::read(&path)?
-                {
+                let path = self.key.path(&self.database)?;
+                if let Some(key) = path.as_deref().map(AuditKey::read).transpose()?.flatten() {
                     keys.push(key.public_key());
                 }
                 if keys.is_empty() {
-                    return Err(WrongUsage("there is no audit key beside the database; give --audit-key or --public-key").into());
+                    let place = path.as_deref().map_or_else(|| "a fleet in memory".into(), Path::to_string_lossy);
+                    let usage = WrongUsage("there is none; give its file as --audit-key, or its public half as --public-key");
+                    return Err(anyhow::Error::from(usage).context(format!("looking for the audit key at {place}")));
                 }
                 let log = AuditLog::new(database::existing(&self.database.database).await?);
                 let tell = |number: u64| {

@@ -11,7 +11,8 @@ fn said(place: &Place, arguments: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_is_verified_exported_and_verified_without_its_database() {
     let place = Place::served().await;
-    assert!(place.fails("fleet.db", &["audit", "verify", "--audit-key", "no.key"], 2).contains("--public-key"));
+    let failed = place.fails("fleet.db", &["audit", "verify", "--audit-key", "no.key"], 2);
+    assert!(failed.contains("no.key") && failed.contains("--public-key"), "{failed}");
     assert!(place.fails("memory:", &["audit", "verify"], 2).contains("memory"));
     // The server was killed: what it had not sealed by then is sealed by the next.
     let restarted = crate::fleet::Serving::start(&place.path("fleet.db"));

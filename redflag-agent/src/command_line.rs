@@ -93,7 +93,7 @@ Examples:
   redflag-agent enrol --server http://127.0.0.1:8080 --token TOKEN --name web-01
   redflag-agent enrol --server https://redflag.internal --token TOKEN --ca /etc/ssl/our-ca.pem
 
-After a lost answer run the same command again: id and key stay the same. The certificates of --ca are kept with the
+After a lost answer run the same command again: id and key stay the same. The certificates of --ca are kept with the \
 identity; to replace them, enrol again at the same server with the new ones."
     )]
     Enrol(EnrolArguments),
@@ -113,8 +113,8 @@ Examples:
   redflag-agent run --interval-minutes 60
   redflag-agent run --executor none      reports, and takes no commands
 
-Between scans it takes the commands the server has signed for this host and hands them to the executor
-(docs/executor.md). Ends cleanly at SIGTERM and SIGINT; with code 77 when the server no longer accepts this
+Between scans it takes the commands the server has signed for this host and hands them to the executor \
+(docs/executor.md). Ends cleanly at SIGTERM and SIGINT; with code 77 when the server no longer accepts this \
 agent, and with 78 on another machine than the one enrolled.")]
     Run(RunArguments),
     /// Show who this agent is, what it last did and what waits
@@ -141,7 +141,7 @@ Examples:
   redflag-agent simulate --server http://127.0.0.1:8080 --token TOKEN --agents 10000 --profile idle --duration 60 --concurrency 64 --json
   redflag-agent simulate --server http://127.0.0.1:8080 --token TOKEN --agents 100 --profile mixed --rounds 5
 
-Every answer is held against what it must be; ends with exit code 1 when one is wrong.
+Every answer is held against what it must be; ends with exit code 1 when one is wrong. \
 Simulated agents are tagged `simulated`. The token needs a seat for each of them.")]
     Simulate(SimulateArguments),
 }
@@ -437,6 +437,7 @@ fn simulated(summary: &SimulationSummary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory as _;
 
     #[test]
     fn an_executor_is_taken_where_one_is_named_and_none_where_none_is_wanted() {
@@ -448,5 +449,16 @@ mod tests {
         assert_eq!(executor(&["--executor", "/tmp/x.sock"]), Some("/tmp/x.sock".into()));
         assert_eq!(executor(&["--executor", "none"]), None);
         assert_eq!(executor(&[]).is_some(), Path::new(DEFAULT_SOCKET).exists());
+    }
+
+    #[test]
+    fn the_terminal_alone_breaks_the_lines_of_a_paragraph() {
+        for command in CommandLine::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let prose = |line: &str| !line.is_empty() && !line.starts_with(' ') && !line.ends_with(':');
+            for (line, next) in help.lines().zip(help.lines().skip(1)) {
+                assert!(!(prose(line) && prose(next)), "{}: a break after {line:?}", command.get_name());
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::{path::Path, process::ExitCode};
 /// Arguments of `redflag-agent doctor`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Looks at the state directory, enrolment, keys, clock, server, outbox, commands, package managers, container engine, executor, disk and
+Looks at the state directory, enrolment, keys, clock, server, outbox, commands, package managers, container engine, executor, disk and \
 unit, and changes nothing. As root it sees more.
 
 Exit codes: 0 no problem was found (there may be warnings), 1 there is a problem.

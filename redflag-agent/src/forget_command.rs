@@ -12,7 +12,7 @@ Examples:
   redflag-agent forget-checkpoint
   redflag-agent forget-checkpoint --json
 
-Do it only when the server's operator has said why the audit log went back or on differently, or why another key signs it: this host is a
+Do it only when the server's operator has said why the audit log went back or on differently, or why another key signs it: this host is a \
 witness, and what it forgets it cannot testify to.")]
 pub struct ForgetArguments {
     /// Print one JSON document instead of lines for people

@@ -25,7 +25,7 @@ Examples:
   redflag-agent trust-server-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= --mode operator-signs
   redflag-agent trust-server-key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= --json | jq .new.fingerprint
 
-With --next the key is pinned beside the one in force, before the server changes it: the first command that it signs makes it the only
+With --next the key is pinned beside the one in force, before the server changes it: the first command that it signs makes it the only \
 one. Without, it replaces all that is pinned, at once. With --mode the host follows a server that has changed whose keys sign.
 
 Take the key from the server's operator, not from the server's answers. The policy of the executor is root's and stays as it is:

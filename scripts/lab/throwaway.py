@@ -241,9 +241,9 @@ def push(name, version, *options):
 class Server:
     """A server on SQLite, and its API as an operator sees it."""
 
-    def __init__(self, program, directory, role="viewer"):
+    def __init__(self, program, directory, role="viewer", *arguments):
         self.program, self.database, self.log = program, directory / "redflag.db", directory / "server.log"
-        self.process = start(self.log, program, "serve", "--database", self.database, "--listen", LISTEN)
+        self.process = start(self.log, program, "serve", "--database", self.database, "--listen", LISTEN, *arguments)
         until(lambda: answers(LISTEN, "/readyz"), "the server", self.log)
         token = urllib.parse.parse_qs(urllib.parse.urlsplit(self.sign_in_link(role)).query)["token"][0]
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://{LISTEN}"}

@@ -4,6 +4,7 @@
 use super::{
     frame::{Answer, Frame, Place, page, page_with},
     list::Chip,
+    plan_view,
     text::{self, When},
     update_filter::{self, Menus},
     updates,
@@ -48,6 +49,8 @@ struct BulkPage {
     back: String,
     as_of: u64,
     choices: Vec<Choice>,
+    /// Whose keys sign what an approval leads to.
+    signing: String,
 }
 
 /// One decision that could be made, and about how many.
@@ -105,6 +108,7 @@ async fn choose(app: &AppState, operator: &Operator, filter: UpdateFilter, confl
         back: updates::href(filter),
         as_of: selection.as_of.0,
         choices: choices(app, &selection).await?,
+        signing: plan_view::signing(&app.settings.terms),
     };
     page_with(if conflict.is_some() { StatusCode::CONFLICT } else { StatusCode::OK }, &template)
 }

@@ -172,7 +172,7 @@ fn facts(record: &CommandRecord, keys: &[ListedKey]) -> Vec<(&'static str, Strin
     if record.attempts > 0 {
         facts.push(("Handed out", text::counted(record.attempts.into(), "time", "times")));
     }
-    facts.push(("Mode", plan_view::signing(record)));
+    facts.push(("Mode", plan_view::signing(&record.terms)));
     facts.extend(signed_by(record, keys).map(|signers| ("Signed by", signers)));
     facts.extend(record.counter.map(|counter| ("Counter", text::grouped(counter))));
     facts

@@ -6,12 +6,11 @@ use redflag_core::{
     command::{
         payload::SigningMode,
         plan::{Change, Excess, Item},
-        record::CommandRecord,
+        record::{CommandRecord, Terms},
     },
     ids::UpdateId,
     names::{PackageKey, Text, Version},
 };
-
 use std::collections::HashSet;
 
 /// Rows a page shows of one plan; the API answers all.
@@ -76,17 +75,17 @@ impl PlanView {
             restart: look.plan.reboot_required.map(|needed| if needed { "will be needed" } else { "not needed" }),
             beyond: look.differences.iter().filter(|difference| !difference.allowed).count() as u64,
             confirmable: look.confirmable(),
-            signing: signing(record),
+            signing: signing(&record.terms),
         })
     }
 }
 
-/// The mode of a command, with what it asks of people.
-pub(super) fn signing(record: &CommandRecord) -> String {
-    match record.terms.mode {
+/// The mode of commands, with what it asks of people.
+pub(super) fn signing(terms: &Terms) -> String {
+    match terms.mode {
         mode @ SigningMode::ServerSigns => format!("{mode}: the server's key signs"),
         mode @ SigningMode::OperatorSigns => {
-            format!("{mode}: {} must sign", text::counted(record.terms.signatures_min.into(), "person", "people"))
+            format!("{mode}: {} must sign", text::counted(terms.signatures_min.into(), "person", "people"))
         }
     }
 }

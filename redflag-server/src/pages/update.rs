@@ -4,6 +4,7 @@ use super::{
     command_row::CommandView,
     frame::{Answer, Frame, Place, page_with},
     life::{self, Entry, HistoryRow},
+    plan_view,
     text::{self, When},
     update_command::{self, Review},
     update_row::{UpdateView, possible},
@@ -53,6 +54,8 @@ struct UpdatePage {
     command: Option<CommandView>,
     review: Option<Review>,
     decisions: Decisions,
+    /// Whose keys sign what an approval leads to.
+    signing: String,
     timeline: Vec<Entry>,
     history: Vec<HistoryRow>,
 }
@@ -163,6 +166,7 @@ async fn answer(app: &App, operator: &Operator, id: &UpdateId, row: &UpdateRow, 
         review: command.as_ref().filter(|_| state.status() == Status::NeedsReview).and_then(|record| Review::of(record, operator)),
         command: command.map(|record| CommandView::new(&row.agent_name, &record, now)),
         decisions: Decisions::of(state.status(), operator),
+        signing: plan_view::signing(&app.settings.terms),
         timeline: life::timeline(id, &events, now),
         history: life::history(id.agent, &history, now),
     };

@@ -296,11 +296,16 @@ async fn keys_are_listed_and_revoked_by_administrators() {
 async fn pages_show_the_mode_the_keys_and_what_waits() {
     let signing = Signing::new(2).await;
     let (harness, ada, grace, scene) = (signing.harness(), &signing.ada, &signing.grace, &signing.scene);
+    let page = async |session: &Session, path: &str| harness.get(session, path).await.text();
+    let update = format!("/updates/{}", scene.update().await["id"].as_str().unwrap());
+    for path in [&update, "/bulk"] {
+        let page = page(&ada.session, path).await;
+        assert!(page.contains("operator-signs: 2 people must sign"), "where one approves, {path}: {page}");
+    }
     scene.approve().await;
     signing.hands_out_nothing().await;
     let id = signing.waiting().await;
     signing.sign(&id, ada).await;
-    let page = async |session: &Session, path: &str| harness.get(session, path).await.text();
     let server_key = harness.app.signing_key.fingerprint();
     let command = format!("/commands/{}/{id}", scene.agent.id);
     for path in ["/commands", "/enrol", "/keys", &command] {

@@ -201,8 +201,8 @@ fn unknown_session() -> Session {
 async fn stored_session(harness: &Harness, expires_at: &str) -> Session {
     let (store, id) = (harness.app.fleet.store(), Secret::new());
     harness.account(Role::Admin).await;
-    let record =
-        json!({"account": "Ada", "generation": 1, "began": "password", "began_at": "2020-01-01T00:00:00Z", "expires_at": expires_at});
+    let record = json!({"account": "Ada", "generation": 1, "began": "password", "began_at": "2020-01-01T00:00:00Z", "expires_at": expires_at,
+        "used_at": harness.app.now()});
     store.put("account-sessions", &id.at_rest("account-sessions"), &record.to_string(), Expected::Absent).await.unwrap();
     Session { cookie: format!("redflag_session={}", id.expose()), csrf: String::new() }
 }

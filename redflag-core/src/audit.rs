@@ -10,6 +10,7 @@
 
 pub mod chain;
 pub mod checkpoint;
+pub mod command;
 pub mod entry;
 pub mod verify;
 pub mod witness;

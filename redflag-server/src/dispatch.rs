@@ -6,9 +6,9 @@ mod wake;
 pub(crate) use output::{Output, Outputs};
 pub(crate) use wake::{Wakers, follow_feed};
 
-use crate::{app::App, halt, people, problem::Problem, queue};
+use crate::{app::App, halt, people, problem::Problem};
 use redflag_core::{
-    audit::{AuditKind, entry::By},
+    audit::{self, AuditKind, entry::By},
     command::{
         delivery::{LeaseAnswer, LeasedCommand, WAIT_SECONDS_MAX},
         record::CommandRecord,
@@ -83,7 +83,7 @@ async fn leased(app: &App, agent: AgentId, limit: u32) -> Result<Vec<CommandReco
             // What was handed out before, and is again because it was not begun, is in the audit log already.
             let until = now.saturating_add(limits::COMMAND_LEASE);
             let new = leased.iter().filter(|record| record.leased_until == Some(until));
-            let note = |record| queue::note(AuditKind::CommandHandedOut, By::Server, record, now);
+            let note = |record| audit::command::note(AuditKind::CommandHandedOut, By::Server, record, now);
             app.audit.note_all(new.map(note).collect()).await?;
             return Ok(leased);
         }

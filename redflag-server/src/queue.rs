@@ -11,10 +11,7 @@ use crate::{
 };
 use axum::http::StatusCode;
 use redflag_core::{
-    audit::{
-        AuditKind, FactName,
-        entry::{By, Note},
-    },
+    audit::{AuditKind, FactName, command, entry::Note},
     command::{
         payload::{Action, SigningMode},
         record::CommandRecord,
@@ -25,7 +22,6 @@ use redflag_core::{
     names::Text,
     query::{CommandPosition, CommandQuery, PageSize},
     store::{Store, StoreError, StoreErrorKind},
-    time::Timestamp,
 };
 
 /// Pages of an agent's commands that are looked through for what rests on one of them.
@@ -188,22 +184,6 @@ pub async fn led_to(store: &dyn Store, record: &CommandRecord) -> Result<Vec<Com
     Ok(found)
 }
 
-/// What the audit log says of a command: where it stands, and a digest of all that is stored of it.
-///
-/// # Panics
-/// Never: commands always serialise.
-#[must_use]
-pub fn note(kind: AuditKind, by: By, record: &CommandRecord, at: Timestamp) -> Note {
-    let stored = serde_json::to_vec(record).expect("commands always serialise");
-    Note::new(kind, by, at)
-        .with(FactName::Agent, record.audience.agent)
-        .with(FactName::Command, record.id)
-        .with(FactName::Action, record.action.kind())
-        .with(FactName::State, record.state)
-        .with_some(FactName::Counter, record.counter)
-        .with(FactName::Digest, Digest::of("redflag audited command v1", &[&stored]))
-}
-
 /// The command a step was about; what follows from it comes behind.
 ///
 /// # Errors
@@ -215,7 +195,7 @@ pub(crate) fn first(commands: Vec<CommandRecord>) -> Result<CommandRecord, Probl
 
 async fn step(app: &App, operator: &Operator, kind: AuditKind, agent: AgentId, step: Step) -> Result<CommandRecord, Problem> {
     let record = first(app.fleet.command(agent, step, app.now()).await?)?;
-    app.audit.note(note(kind, operator.by(), &record, app.now())).await?;
+    app.audit.note(command::note(kind, operator.by(), &record, app.now())).await?;
     let (action, operator) = (record.action.kind(), operator.name.as_str());
     tracing::info!(%agent, command = %record.id, %action, state = %record.state, operator, "an operator's step of a command");
     app.wakers.wake(agent);

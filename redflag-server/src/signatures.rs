@@ -2,7 +2,7 @@
 
 use crate::{access::Operator, app::App, people, problem::Problem, queue};
 use redflag_core::{
-    audit::{AuditKind, FactName},
+    audit::{self, AuditKind, FactName},
     command::{
         envelope::Envelope,
         lifecycle::{CommandEvent, CommandState},
@@ -74,7 +74,7 @@ pub(crate) async fn sign(
     let record = queue::first(app.fleet.command(agent, Step::Sign(sign), app.now()).await?)?;
     tracing::info!(%agent, %command, %key_id, state = %record.state, operator = operator.name.as_str(), "a person signed a command");
     if before.is_none_or(|before| before != record) {
-        let note = queue::note(AuditKind::CommandSigned, operator.by(), &record, app.now());
+        let note = audit::command::note(AuditKind::CommandSigned, operator.by(), &record, app.now());
         app.audit.note(note.with(FactName::KeyId, key_id)).await?;
     }
     app.wakers.wake(agent);

@@ -62,6 +62,8 @@ words! {
         CommandHandedOut = "command-handed-out",
         /// An agent said how a command ended.
         CommandEnded = "command-ended",
+        /// An agent said more of a command that had ended.
+        CommandSaidLate = "command-said-late",
         /// A decision about many updates was begun.
         BulkDecision = "bulk-decision",
         /// All commands were halted.
@@ -72,6 +74,12 @@ words! {
         Pruning = "pruning",
         /// A witness says that the log has forked.
         ForkReported = "fork-reported",
+        /// Another key of the server signs commands.
+        SigningKeyChanged = "signing-key-changed",
+        /// Who signs commands, or what may be installed without a second look, is not what it was at the last start.
+        TermsChanged = "terms-changed",
+        /// The end of the log was damaged, and it goes on behind it.
+        ContinuedAfterDamage = "continued-after-damage",
     }
 }
 
@@ -90,6 +98,8 @@ words! {
         Comment = "comment",
         /// Which command.
         Command = "command",
+        /// How it was before.
+        Before = "before",
         /// How many.
         Count = "count",
         /// The place in the agent's row of commands.
@@ -98,12 +108,16 @@ words! {
         Decision = "decision",
         /// A digest of what it is about.
         Digest = "digest",
+        /// A digest of what was signed and handed out, with the signatures of people.
+        Envelope = "envelope",
         /// Until when.
         ExpiresAt = "expires-at",
         /// Of what.
         Filter = "filter",
         /// A [`crate::signing::key_id`].
         KeyId = "key-id",
+        /// A digest of what was said late.
+        Late = "late",
         /// Whose keys sign commands.
         Mode = "mode",
         /// How it is called.
@@ -112,11 +126,17 @@ words! {
         OldKeyId = "old-key-id",
         /// Which bulk decision.
         Operation = "operation",
+        /// A digest of what a command orders, on whose consent and on which terms.
+        Order = "order",
         /// Why.
         Reason = "reason",
+        /// A digest of how a command ended.
+        Result = "result",
+        /// How often it had changed.
+        Revision = "revision",
         /// What an account may do.
         Role = "role",
-        /// What a token may do.
+        /// What a token may do, or which side effects are allowed.
         Scopes = "scopes",
         /// Where something stands now.
         State = "state",

@@ -11,7 +11,7 @@ use crate::{
 };
 use axum::{Json, extract::State, http::StatusCode};
 use redflag_core::{
-    audit::{AuditKind, entry::By},
+    audit::{self, AuditKind, entry::By},
     command::{
         delivery::{LeaseAnswer, LeaseBody, OutputBody, ResultAnswer, StartAnswer},
         record::Claim,
@@ -71,13 +71,20 @@ pub(super) async fn result(
     JsonBody(claim): JsonBody<Claim>,
 ) -> Result<Json<ResultAnswer>, Problem> {
     let agent = credential.agent;
-    let open = app.fleet.store().command(agent, command).await?.is_some_and(|record| record.state.open());
+    let before = app.fleet.store().command(agent, command).await?;
     let commands = app.fleet.command(credential.agent, Step::Finish { command, claim }, app.now()).await?;
     app.outputs.forget(credential.agent, command);
     let record = queue::first(commands)?;
-    // What is said again, or late, is with the command.
-    if open {
-        app.audit.note(queue::note(AuditKind::CommandEnded, By::Agent { agent }, &record, app.now())).await?;
+    // What is said again is there already.
+    let (by, now) = (By::Agent { agent }, app.now());
+    match (&before, record.late.last()) {
+        (Some(before), _) if before.state.open() => {
+            app.audit.note(audit::command::note(AuditKind::CommandEnded, by, &record, now)).await?;
+        }
+        (Some(before), Some(late)) if before.late.len() < record.late.len() => {
+            app.audit.note(audit::command::late_note(by, &record, late, now)).await?;
+        }
+        _ => {}
     }
     tracing::info!(agent = %credential.agent, %command, state = %record.state, "an agent told how a command ended");
     Ok(Json(ResultAnswer { id: command, state: record.state }))

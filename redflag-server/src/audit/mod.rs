@@ -9,6 +9,7 @@ pub mod keeper;
 mod checkpoints;
 mod deletions;
 mod export;
+mod gone;
 mod key;
 mod log;
 pub(crate) mod refusals;

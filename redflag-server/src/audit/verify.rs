@@ -1,18 +1,21 @@
-//! Verifying a stored log, and the batches it seals that are still there.
+//! Verifying a stored log, and what it says of batches and commands that are still there; what is not must have gone by an entry.
 
 use super::{
     AuditLog,
     checkpoints::CHECKPOINTS,
+    gone::Deletions,
     log::{BLOCKS, BLOCKS_PER_READ},
 };
 use redflag_core::{
     audit::{
         SealedBatch,
         chain::key,
+        command,
         entry::Entry,
         verify::{Fault, FaultAt, Summary, Verifier},
     },
     feed::{FeedEntry, FeedPosition},
+    ids::{AgentId, CommandId},
     limits,
     public_key::PublicKey,
     store::{Record, StoreError, StoreErrorKind},
@@ -23,15 +26,21 @@ use std::collections::VecDeque;
 /// Checkpoints that are read at a time.
 const CHECKPOINTS_PER_READ: u32 = 500;
 
-/// What a log without fault holds, and how it stands to the feed.
+/// What a log without fault holds, and how it stands to what is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// The log.
     pub log: Summary,
     /// Batches that are there, and are as they were sealed.
     pub batches: u64,
-    /// Batches that retention or a removal took since; the log keeps their digests.
+    /// Batches that retention or a removal took since, by an entry that says so; the log keeps their digests.
     pub batches_gone: u64,
+    /// Batches that had gone when they were sealed, so that no entry has to say why.
+    pub batches_gone_before: u64,
+    /// Entries about commands that are there, and are as these entries say.
+    pub commands: u64,
+    /// Entries about commands that went with their agent, by an entry that says so.
+    pub commands_gone: u64,
     /// Whether the feed goes on behind what is sealed; a running server seals it within seconds.
     pub unsealed: bool,
 }
@@ -49,16 +58,17 @@ pub enum VerifyError {
 }
 
 impl AuditLog {
-    /// Reads the whole log and every batch it seals, from the first on, and says what is wrong first. Checkpoints must be signed by one of
-    /// `keys`. `progress` is told the number of each entry that was read.
+    /// Reads the whole log, every batch it seals and every command it tells of, from the first on, and says what is wrong first. Checkpoints
+    /// must be signed by one of `keys`. `progress` is told the number of each entry that was read.
     ///
-    /// Entries that come meanwhile may be read or not.
+    /// Entries that come meanwhile may be read or not. What is gone without an entry that says so is named only where no entry is bad: a bad
+    /// one might have been the one that says so.
     ///
     /// # Errors
     /// [`VerifyError::Fault`], which names the first bad entry; or when the store fails.
     pub async fn verify(&self, keys: Vec<PublicKey>, mut progress: impl FnMut(u64)) -> Result<Verified, VerifyError> {
-        let mut reading = Reading { log: self, verifier: Verifier::new(keys), checkpoints: Some(key(0)), feed: VecDeque::new() };
-        let (mut after, mut batches, mut batches_gone) = (key(0), 0, 0);
+        let mut reading = Reading::new(self, keys);
+        let mut after = key(0);
         loop {
             let blocks = reading.records(BLOCKS, &after, BLOCKS_PER_READ, FaultAt::Entry(reading.verifier.place().number + 1)).await?;
             let Some((last, _)) = blocks.last() else { break };
@@ -67,19 +77,12 @@ impl AuditLog {
                 reading.checkpoints_for(key).await?;
                 for entry in reading.verifier.block(key, &record.value)? {
                     progress(entry.number);
-                    match &entry.batch {
-                        Some(batch) if reading.batch(&entry, batch).await? => batches += 1,
-                        Some(_) => batches_gone += 1,
-                        None => {}
-                    }
+                    reading.entry(&entry).await?;
                 }
             }
         }
         reading.checkpoints_for(&key(u64::MAX)).await?;
-        let sealed = reading.verifier.place().sealed;
-        let log = reading.verifier.finish()?;
-        let unsealed = !self.fleet().store().feed(sealed, 1).await?.is_empty();
-        Ok(Verified { log, batches, batches_gone, unsealed })
+        reading.finish().await
     }
 }
 
@@ -91,9 +94,90 @@ struct Reading<'a> {
     checkpoints: Option<String>,
     /// The feed behind what was read.
     feed: VecDeque<FeedEntry>,
+    deletions: Deletions,
+    /// The first that is gone though no entry says so.
+    unexplained: Option<Fault>,
+    counts: Counts,
 }
 
-impl Reading<'_> {
+/// What was held against what is stored.
+#[derive(Default)]
+struct Counts {
+    batches: u64,
+    batches_gone: u64,
+    batches_gone_before: u64,
+    commands: u64,
+    commands_gone: u64,
+}
+
+/// How something that an entry is about stands now.
+enum Found {
+    /// It is there, as the entry says.
+    There,
+    /// It has gone.
+    Gone,
+}
+
+impl<'a> Reading<'a> {
+    fn new(log: &'a AuditLog, keys: Vec<PublicKey>) -> Self {
+        let (verifier, checkpoints, feed) = (Verifier::new(keys), Some(key(0)), VecDeque::new());
+        Self { log, verifier, checkpoints, feed, deletions: Deletions::default(), unexplained: None, counts: Counts::default() }
+    }
+
+    /// What was read, when there is no more.
+    async fn finish(self) -> Result<Verified, VerifyError> {
+        let sealed = self.verifier.place().sealed;
+        let log = self.verifier.finish()?;
+        if let Some(fault) = self.unexplained {
+            return Err(fault.into());
+        }
+        let unsealed = !self.log.fleet().store().feed(sealed, 1).await?.is_empty();
+        let Counts { batches, batches_gone, batches_gone_before, commands, commands_gone } = self.counts;
+        Ok(Verified { log, batches, batches_gone, batches_gone_before, commands, commands_gone, unsealed })
+    }
+
+    /// Holds what an entry is about against what it says.
+    async fn entry(&mut self, entry: &Entry) -> Result<(), VerifyError> {
+        if let Some(batch) = &entry.batch {
+            match self.batch(entry, batch).await? {
+                Found::There => self.counts.batches += 1,
+                Found::Gone if batch.content.is_none() => self.counts.batches_gone_before += 1,
+                Found::Gone => {
+                    self.counts.batches_gone += 1;
+                    if !self.deletions.explain_batch(self.log, batch.agent, entry.at).await? {
+                        self.unexplained(entry, "the batch it seals has gone, and no entry says that retention or a removal takes it");
+                    }
+                }
+            }
+        } else if let Some((agent, id)) = command::of_entry(entry) {
+            match self.command(entry, agent, id).await? {
+                Found::There => self.counts.commands += 1,
+                Found::Gone => {
+                    self.counts.commands_gone += 1;
+                    if !self.deletions.explain_command(self.log, agent).await? {
+                        let what = format!("command {id} of agent {agent} has gone, and no entry says that the agent is removed");
+                        self.unexplained(entry, &what);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unexplained(&mut self, entry: &Entry, what: &str) {
+        self.unexplained.get_or_insert_with(|| Fault { at: FaultAt::Entry(entry.number), what: what.to_owned() });
+    }
+
+    /// Holds a command against what an entry says of it.
+    async fn command(&self, entry: &Entry, agent: AgentId, id: CommandId) -> Result<Found, VerifyError> {
+        let stored = self.log.fleet().store().command(agent, id).await;
+        let Some(record) = stored.map_err(|error| self.unless_unread(entry, error))? else { return Ok(Found::Gone) };
+        match command::hold_against(entry, &record) {
+            Ok(()) => Ok(Found::There),
+            Err(what) => Err(Fault { at: FaultAt::Entry(entry.number), what: format!("command {id} of agent {agent}: {what}") }.into()),
+        }
+    }
+
     /// Takes the checkpoints that may stand for entries of the block with this key.
     async fn checkpoints_for(&mut self, block: &str) -> Result<(), VerifyError> {
         // A block is shorter than this many entries, so a checkpoint further ahead stands for none of it.
@@ -127,8 +211,8 @@ impl Reading<'_> {
         }
     }
 
-    /// Whether a batch is still there; then it is as it was sealed.
-    async fn batch(&mut self, entry: &Entry, sealed: &SealedBatch) -> Result<bool, VerifyError> {
+    /// Holds a batch against how it was sealed.
+    async fn batch(&mut self, entry: &Entry, sealed: &SealedBatch) -> Result<Found, VerifyError> {
         let fault = |what: &str| VerifyError::from(Fault { at: FaultAt::Entry(entry.number), what: what.to_owned() });
         let before = FeedPosition(sealed.position.0 - 1);
         if self.feed.is_empty() {
@@ -148,7 +232,7 @@ impl Reading<'_> {
             return Err(fault("the batch it seals, or its place in the feed, is not as it was"));
         }
         if found.record.is_none() {
-            return Ok(false);
+            return Ok(Found::Gone);
         }
         if sealed.content.is_none() {
             return Err(fault("the batch it seals was gone or damaged then, and is there"));
@@ -156,8 +240,8 @@ impl Reading<'_> {
         let now = self.log.sealed(&found).await.map_err(|error| self.unless_unread(entry, error))?;
         match now.content {
             // It went while it was read.
-            None => Ok(false),
-            content if content == sealed.content => Ok(true),
+            None => Ok(Found::Gone),
+            content if content == sealed.content => Ok(Found::There),
             Some(_) => Err(fault("events or rejections of the batch it seals are not as they were")),
         }
     }
@@ -170,5 +254,5 @@ impl Reading<'_> {
 /// Something that is there and cannot be read.
 fn unread(at: FaultAt, error: &StoreError) -> Fault {
     let why = std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"));
-    Fault { at, what: format!("it, or the batch it seals, cannot be read{why}") }
+    Fault { at, what: format!("it, or what it is about, cannot be read{why}") }
 }

@@ -177,10 +177,12 @@ fn told(log: &Summary) -> String {
 }
 
 fn told_of_batches(verified: &Verified) -> String {
-    let Verified { log, batches, batches_gone, unsealed } = verified;
+    let Verified { log, batches, batches_gone, batches_gone_before, commands, commands_gone, unsealed } = verified;
     let unsealed = if *unsealed { "\nthe feed goes on behind what is sealed; a running server seals it" } else { "" };
     format!(
-        "{}\n{batches} batches are as they were sealed; {batches_gone} have gone since, and their digests are kept{unsealed}",
+        "{}\n{batches} batches are as they were sealed; {batches_gone} have gone since by retention or removals, {batches_gone_before} before, \
+         and their digests are kept\n{commands} entries about commands fit what is stored; {commands_gone} are about commands of removed \
+         agents{unsealed}",
         told(log)
     )
 }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use redflag_core::{
     Fleet,
-    audit::{AuditKind, entry::By},
+    audit::{self, AuditKind, entry::By},
     command::{
         record::CommandRecord,
         step::{Confirm, Retry, Step},
@@ -140,7 +140,7 @@ async fn take(which: Which, name: Text, kind: AuditKind, step: Step) -> anyhow::
     let fleet = database::existing(&which.database.database).await?;
     let taken = fleet.command(which.agent, step, clock::now()).await.map_err(refused)?;
     let record = taken.into_iter().next().context("the step answered no command")?;
-    AuditLog::new(fleet.clone()).note(queue::note(kind, By::CommandLine { name }, &record, clock::now())).await?;
+    AuditLog::new(fleet.clone()).note(audit::command::note(kind, By::CommandLine { name }, &record, clock::now())).await?;
     tell(&fleet, &which, &record).await
 }
 

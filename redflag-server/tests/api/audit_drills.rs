@@ -25,7 +25,7 @@ pub(crate) enum Altered {
 }
 
 impl Altered {
-    async fn open(&self) -> Fleet {
+    pub(crate) async fn open(&self) -> Fleet {
         match self {
             Self::Sqlite(path) => open_fleet(&Settings { database: path.display().to_string(), ..Settings::default() }).await.unwrap(),
             #[cfg(feature = "postgres")]
@@ -39,7 +39,7 @@ impl Altered {
     }
 
     /// Runs a statement, which must change something.
-    fn run(&self, statement: &str) {
+    pub(crate) fn run(&self, statement: &str) {
         match self {
             Self::Sqlite(path) => {
                 assert!(without_triggers(path, statement) > 0, "{statement}");
@@ -269,4 +269,61 @@ async fn what_is_deleted_by_its_commands_leaves_no_fault() {
     app.audit.checkpoint(&key).await.unwrap();
     let found = app.audit.verify(vec![key.public_key()], |_| ()).await.unwrap();
     assert_eq!((found.batches, found.batches_gone), (1, 5), "{found:?}");
+}
+
+/// What is gone though nothing was put down of it is named, whatever else was.
+pub(crate) async fn what_goes_without_an_entry_is_found(fleet: Fleet) {
+    use redflag_core::{audit::entry::By, event::Actor, names::Text, retention::RetentionWindow};
+    let (harness, key) = (Harness::over(fleet.clone()), AuditKey::new());
+    let audit = &harness.app.audit;
+    let (kept, pruned, gone) = (harness.agent("web-1").await, harness.agent("web-2").await, harness.agent("web-3").await);
+    for agent in [&kept, &pruned, &gone] {
+        for (sequence, days) in [(1, 100), (2, 60), (3, 1)] {
+            let version = format!("2.{sequence}");
+            harness.reported_ago(agent, days, sequence, "apt", &[offer("bash", "1", &version, "low")]).await;
+        }
+    }
+    audit.seal_feed().await.unwrap();
+    audit.checkpoint(&key).await.unwrap();
+    let entries = audit.entries(1..=500).await.unwrap();
+    let batches_of = |agent: &TestAgent| {
+        let of_agent = entries.iter().filter(|link| link.entry.batch.as_ref().is_some_and(|batch| batch.agent == agent.id));
+        of_agent.map(|link| link.entry.number).collect::<Vec<_>>()
+    };
+    let first_of = |agent: &TestAgent| Some(FaultAt::Entry(batches_of(agent)[0]));
+    let (now, by, reason) = (harness.app.now(), By::Server, Text::lossy("scrapped"));
+    let window = |days: u32| RetentionWindow::days(days).unwrap();
+    assert_eq!(first_bad(&fleet, &key).await, None);
+
+    // Retention of what nobody wanted to go, of another agent, and of less.
+    fleet.prune(pruned.id, window(30), now).await.unwrap();
+    assert_eq!(first_bad(&fleet, &key).await, first_of(&pruned));
+    audit.before_pruning(Some(kept.id), by.clone(), window(30).begins_at(now), now).await.unwrap();
+    audit.before_removal(kept.id, by.clone(), &reason, now).await.unwrap();
+    assert_eq!(first_bad(&fleet, &key).await, first_of(&pruned));
+    audit.before_pruning(None, by.clone(), window(90).begins_at(now), now).await.unwrap();
+    assert_eq!(first_bad(&fleet, &key).await, Some(FaultAt::Entry(batches_of(&pruned)[1])), "the first is explained, the second is not");
+    audit.before_pruning(Some(pruned.id), by.clone(), window(30).begins_at(now), now).await.unwrap();
+    assert_eq!(first_bad(&fleet, &key).await, None);
+
+    // A removal in another agent's name.
+    let second = batches_of(&gone)[1];
+    fleet.remove_agent(gone.id, Actor::Agent, None, now).await.unwrap();
+    assert_eq!(first_bad(&fleet, &key).await, Some(FaultAt::Entry(second)), "the first is explained by retention of all");
+    let entries = audit.entries(1..=500).await.unwrap();
+    audit.checkpoint(&key).await.unwrap();
+    // A bad entry may be the one that explains, so it comes first.
+    let last = entries.last().unwrap();
+    let block = redflag_core::audit::chain::key(last.entry.number);
+    let record = fleet.store().get("audit", &block).await.unwrap().unwrap();
+    let altered = record.value.replace("\"window\":\"20", "\"window\":\"19");
+    let revision = fleet.store().put("audit", &block, &altered, Expected::Revision(record.revision)).await.unwrap().unwrap();
+    assert_eq!(first_bad(&fleet, &key).await, Some(FaultAt::Entry(last.entry.number)));
+    fleet.store().put("audit", &block, &record.value, Expected::Revision(revision)).await.unwrap().unwrap();
+    assert_eq!(first_bad(&fleet, &key).await, Some(FaultAt::Entry(second)));
+}
+
+#[tokio::test]
+async fn what_goes_without_an_entry_on_sqlite_is_found() {
+    what_goes_without_an_entry_is_found(Fleet::new(redflag_store_sqlite::SqliteStore::in_memory().unwrap())).await;
 }

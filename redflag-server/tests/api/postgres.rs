@@ -1,7 +1,7 @@
 //! The server on a real PostgreSQL: a simulated fleet reports, and what the server lists is what the hosts see.
 #![cfg(feature = "postgres")]
 
-use crate::{accounts, audit, audit_drills, commands, sign_ins, signers, support::Harness};
+use crate::{accounts, audit, audit_drills, audit_of_commands, commands, sign_ins, signers, support::Harness};
 use redflag_agent::{Silent, Simulation, SimulationOptions};
 use redflag_core::{
     Fleet,
@@ -72,7 +72,6 @@ async fn accounts_on_postgres_are_as_on_sqlite() {
         Harness::over(Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap()))
     };
     sign_ins::a_password_is_set_and_signs_in(harness("signed_in").await).await;
-    sign_ins::a_session_is_used_at_any_server(&harness("sessions").await, &harness("sessions").await).await;
     accounts::a_token_does_what_it_may(harness("tokens").await).await;
 }
 
@@ -82,5 +81,17 @@ async fn every_alteration_of_the_audit_log_on_postgres_is_found() {
     let options = Options { durability: Durability::Process, schema: "entries".to_owned(), ..Options::default() };
     let fleet = Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap());
     audit_drills::every_alteration_of_an_entry_is_found(fleet).await;
+    let options = Options { durability: Durability::Process, schema: "gone".to_owned(), ..Options::default() };
+    let fleet = Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap());
+    audit_drills::what_goes_without_an_entry_is_found(fleet).await;
     audit_drills::every_alteration_of_a_batch_is_found(audit_drills::Altered::Postgres(postgres.connection_string())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_alteration_of_a_command_on_postgres_is_found() {
+    use audit_drills::Altered;
+    let postgres = tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)");
+    audit_of_commands::every_alteration_of_a_command_is_found(Altered::Postgres(postgres.connection_string())).await;
+    let postgres = tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)");
+    audit_of_commands::every_alteration_of_what_people_signed_is_found(Altered::Postgres(postgres.connection_string())).await;
 }

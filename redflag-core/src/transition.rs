@@ -98,7 +98,7 @@ mod tests {
             .collect();
         assert_eq!(rows.len(), 1 + EventWord::ALL.len());
         for (row, event) in rows[1..].iter().zip(EventWord::ALL) {
-            assert_eq!(row[0], event.as_str());
+            assert_eq!((row[0], row.len()), (event.as_str(), rows[0].len()));
             for (cell, column) in row[1..].iter().zip(0..) {
                 let status = if column == 0 { None } else { Status::from_code(column - 1) };
                 let name = status.map_or("no state", Status::as_str);

@@ -121,7 +121,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let retry_after = self.retry_after_seconds();
+        let (retry_after, said) = (self.retry_after_seconds(), self.clone());
         let Self { status, code, detail, parameter, .. } = self;
         let title = status.canonical_reason().unwrap_or("Error");
         let body = ProblemBody { kind: "about:blank", title, status: status.as_u16(), code, detail, parameter };
@@ -130,6 +130,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For the guard, which tells people on a page.
+        response.extensions_mut().insert(said);
         // RFC 9110, 15.5.2. Of the ways to prove who one is, only this has a registered name; browsers do not ask for it.
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

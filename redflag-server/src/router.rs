@@ -41,6 +41,9 @@ pub fn router(app: &AppState) -> Router {
         .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         // Not `no-referrer`: browsers then send `Origin: null` with forms, and the guard could not tell them from another site's.
         .layer(always(header::REFERRER_POLICY, "same-origin"))
+        // Other sites hold no window of ours, and embed nothing of it.
+        .layer(always(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(always(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
         .layer(SetResponseHeaderLayer::overriding(header::STRICT_TRANSPORT_SECURITY, strict_transport))
         .layer(unless_set(header::CACHE_CONTROL, "no-store"))
         .layer(TraceLayer::new_for_http().make_span_with(span))

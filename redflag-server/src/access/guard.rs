@@ -15,11 +15,13 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use redflag_core::signing;
-use std::{error::Error, sync::Arc, time::Instant};
+use std::{error::Error, io, sync::Arc, time::Instant};
 use subtle::ConstantTimeEq;
 
 /// The header in which scripts send the CSRF token; forms send it in the field `csrf`.
 const CSRF_HEADER: &str = "x-csrf-token";
+/// Most bytes of the words of axum that a problem repeats.
+const REFUSAL_BYTES_MAX: usize = 4_096;
 
 /// Lets a request through to its handler, with the identity its credential proved, or answers it; all within its time.
 pub(super) async fn guard(app: AppState, entry: Arc<RouteEntry>, request: Request, next: Next) -> Response {
@@ -31,17 +33,41 @@ pub(super) async fn guard(app: AppState, entry: Arc<RouteEntry>, request: Reques
 
 async fn guarded(app: &AppState, entry: &RouteEntry, request: Request, next: Next) -> Response {
     let limit = app.settings.limits.request_timeout;
-    let answer = async { Ok(next.run(admit(app, entry, request).await?).await) };
+    let answer = async { told_as_it_should(entry, next.run(admit(app, entry, request).await?).await).await };
     let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", format!("the request took longer than {limit:?}"));
     match tokio::time::timeout(limit, answer).await.map_err(late).flatten() {
         Ok(response) => response,
-        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED && sent_to_sign_in(entry) => Redirect::to("/sign-in").into_response(),
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED && for_people(entry) => Redirect::to("/sign-in").into_response(),
         Err(problem) if entry.surface() == Surface::Page => pages::problem_page(problem),
         Err(problem) => problem.into_response(),
     }
 }
 
-fn sent_to_sign_in(entry: &RouteEntry) -> bool {
+/// Gives back as a problem what was refused without the words of this surface: what an extractor of axum refuses (a form that cannot be
+/// read, a path that is no UTF-8), which is plain text as no refusal of our own is; and on pages for people, what is said in JSON. Done
+/// here, no handler can forget it.
+async fn told_as_it_should(entry: &RouteEntry, mut response: Response) -> Result<Response, Problem> {
+    if for_people(entry)
+        && let Some(problem) = response.extensions_mut().remove::<Problem>()
+    {
+        return Err(problem);
+    }
+    let status = response.status();
+    let plain = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !plain || !(status.is_client_error() || status.is_server_error()) {
+        return Ok(response);
+    }
+    let words = axum::body::to_bytes(response.into_body(), REFUSAL_BYTES_MAX).await.unwrap_or_default();
+    let words = String::from_utf8_lossy(&words).into_owned();
+    Err(match status {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(status, "content_type", words),
+        _ if status.is_client_error() => Problem::new(status, "unreadable", words),
+        _ => Problem::internal(&io::Error::other(words)),
+    })
+}
+
+/// Whether it is a page for who is signed in; who is not is sent to the sign-in page.
+fn for_people(entry: &RouteEntry) -> bool {
     entry.surface() == Surface::Page && matches!(entry.policy, Policy::Operator(..) | Policy::Person(_))
 }
 

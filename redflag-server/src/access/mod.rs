@@ -51,7 +51,7 @@ pub use quota::AgentQuota;
 pub(crate) use quota::Quotas;
 pub use role::{Role, Scope};
 pub(crate) use sessions::sessions_of;
-pub use sessions::{Began, SESSIONS_MAX, session_cookie, sign_out};
+pub use sessions::{Began, SESSION_IDLE_MAX, SESSION_LIFETIME, SESSIONS_MAX, session_cookie, sign_out};
 pub(crate) use sign_in::{sign_in_by_link, sign_in_by_password};
 pub use signature::AgentCredential;
 pub(crate) use strangers::Strangers;

@@ -30,7 +30,7 @@ pub struct Operator {
     pub csrf: Option<String>,
     /// How the session began; none with an API token.
     pub began: Option<Began>,
-    /// When the session or the API token ends.
+    /// When the session or the API token ends; a session that nobody uses ends before ([`super::SESSION_IDLE_MAX`]).
     pub expires_at: Timestamp,
     /// The account.
     pub account: AccountName,

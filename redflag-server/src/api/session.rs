@@ -18,7 +18,7 @@ pub(super) struct SessionView {
     role: String,
     /// What the header `x-csrf-token` of every POST and DELETE must hold.
     csrf: String,
-    /// When the session ends.
+    /// When the session ends at the latest; one that nobody uses ends after an hour.
     expires_at: String,
 }
 

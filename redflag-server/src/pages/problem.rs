@@ -58,6 +58,11 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
         StatusCode::GONE => ("No longer kept", "Retention has taken that part of the log; later parts are there."),
         StatusCode::FORBIDDEN => ("Not allowed", "Ask an administrator for a role that may do this, or sign in again."),
         StatusCode::CONFLICT => ("Not done", "Something changed in the meantime: look at it again, then decide."),
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            ("This form cannot be read", "Go back, load the page anew, and send it again.")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => ("Too much at once", "Go back, and send less."),
+        StatusCode::REQUEST_TIMEOUT => ("It took too long", "Look whether it was done, then try again."),
         StatusCode::SERVICE_UNAVAILABLE => ("The database does not answer", "Nothing is lost. Try again in a few seconds."),
         _ => ("Something went wrong", "The server's log says more."),
     }

@@ -15,6 +15,7 @@ mod commands_of_operators;
 mod corpus;
 mod decisions;
 mod feed;
+mod forms;
 mod kills;
 mod listing;
 mod lying_server;

@@ -72,6 +72,7 @@ async fn accounts_on_postgres_are_as_on_sqlite() {
         Harness::over(Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap()))
     };
     sign_ins::a_password_is_set_and_signs_in(harness("signed_in").await).await;
+    sign_ins::a_session_is_used_at_any_server(&harness("sessions").await, &harness("sessions").await).await;
     accounts::a_token_does_what_it_may(harness("tokens").await).await;
 }
 

@@ -6,12 +6,15 @@ use axum::{
     extract::ConnectInfo,
     http::{Request, StatusCode, header},
 };
-use redflag_core::audit::{AuditKind, FactName};
+use redflag_core::{
+    audit::{AuditKind, FactName},
+    store::Expected,
+};
 use redflag_server::{
     AccountName, Role, Scope,
-    access::{Password, SESSIONS_MAX, Standing, add_account, issue_sign_in_link, set_password, set_standing},
+    access::{Password, SESSION_IDLE_MAX, SESSIONS_MAX, Standing, add_account, issue_sign_in_link, set_password, set_standing},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -203,4 +206,42 @@ async fn one_session_too_many_ends_the_oldest() {
     assert_eq!(harness.get(&others, "/api/v1/session").await.status, StatusCode::OK, "other accounts are not concerned");
     let newest = harness.app.audit.entries(1..=u64::MAX).await.unwrap().pop().unwrap().entry;
     assert_eq!((newest.kind, newest.facts[&FactName::Count].as_str()), (AuditKind::SignedOut, SESSIONS_MAX.to_string().as_str()));
+}
+
+/// As if the only session there is had been used last so long ago.
+async fn last_used(harness: &Harness, ago: Duration) {
+    let store = harness.app.fleet.store();
+    let (key, record) = store.list("account-sessions", None, 2).await.unwrap().pop().unwrap();
+    let mut session: Value = serde_json::from_str(&record.value).unwrap();
+    session["used_at"] = json!(harness.app.now().saturating_sub(ago));
+    store.put("account-sessions", &key, &session.to_string(), Expected::Revision(record.revision)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_uses_ends() {
+    let harness = Harness::new();
+    let beside = Harness::over(harness.app.fleet.clone());
+    a_session_is_used_at_any_server(&harness, &beside).await;
+}
+
+/// Two servers over one database: a use at either is a use, and a session ends at both.
+pub(crate) async fn a_session_is_used_at_any_server(one: &Harness, other: &Harness) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let session = one.operator(Role::Viewer).await;
+    for (here, there) in [(one, other), (other, one)] {
+        last_used(one, SESSION_IDLE_MAX - MINUTE).await;
+        assert_eq!(here.get(&session, "/api/v1/session").await.status, StatusCode::OK, "a minute is left");
+        let records = there.app.fleet.store().list("account-sessions", None, 2).await.unwrap();
+        let noted: Value = serde_json::from_str(&records[0].1.value).unwrap();
+        assert!(noted["used_at"].as_str().unwrap() > there.app.now().saturating_sub(MINUTE).to_string().as_str(), "{noted}");
+        assert_eq!(there.get(&session, "/").await.status, StatusCode::OK);
+    }
+    last_used(one, SESSION_IDLE_MAX).await;
+    for server in [one, other] {
+        assert_eq!(server.get(&session, "/api/v1/session").await.problem(), (401, "unauthorized".to_owned()));
+        let page = server.get(&session, "/").await;
+        assert_eq!((page.status, page.headers[header::LOCATION].as_bytes()), (StatusCode::SEE_OTHER, b"/sign-in".as_slice()));
+    }
+    let again = other.operator(Role::Viewer).await;
+    assert_eq!(one.get(&again, "/api/v1/account").await.json()["sessions"], 1, "what has ended counts no more");
 }

@@ -1,7 +1,7 @@
 //! What every handler shares.
 
 use crate::{
-    access::{Attempts, Passwords, Quotas, Strangers, replay::ReplayGuard},
+    access::{Attempts, Passwords, Quotas, Strangers, Told, replay::ReplayGuard},
     audit::{AuditKey, AuditLog, refusals::Refusals},
     clock,
     dispatch::{Outputs, Wakers},
@@ -37,6 +37,7 @@ pub struct App {
     pub(crate) quotas: Quotas,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) strangers: Strangers,
+    pub(crate) told: Told,
     pub(crate) wakers: Wakers,
     pub(crate) outputs: Outputs,
     pub(crate) operations: UnderWay,
@@ -60,6 +61,7 @@ impl App {
             fleet,
             quotas: Quotas::new(settings.quota),
             strangers: Strangers::default(),
+            told: Told::default(),
             metrics: Arc::default(),
             settings,
             signing_key,

@@ -24,7 +24,13 @@ pub struct Problem {
     parameter: Option<String>,
     /// In seconds.
     retry_after: Option<u64>,
+    /// What the log says, and the client does not hear.
+    why: Option<String>,
 }
+
+/// A problem beside the page that says it, which nobody has to write anew.
+#[derive(Clone)]
+struct OnPage(Problem);
 
 /// A [`Problem`] as it stands in `application/problem+json`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -51,7 +57,7 @@ const RETRY_AFTER_SECONDS: u64 = 5;
 impl Problem {
     /// A problem of `status` and `code`.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), parameter: None, retry_after: None }
+        Self { status, code, detail: detail.into(), parameter: None, retry_after: None, why: None }
     }
 
     /// Nothing here, or nothing that the caller may see.
@@ -88,6 +94,12 @@ impl Problem {
         Self { retry_after: Some(after.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)), ..self }
     }
 
+    /// The same, with a reason that only the log says.
+    #[must_use]
+    pub(crate) fn because(self, why: impl Into<String>) -> Self {
+        Self { why: Some(why.into()), ..self }
+    }
+
     /// The HTTP status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -117,6 +129,23 @@ impl Problem {
     pub fn detail(&self) -> &str {
         &self.detail
     }
+
+    /// The words for the log.
+    pub(crate) fn why(&self) -> &str {
+        self.why.as_deref().unwrap_or(&self.detail)
+    }
+
+    /// Leaves the problem with the page that says it, for the log.
+    pub(crate) fn left_with(self, mut page: Response) -> Response {
+        page.extensions_mut().insert(OnPage(self));
+        page
+    }
+
+    /// The problem that an answer says, be it on a page or not.
+    pub(crate) fn said_by(answer: &Response) -> Option<&Self> {
+        let on_page = answer.extensions().get().map(|OnPage(problem)| problem);
+        on_page.or_else(|| answer.extensions().get())
+    }
 }
 
 impl IntoResponse for Problem {
@@ -130,7 +159,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        // For the guard, which tells people on a page.
+        // For the guard, which tells people on a page, and the log.
         response.extensions_mut().insert(said);
         // RFC 9110, 15.5.2. Of the ways to prove who one is, only this has a registered name; browsers do not ask for it.
         if status == StatusCode::UNAUTHORIZED {

@@ -113,7 +113,8 @@ pub(crate) async fn admit(store: &dyn Store, agent: AgentId) -> Result<(), Probl
     match of(store, agent).await? {
         None => Ok(()),
         Some(Quarantine { at, reason }) => {
-            Err(Problem::forbidden("quarantined", format!("this agent is in quarantine since {at}: {reason}; an administrator decides")))
+            let detail = format!("this agent is in quarantine since {at}: {reason}; an administrator decides");
+            Err(Problem::forbidden("quarantined", detail).because(format!("agent {agent} is in quarantine")))
         }
     }
 }

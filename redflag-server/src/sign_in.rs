@@ -59,9 +59,12 @@ async fn sign_in(
 ) -> Result<Response, PageProblem> {
     access::same_origin(&app, &headers)?;
     let (signed_in, door) = match form.token {
-        Some(token) => (access::sign_in_by_link(&app, &headers, &token).await?, Door::Used),
+        Some(token) => (access::sign_in_by_link(&app, &headers, client, &token).await?, Door::Used),
         None => match access::sign_in_by_password(&app, &headers, client, &form.name, &form.password).await {
-            Err(problem) if problem.status() == StatusCode::TOO_MANY_REQUESTS => return Ok(limited(&problem, form.name)),
+            Err(problem) if problem.status() == StatusCode::TOO_MANY_REQUESTS => {
+                refusals::refused(&app).await?;
+                return Ok(limited(problem, form.name));
+            }
             tried => (tried?, Door::Wrong { name: form.name }),
         },
     };
@@ -74,10 +77,10 @@ async fn sign_in(
     }
 }
 
-fn limited(problem: &Problem, name: String) -> Response {
+fn limited(problem: Problem, name: String) -> Response {
     let seconds = problem.retry_after_seconds().unwrap_or_default();
     let page = pages::sign_in_page(problem.status(), Door::Limited { name, seconds });
-    (AppendHeaders([(header::RETRY_AFTER, seconds)]), page).into_response()
+    problem.left_with((AppendHeaders([(header::RETRY_AFTER, seconds)]), page).into_response())
 }
 
 async fn sign_out(State(app): State<AppState>, operator: Operator, headers: HeaderMap) -> Result<Response, PageProblem> {

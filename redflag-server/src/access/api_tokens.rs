@@ -182,20 +182,24 @@ pub async fn revoke_api_token(store: &dyn Store, of: Option<&AccountName>, id: &
 /// # Errors
 /// 401 when the token does not hold, 403 when it does not reach that far, 503 when the store fails.
 pub(super) async fn authenticate(app: &App, presented: &str, scope: Option<Scope>) -> Result<Operator, Problem> {
-    let secret = presented.strip_prefix(API_TOKEN_PREFIX).and_then(Secret::presented).ok_or_else(Problem::unauthorized)?;
+    let unknown = || Problem::unauthorized().because("no such API token is known");
+    let secret = presented.strip_prefix(API_TOKEN_PREFIX).and_then(Secret::presented).ok_or_else(unknown)?;
     let (store, now) = (app.fleet.store(), app.now());
-    let (record, token) = expiring::find::<Stored>(store, &secret).await?.ok_or_else(Problem::unauthorized)?;
+    let (record, token) = expiring::find::<Stored>(store, &secret).await?.ok_or_else(unknown)?;
+    let key = expiring::key::<Stored>(&secret);
+    let of_token = |problem: Problem, why: &str| problem.because(format!("{why}: API token {} of {}", id_of(&key), token.account));
     if token.expires_at <= now {
-        return Err(Problem::unauthorized());
+        return Err(of_token(Problem::unauthorized(), "it has expired"));
     }
     let account = account::account(store, &token.account).await?.filter(|account| account.honours(token.generation));
-    let account = account.ok_or_else(Problem::unauthorized)?;
-    match scope {
-        None => return Err(Problem::forbidden("scope", "this is for people who are signed in; no API token reaches it")),
-        Some(scope) if !token.scopes.contains(&scope) => {
-            return Err(Problem::forbidden("scope", format!("this needs an API token with the scope {scope}")));
-        }
-        Some(_) => {}
+    let account = account.ok_or_else(|| of_token(Problem::unauthorized(), "its account changed since"))?;
+    let beyond = match scope {
+        None => Some("this is for people who are signed in; no API token reaches it".to_owned()),
+        Some(scope) if !token.scopes.contains(&scope) => Some(format!("this needs an API token with the scope {scope}")),
+        Some(_) => None,
+    };
+    if let Some(detail) = beyond {
+        return Err(of_token(Problem::forbidden("scope", detail.clone()), &detail));
     }
     note_use(store, &secret, &record, &token, now).await?;
     Ok(Operator {

@@ -1,7 +1,7 @@
 //! What every request has to keep before a route is looked for: whence it may come, how long its address may be, and how its body is
 //! delimited.
 
-use super::client;
+use super::client::{self, ClientAddress};
 use crate::{
     app::{App, AppState},
     problem::Problem,
@@ -13,6 +13,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use redflag_core::{audit::entry::By, rejection::quoted};
 
 /// Most bytes of a request's path and query.
 pub(crate) const URI_BYTES_MAX: usize = 16 * 1024;
@@ -25,6 +26,8 @@ pub(crate) async fn rules(State(app): State<AppState>, request: Request, next: N
     match refusal(&app, &parts) {
         None => next.run(Request::from_parts(parts, body)).await,
         Some(problem) => {
+            let route = quoted(&format!("{} {}", parts.method, parts.uri.path()));
+            app.told.refusal(ClientAddress::of(&app, &parts), &By::Stranger, &route, &problem);
             let mut response = problem.into_response();
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             response

@@ -1,6 +1,7 @@
 //! The guard in front of every handler: credential first, then the body within its limit, then the CSRF token.
 
 use super::{
+    client::ClientAddress,
     operator,
     policy::{Policy, RouteEntry, Surface},
     role::{Role, Scope},
@@ -14,7 +15,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
-use redflag_core::signing;
+use redflag_core::{audit::entry::By, signing};
 use std::{error::Error, io, sync::Arc, time::Instant};
 use subtle::ConstantTimeEq;
 
@@ -26,14 +27,21 @@ const REFUSAL_BYTES_MAX: usize = 4_096;
 /// Lets a request through to its handler, with the identity its credential proved, or answers it; all within its time.
 pub(super) async fn guard(app: AppState, entry: Arc<RouteEntry>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let response = guarded(&app, &entry, request, next).await;
+    let (parts, body) = request.into_parts();
+    let client = ClientAddress::of(&app, &parts);
+    let mut by = By::Stranger;
+    let response = guarded(&app, &entry, Request::from_parts(parts, body), next, &mut by).await;
     app.metrics.answered(entry.policy, response.status(), began.elapsed());
+    if let Some(problem) = Problem::said_by(&response) {
+        app.told.refusal(client, &by, &format!("{} {}", entry.method, entry.path), problem);
+    }
     response
 }
 
-async fn guarded(app: &AppState, entry: &RouteEntry, request: Request, next: Next) -> Response {
+/// Answers a request, and says who it was of once its credential has proved that.
+async fn guarded(app: &AppState, entry: &RouteEntry, request: Request, next: Next, by: &mut By) -> Response {
     let limit = app.settings.limits.request_timeout;
-    let answer = async { told_as_it_should(entry, next.run(admit(app, entry, request).await?).await).await };
+    let answer = async { told_as_it_should(entry, next.run(admit(app, entry, request, by).await?).await).await };
     let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", format!("the request took longer than {limit:?}"));
     match tokio::time::timeout(limit, answer).await.map_err(late).flatten() {
         Ok(response) => response,
@@ -71,7 +79,7 @@ fn for_people(entry: &RouteEntry) -> bool {
     entry.surface() == Surface::Page && matches!(entry.policy, Policy::Operator(..) | Policy::Person(_))
 }
 
-async fn admit(app: &AppState, entry: &RouteEntry, request: Request) -> Result<Request, Problem> {
+async fn admit(app: &AppState, entry: &RouteEntry, request: Request, by: &mut By) -> Result<Request, Problem> {
     let (mut parts, body) = request.into_parts();
     let limits = app.settings.limits;
     match entry.policy {
@@ -82,23 +90,32 @@ async fn admit(app: &AppState, entry: &RouteEntry, request: Request) -> Result<R
         Policy::Agent => {
             // The signature covers the digest of the body, so a stranger's body is never read.
             let credential = signature::verify(app, &parts).await?;
+            *by = By::Agent { agent: credential.agent };
             // As long as it says it is; the server's own connections take none that does not say.
             app.quotas.admit(credential.agent, body.size_hint().upper().unwrap_or(limits.report_bytes_max as u64))?;
             let body = bounded(&parts.headers, body, limits.report_bytes_max).await?;
             let claimed = parts.headers.get(signing::CONTENT_DIGEST).map(|value| value.as_bytes());
             if claimed != Some(signing::content_digest(&body).as_bytes()) {
-                return Err(Problem::unauthorized());
+                return Err(Problem::unauthorized().because("the body is not the one that was signed"));
             }
             parts.extensions.insert(credential);
             Ok(Request::from_parts(parts, Body::from(body)))
         }
-        Policy::Operator(role, scope) => admit_operator(app, role, Some(scope), parts, body).await,
-        Policy::Person(role) => admit_operator(app, role, None, parts, body).await,
+        Policy::Operator(role, scope) => admit_operator(app, role, Some(scope), parts, body, by).await,
+        Policy::Person(role) => admit_operator(app, role, None, parts, body, by).await,
     }
 }
 
-async fn admit_operator(app: &AppState, role: Role, scope: Option<Scope>, mut parts: Parts, body: Body) -> Result<Request, Problem> {
+async fn admit_operator(
+    app: &AppState,
+    role: Role,
+    scope: Option<Scope>,
+    mut parts: Parts,
+    body: Body,
+    by: &mut By,
+) -> Result<Request, Problem> {
     let operator = operator::authenticate(app, &parts.headers, scope).await?;
+    *by = operator.by();
     if operator.role < role {
         return Err(Problem::forbidden("role", format!("this needs the role {role}; {} is a {}", operator.name, operator.role)));
     }

@@ -23,6 +23,7 @@ mod sessions;
 mod sign_in;
 mod signature;
 mod strangers;
+mod told;
 
 pub(crate) mod administration;
 pub(crate) mod entrance;
@@ -55,3 +56,4 @@ pub use sessions::{Began, SESSION_IDLE_MAX, SESSION_LIFETIME, SESSIONS_MAX, sess
 pub(crate) use sign_in::{sign_in_by_link, sign_in_by_password};
 pub use signature::AgentCredential;
 pub(crate) use strangers::Strangers;
+pub(crate) use told::Told;

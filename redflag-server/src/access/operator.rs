@@ -62,8 +62,12 @@ pub(super) async fn authenticate(app: &App, headers: &HeaderMap, scope: Option<S
     match (bearer(headers)?, session) {
         (Some(token), Presented::Nothing) => api_tokens::authenticate(app, token, scope).await,
         (Some(_), _) => Err(ambiguous("an API token and a session cookie")),
-        (None, Presented::One(id)) => sessions::authenticate(app, &id).await?.ok_or_else(Problem::unauthorized),
-        (None, Presented::Nothing | Presented::Wrong) => Err(Problem::unauthorized()),
+        (None, Presented::One(id)) => {
+            let session = sessions::authenticate(app, &id).await?;
+            session.ok_or_else(|| Problem::unauthorized().because("the session is unknown or has ended"))
+        }
+        (None, Presented::Nothing) => Err(Problem::unauthorized().because("it brings no credential")),
+        (None, Presented::Wrong) => Err(Problem::unauthorized().because("its cookie is no session's")),
     }
 }
 

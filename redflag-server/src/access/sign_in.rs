@@ -19,11 +19,11 @@ use redflag_core::audit::{
 ///
 /// # Errors
 /// 503 when the store fails.
-pub(crate) async fn sign_in_by_link(app: &App, headers: &HeaderMap, token: &str) -> Result<Option<String>, Problem> {
+pub(crate) async fn sign_in_by_link(app: &App, headers: &HeaderMap, client: ClientAddress, token: &str) -> Result<Option<String>, Problem> {
     let Some(account) = links::open(app, token).await? else { return Ok(None) };
     let cookie = sessions::begin(app, &account, Began::Link, headers).await?;
-    app.audit.note(signed_in(&account, "link", app)).await?;
-    tracing::info!(account = account.name.as_str(), "signed in by a link");
+    app.audit.note(signed_in(&account, "link", client, app)).await?;
+    tracing::info!(account = account.name.as_str(), %client, "signed in by a link");
     Ok(Some(cookie))
 }
 
@@ -48,14 +48,15 @@ pub(crate) async fn sign_in_by_password(
         return Ok(None);
     };
     let cookie = sessions::begin(app, &account, Began::Password, headers).await?;
-    app.audit.note(signed_in(&account, "password", app).with(FactName::Address, client)).await?;
-    tracing::info!(account = account.name.as_str(), "signed in by a password");
+    app.audit.note(signed_in(&account, "password", client, app)).await?;
+    tracing::info!(account = account.name.as_str(), %client, "signed in by a password");
     Ok(Some(cookie))
 }
 
-fn signed_in(account: &Account, by: &str, app: &App) -> Note {
+fn signed_in(account: &Account, by: &str, client: ClientAddress, app: &App) -> Note {
     let operator = By::Operator { name: account.name.text().clone() };
-    Note::new(AuditKind::SignedIn, operator, app.now()).with(FactName::Role, account.role).with(FactName::Action, by)
+    let note = Note::new(AuditKind::SignedIn, operator, app.now());
+    note.with(FactName::Role, account.role).with(FactName::Action, by).with(FactName::Address, client)
 }
 
 /// The account, if `password` is its password. Every try counts against the limits, and one that succeeds is taken back.

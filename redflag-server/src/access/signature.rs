@@ -48,14 +48,14 @@ pub(super) async fn verify(app: &AppState, parts: &Parts) -> Result<AgentCredent
 }
 
 async fn held(app: &AppState, parts: &Parts, signed: Option<Signed<'_>>) -> Result<AgentCredential, Problem> {
-    let signed = signed.ok_or_else(Problem::unauthorized)?;
-    let now = app.now().as_micros() / 1_000_000;
+    let signed = signed.ok_or_else(|| Problem::unauthorized().because("it is not signed as agents sign"))?;
+    let (now, agent) = (app.now().as_micros() / 1_000_000, signed.parameters.agent);
+    let unproven = |why: &str| Problem::unauthorized().because(format!("{why}; it says it is of agent {agent}"));
     if signed.parameters.created.abs_diff(now) > CREATED_SECONDS_MAX.unsigned_abs() {
-        return Err(Problem::unauthorized());
+        return Err(unproven("it was signed at another time"));
     }
-    let agent = signed.parameters.agent;
-    let head = app.fleet.store().agent(agent).await?.ok_or_else(Problem::unauthorized)?;
-    let key = VerifyingKey::from_bytes(&head.public_key).map_err(|_| Problem::unauthorized())?;
+    let head = app.fleet.store().agent(agent).await?.ok_or_else(|| unproven("no such agent is enrolled"))?;
+    let key = VerifyingKey::from_bytes(&head.public_key).map_err(|_| unproven("the agent's key is none"))?;
     let verified = authorities(app, &parts.headers).any(|authority| {
         let request = SignedRequest {
             method: parts.method.as_str(),
@@ -67,14 +67,15 @@ async fn held(app: &AppState, parts: &Parts, signed: Option<Signed<'_>>) -> Resu
         key.verify_strict(signed.parameters.signature_base(&request).as_bytes(), &signed.signature).is_ok()
     });
     if !verified {
-        return Err(Problem::unauthorized());
+        return Err(unproven("the signature does not hold"));
     }
     match app.replays.note(&signed.parameters) {
         Sighting::First => {}
         Sighting::TwoHosts => quarantine::two_hosts(app, agent).await?,
-        Sighting::Replayed => return Err(Problem::unauthorized()),
+        Sighting::Replayed => return Err(unproven("it came before")),
         Sighting::TooMany => {
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "too many requests of this agent");
+            let problem = problem.because(format!("agent {agent} sends too many requests"));
             return Err(problem.with_retry_after(Duration::from_secs(CREATED_SECONDS_MAX.unsigned_abs())));
         }
     }

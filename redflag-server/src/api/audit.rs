@@ -26,6 +26,7 @@ use redflag_core::{
     },
     ids::Digest,
     limits,
+    rejection::quoted,
     store::Expected,
 };
 
@@ -123,7 +124,8 @@ pub(super) async fn fork(
         None => Expected::Absent,
     };
     if store.put(REPORTED, &agent.to_string(), &digest, expected).await?.is_some() {
-        tracing::error!(%agent, checkpoint = kept.number, proven, "a witness says that the audit log has forked: {}", fork.what);
+        let what = quoted(&fork.what);
+        tracing::error!(%agent, checkpoint = kept.number, proven, "a witness says that the audit log has forked: {what}");
         let state = if proven { "signed by this server's key" } else { "signed by another key" };
         let note = Note::new(AuditKind::ForkReported, By::Agent { agent }, now).with(FactName::Count, kept.number);
         let note = note.with(FactName::Digest, kept.digest()).with(FactName::KeyId, key_id).with(FactName::State, state);

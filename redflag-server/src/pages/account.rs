@@ -117,7 +117,7 @@ async fn refused(app: &App, operator: &Operator, problem: Problem) -> Answer {
     };
     let retry_after = problem.retry_after_seconds().map(|seconds| AppendHeaders([(header::RETRY_AFTER, seconds)]));
     let shown = page_with(problem.status(), &AccountPage { failure: Some(failure), ..of(app, operator).await? })?;
-    Ok((retry_after, shown).into_response())
+    Ok(problem.left_with((retry_after, shown).into_response()))
 }
 
 /// What the form sends; the guard has checked the field `csrf`.

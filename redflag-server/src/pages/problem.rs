@@ -44,7 +44,7 @@ impl IntoResponse for PageProblem {
         match page.render() {
             Ok(html) => {
                 let retry_after = self.0.retry_after_seconds().map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
-                (status, retry_after.map(AppendHeaders), Html(html)).into_response()
+                self.0.left_with((status, retry_after.map(AppendHeaders), Html(html)).into_response())
             }
             Err(_) => self.0.into_response(),
         }

@@ -32,6 +32,7 @@ mod quota;
 mod real_agents;
 mod real_dnf;
 mod real_signers;
+mod refusals;
 mod regressions;
 mod regressions_of_commands;
 mod removal;

@@ -65,6 +65,10 @@ async fn play(url: &str, database: &Path, secrets: &mut Vec<String>) {
     let agent = TestAgent::new();
     enrol(&client, url, &seat, &agent).await;
     deliver(&client, url, &agent, &report(1, &[scope("apt", &[offer("bash", "1-1", "1-2", "low")])]).to_string()).await.unwrap();
+    let refused = post("/api/v1/account/password", json!({"current": PASSWORD, NEW: 1})).await.unwrap();
+    assert_eq!(refused.status(), 400, "a password in the wrong place");
+    let refused = client.get(format!("{url}/api/v1/agents")).bearer_auth(format!("{api_token}x")).send().await.unwrap();
+    assert_eq!(refused.status(), 401, "a token with a letter too many");
     let changed = post("/api/v1/account/password", json!({"current": PASSWORD, "new": NEW})).await.unwrap();
     assert_eq!(changed.status(), 204);
     secrets.extend([cookie(&changed), session, csrf, api_token, seat]);
@@ -104,7 +108,7 @@ async fn no_secret_gets_into_the_log() {
     server.start_kill().unwrap();
     let log = reading.await.unwrap().unwrap();
     assert!(log.lines().count() > 100, "the finest level says a lot");
-    for what in ["signed in by a link", "signed in by a password", "an API token was made", "/sign-in"] {
+    for what in ["signed in by a link", "signed in by a password", "an API token was made", "a request was refused", "/sign-in"] {
         assert!(log.contains(what), "{what} is not in the log");
     }
     for secret in &secrets {

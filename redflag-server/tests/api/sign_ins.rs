@@ -188,6 +188,34 @@ async fn a_name_that_is_none_costs_the_same_work_as_one_that_is() {
     assert!(fastest.iter().all(|(_, took)| *took * 20 > known), "{fastest:?}");
 }
 
+/// Who, by what and from where; and a try that is not even looked at is a try.
+#[tokio::test]
+async fn sign_ins_and_refused_ones_stand_in_the_audit_log() {
+    let harness = Harness::new();
+    let newest = async || {
+        let entry = harness.app.audit.entries(1..=u64::MAX).await.unwrap().pop().unwrap().entry;
+        let fact = |name| entry.facts.get(&name).map_or("", |text| text.as_str()).to_owned();
+        (entry.kind, entry.by.to_string(), fact(FactName::Action), fact(FactName::Address), fact(FactName::Count))
+    };
+    let signed_in = |by: &str, address: &str| (AuditKind::SignedIn, "ada".to_owned(), by.to_owned(), address.to_owned(), String::new());
+    let name = harness.account_with_password("ada", Role::Viewer).await;
+    let link = issue_sign_in_link(harness.app.fleet.store(), name, None).await.unwrap();
+    assert_eq!(harness.sign_in(link.token.expose()).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(newest().await, signed_in("link", "0.0.0.0"), "without a connection there is no address");
+    let right = harness.try_from("192.0.2.1", "ada", PASSWORD).await;
+    assert_eq!(newest().await, signed_in("password", "192.0.2.1"));
+
+    let session = harness.session_of(&right).await;
+    for _ in 0..10 {
+        let body = json!({"current": "wrong horse battery", "new": "another horse battery"});
+        assert_eq!(harness.post(&session, "/api/v1/account/password", &body).await.problem(), (403, "wrong_password".to_owned()));
+    }
+    assert_eq!(newest().await.0, AuditKind::SignedIn, "nothing was signed in or refused meanwhile");
+    assert_eq!(harness.try_from("192.0.2.1", "ada", PASSWORD).await.status, StatusCode::TOO_MANY_REQUESTS);
+    let refused = (AuditKind::SignInRefused, "a stranger".to_owned(), String::new(), String::new(), "1".to_owned());
+    assert_eq!(newest().await, refused);
+}
+
 #[tokio::test]
 async fn one_session_too_many_ends_the_oldest() {
     let harness = Harness::new();

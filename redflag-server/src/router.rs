@@ -20,10 +20,10 @@ use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLaye
 use tracing::Span;
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+     connect-src 'self'; object-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// For a year, browsers come by TLS or not at all.
-const STRICT_TRANSPORT_SECURITY: &str = "max-age=31536000";
+/// For a year, browsers come by TLS or not at all, to names below the server's own as well: a neighbour there could plant cookies.
+const STRICT_TRANSPORT_SECURITY: &str = "max-age=31536000; includeSubDomains";
 
 /// The application, ready to be served.
 pub fn router(app: &AppState) -> Router {

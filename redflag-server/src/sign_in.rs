@@ -87,5 +87,5 @@ async fn sign_out(State(app): State<AppState>, operator: Operator, headers: Head
     let cookie = access::sign_out(&app, &headers).await?;
     app.audit.note(Note::new(AuditKind::SignedOut, operator.by(), app.now())).await?;
     tracing::info!(account = operator.name.as_str(), "signed out");
-    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/sign-in")).into_response())
+    Ok(([(header::SET_COOKIE, cookie)], [access::CLEAR_SITE_DATA], Redirect::to("/sign-in")).into_response())
 }

@@ -12,7 +12,7 @@ use super::{
     operator::Operator,
 };
 use crate::{app::App, ids::Secret, settings::Settings};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use redflag_core::{
     ids::Digest,
     store::{Expected, Record, Store, StoreError},
@@ -149,6 +149,9 @@ async fn end_presented(app: &App, headers: &HeaderMap) -> Result<(), StoreError>
     }
     Ok(())
 }
+
+/// What tells a browser to let go of what it keeps of pages. Not of cookies: those of other ports of the host would go with ours.
+pub(crate) const CLEAR_SITE_DATA: (HeaderName, &str) = (HeaderName::from_static("clear-site-data"), "\"cache\", \"storage\"");
 
 /// The name of the session cookie. The `__Host-` prefix makes browsers insist on `Secure` and refuse cookies planted by
 /// neighbours; it is not possible without TLS.

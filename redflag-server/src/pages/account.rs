@@ -150,7 +150,7 @@ pub(super) async fn set_password(
 pub(super) async fn sign_out_everywhere(State(app): State<AppState>, operator: Operator, headers: HeaderMap) -> Answer {
     access::sign_out_everywhere(&app, &operator).await?;
     let cookie = access::sign_out(&app, &headers).await?;
-    Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/sign-in")).into_response())
+    Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), [access::CLEAR_SITE_DATA], Redirect::to("/sign-in")).into_response())
 }
 
 /// What the form sends; the guard has checked the field `csrf`. A box that is not ticked is not sent.

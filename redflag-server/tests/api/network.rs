@@ -275,7 +275,7 @@ async fn over_tls_cookies_are_bound_to_the_host_and_browsers_are_told_to_stay() 
     let url = format!("https://localhost:{}", listening.address.port());
     let client = https_client(&ours.pem());
     let healthy = client.get(format!("{url}/healthz")).send().await.unwrap();
-    assert_eq!(healthy.headers()[header::STRICT_TRANSPORT_SECURITY], "max-age=31536000");
+    assert_eq!(healthy.headers()[header::STRICT_TRANSPORT_SECURITY], "max-age=31536000; includeSubDomains");
     let request = client.post(format!("{url}/sign-in")).header(header::ORIGIN, &url).body(format!("token={token}"));
     let signed_in = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded").send().await.unwrap();
     let cookie = signed_in.headers().get(header::SET_COOKIE).unwrap_or_else(|| panic!("{signed_in:?}")).to_str().unwrap().to_owned();

@@ -311,6 +311,12 @@ const HEADERS: [&str; 6] = [
     "cache-control",
 ];
 
+/// JSON is UTF-8 and nothing else; text says which characters it is made of.
+fn says_its_characters(kind: &header::HeaderValue) -> bool {
+    let kind = kind.to_str().unwrap();
+    ["application/json", "application/problem+json"].contains(&kind) || kind.contains("charset=utf-8")
+}
+
 #[tokio::test]
 async fn no_route_answers_500_or_without_its_headers_whatever_the_method() {
     let harness = Harness::new();
@@ -324,6 +330,12 @@ async fn no_route_answers_500_or_without_its_headers_whatever_the_method() {
             for header in HEADERS {
                 assert!(answer.headers.contains_key(header), "{method} {}: {header} is missing", entry.path);
             }
+            let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+            for directive in ["default-src 'none'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {
+                assert!(policy.split("; ").any(|stated| stated == directive), "{method} {}: {policy}", entry.path);
+            }
+            let (kind, empty) = (answer.headers.get(header::CONTENT_TYPE), answer.bytes.is_empty());
+            assert!(empty || kind.is_some_and(says_its_characters), "{method} {}: {kind:?}", entry.path);
             if entry.path == "/sign-out" {
                 assert!(method != Method::GET || answer.status == StatusCode::METHOD_NOT_ALLOWED);
             }
@@ -400,7 +412,9 @@ async fn signing_out_ends_the_session_on_the_server() {
     let harness = Harness::new();
     let session = harness.operator(Role::Viewer).await;
     assert_eq!(harness.get(&session, "/api/v1/session").await.status, StatusCode::OK);
-    harness.send(with_csrf(with_session(Request::post("/sign-out").body(Body::empty()).unwrap(), &session), &session)).await;
+    let out = Request::post("/sign-out").body(Body::empty()).unwrap();
+    let out = harness.send(with_csrf(with_session(out, &session), &session)).await;
+    assert_eq!(out.headers["clear-site-data"], "\"cache\", \"storage\"", "the browser keeps nothing of what was seen");
     assert_eq!(harness.get(&session, "/api/v1/session").await.problem(), (401, "unauthorized".to_owned()));
 }
 

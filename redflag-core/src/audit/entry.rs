@@ -127,6 +127,12 @@ impl Note {
         }
     }
 
+    /// What is told under this name.
+    #[must_use]
+    pub fn fact(&self, name: FactName) -> Option<&Text> {
+        self.facts.get(&name)
+    }
+
     /// The entry at a place.
     #[must_use]
     pub fn at_place(self, number: u64) -> Entry {

@@ -98,6 +98,8 @@ words! {
         Comment = "comment",
         /// Which command.
         Command = "command",
+        /// The [`crate::signing::key_id`] of the key that signs checkpoints.
+        AuditKeyId = "audit-key-id",
         /// How it was before.
         Before = "before",
         /// How many.

@@ -1,14 +1,10 @@
-//! What a server does for the log by itself: it seals the feed, signs checkpoints, and says on which terms it started.
+//! What a server does for the log by itself: it says on which terms it started, seals the feed, and signs checkpoints.
+
+pub use super::start::begin;
 
 use super::refusals;
 use crate::app::App;
-use redflag_core::{
-    audit::{
-        AuditKind, FactName,
-        entry::{By, Note},
-    },
-    store::StoreError,
-};
+use redflag_core::store::StoreError;
 use std::{convert::Infallible, time::Duration};
 
 /// How long batches gather before they are sealed together.
@@ -17,26 +13,6 @@ const GATHER: Duration = Duration::from_secs(1);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// How long the log rests when the database fails under it.
 const REST: Duration = Duration::from_secs(5);
-
-/// Says that a server starts: its version, whose keys sign commands and checkpoints, and what may be installed without a second look.
-///
-/// # Errors
-/// When the store fails, or the end of the log is damaged.
-pub async fn begin(app: &App) -> Result<(), StoreError> {
-    let (log, now, terms) = (&app.audit, app.now(), &app.settings.terms);
-    let effects: Vec<&str> = terms.side_effects.iter().map(|effect| effect.as_str()).collect();
-    let started = Note::new(AuditKind::ServerStarted, By::Server, now)
-        .with(FactName::Version, env!("CARGO_PKG_VERSION"))
-        .with(FactName::Mode, terms.mode)
-        .with(FactName::KeyId, app.signing_key.id())
-        .with(FactName::Scopes, effects.join(" "));
-    let changed = log.newest_checkpoint().await?.filter(|newest| newest.key_id != app.audit_key.id()).map(|newest| {
-        let (old, new) = (newest.key_id, app.audit_key.id());
-        tracing::warn!(%old, %new, "another key signs the checkpoints of the audit log from now on; agents will not believe it by themselves");
-        Note::new(AuditKind::AuditKeyChanged, By::Server, now).with(FactName::OldKeyId, old).with(FactName::KeyId, new)
-    });
-    log.note_all(std::iter::once(started).chain(changed).collect()).await
-}
 
 /// Seals the feed and signs checkpoints for as long as the server runs.
 pub async fn keep(app: &App) -> ! {

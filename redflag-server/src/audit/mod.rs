@@ -14,6 +14,7 @@ mod key;
 mod log;
 pub(crate) mod refusals;
 mod seal;
+mod start;
 mod verify;
 
 pub use checkpoints::StoredCheckpoint;

@@ -7,6 +7,7 @@ mod agents;
 mod audit;
 mod audit_drills;
 mod audit_of_commands;
+mod audit_of_starts;
 mod binary;
 mod citations;
 mod command_pages;

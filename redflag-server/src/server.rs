@@ -84,7 +84,7 @@ pub struct Server {
 pub struct Certificate(Arc<Tls>);
 
 impl Certificate {
-    /// Reads certificate and key again, for connections from now on. A running server does so within a minute by itself.
+    /// Reads certificate and key again, for connections from now on. A running server does so within ten seconds by itself.
     ///
     /// # Errors
     /// When they cannot be used; what was in force stays so.

@@ -56,7 +56,7 @@ pub(crate) struct Serve {
     /// A proxy, or a network of proxies, whose word about a client's address counts (X-Forwarded-For); may be repeated
     #[arg(long, env = "REDFLAG_TRUSTED_PROXY", hide_env_values = true, value_name = "ADDRESS", value_delimiter = ',')]
     trusted_proxy: Vec<TrustedProxy>,
-    /// Serve TLS with this certificate chain in PEM; read anew at SIGHUP, and within a minute after it changed
+    /// Serve TLS with this certificate chain in PEM; read anew at SIGHUP, and within ten seconds after it changed
     #[arg(long, env = "REDFLAG_TLS_CERTIFICATE", hide_env_values = true, value_name = "FILE", requires = "tls_key")]
     tls_certificate: Option<PathBuf>,
     /// The key of the certificate, in PEM

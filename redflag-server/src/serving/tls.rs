@@ -15,7 +15,7 @@ use std::{
 use tokio_rustls::TlsAcceptor;
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Where the server's certificate and its key lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Tls {
         Ok(())
     }
 
-    /// Looks at the certificate every minute, and reads both files when it is another one.
+    /// Looks at the certificate every ten seconds, and reads both files when it is another one.
     pub(crate) async fn follow_files(&self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;

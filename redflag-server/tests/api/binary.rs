@@ -5,7 +5,6 @@ use crate::{
     support::TestAgent,
 };
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 #[tokio::test]
 async fn links_and_tokens_are_made_beside_the_running_server_and_sigterm_ends_it_cleanly() {
@@ -26,8 +25,7 @@ async fn links_and_tokens_are_made_beside_the_running_server_and_sigterm_ends_it
     assert_eq!((code, &made["seats"]), (0, &json!(2)));
     enrol(&client, &running.url, made["token"].as_str().unwrap(), &TestAgent::new()).await;
 
-    let pid = running.child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    running.signal("TERM").await;
     assert!(running.child.wait().await.unwrap().success(), "SIGTERM is a clean end");
 }
 

@@ -9,6 +9,7 @@ mod audit_drills;
 mod audit_of_commands;
 mod audit_of_starts;
 mod binary;
+mod certificates;
 mod citations;
 mod command_pages;
 mod commands;

@@ -194,14 +194,14 @@ async fn connections_have_a_limit_and_an_address_half_of_it() {
 }
 
 /// A certificate authority made for a test.
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+pub(crate) fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut parameters = CertificateParams::new(Vec::new()).unwrap();
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap()
 }
 
 /// Writes a certificate for `localhost`, signed by `authority`, into `directory`.
-fn certify(authority: &CertifiedIssuer<'static, KeyPair>, directory: &Path) -> TlsFiles {
+pub(crate) fn certify(authority: &CertifiedIssuer<'static, KeyPair>, directory: &Path) -> TlsFiles {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, authority).unwrap();
     let files = TlsFiles { certificate: directory.join("certificate.pem"), key: directory.join("key.pem") };

@@ -28,7 +28,17 @@ fn command(database: impl AsRef<OsStr>) -> Command {
 impl Running {
     /// Starts it and reads its first lines.
     pub(crate) async fn start(database: impl AsRef<OsStr>, lines: usize) -> Self {
-        let mut child = command(database).args(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(database, &[], lines).await
+    }
+
+    /// The same, with further arguments; its log can be read on its standard error.
+    pub(crate) async fn start_with(database: impl AsRef<OsStr>, arguments: &[&OsStr], lines: usize) -> Self {
+        let mut command = command(database);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped());
+        if !arguments.is_empty() {
+            command.env("REDFLAG_LOG", "info").stderr(Stdio::piped());
+        }
+        let mut child = command.spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut first_lines = Vec::new();
         while first_lines.len() < lines {
@@ -36,6 +46,11 @@ impl Running {
         }
         let url = first_lines[0].strip_prefix("serving ").unwrap().to_owned();
         Self { child, url, first_lines, _output: output }
+    }
+
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().await.unwrap().success());
     }
 
     pub(crate) async fn kill(mut self) {

@@ -4,6 +4,7 @@ mod arguments;
 mod cli;
 mod commands;
 mod interrupt;
+mod open_files;
 mod output;
 mod progress;
 mod remote;

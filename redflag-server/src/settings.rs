@@ -106,7 +106,8 @@ pub struct RequestLimits {
     pub head_bytes_max: usize,
     /// Longest time a connection may take for the next head, idle time included; and for the TLS handshake.
     pub head_timeout: Duration,
-    /// Most connections at once. Further ones wait until one ends. No single address holds more than half of them.
+    /// Most connections at once. Further ones wait until one ends. No single address holds more than half of them. Each takes an open file:
+    /// the binary raises its limit of those, an embedder has to see to that.
     pub connections_max: usize,
 }
 

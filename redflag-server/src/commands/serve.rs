@@ -4,7 +4,7 @@ use super::noted_url;
 use crate::{
     arguments::{self, AuditKeyFile, Database, SigningKeyFile},
     cli::WrongUsage,
-    interrupt, output,
+    interrupt, open_files, output,
 };
 use anyhow::Context as _;
 use clap::Args;
@@ -62,7 +62,7 @@ pub(crate) struct Serve {
     /// The key of the certificate, in PEM
     #[arg(long, env = "REDFLAG_TLS_KEY", hide_env_values = true, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// Most connections at once; no address holds more than half of them
+    /// Most connections at once, each of which takes an open file; no address holds more than half of them
     #[arg(long, env = "REDFLAG_CONNECTIONS_MAX", hide_env_values = true, value_name = "N",
         default_value_t = RequestLimits::default().connections_max, value_parser = arguments::connections)]
     connections_max: usize,
@@ -121,9 +121,10 @@ impl Serve {
     /// Runs the command.
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         let shutdown = interrupt::cancelled_on_signal().context("listening for signals")?;
-        let settings = self.settings()?;
+        let mut settings = self.settings()?;
         // Before a file is made that nobody will serve.
         settings.check()?;
+        settings.limits.connections_max = open_files::connections_within(settings.limits.connections_max);
         let fleet = open_fleet(&settings).await?;
         let server = Server::bind(settings, fleet.clone()).await?;
         if let Some(certificate) = server.certificate() {

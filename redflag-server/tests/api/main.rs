@@ -15,6 +15,7 @@ mod command_pages;
 mod commands;
 mod commands_of_operators;
 mod corpus;
+mod crowds;
 mod decisions;
 mod feed;
 mod forms;

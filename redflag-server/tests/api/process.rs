@@ -17,8 +17,13 @@ pub(crate) struct Running {
     _output: Lines<BufReader<ChildStdout>>,
 }
 
+const BINARY: &str = env!("CARGO_BIN_EXE_redflag-server");
+
 fn command(database: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_redflag-server"));
+    prepared(Command::new(BINARY), database)
+}
+
+fn prepared(mut command: Command, database: impl AsRef<OsStr>) -> Command {
     // Beside a database that is no file, the key that signs lies where the server was started.
     command.current_dir(env!("CARGO_TARGET_TMPDIR"));
     command.env("REDFLAG_DATABASE", database).env("REDFLAG_LOG", "error").env_remove("REDFLAG_PUBLIC_URL").kill_on_drop(true);
@@ -28,17 +33,27 @@ fn command(database: impl AsRef<OsStr>) -> Command {
 impl Running {
     /// Starts it and reads its first lines.
     pub(crate) async fn start(database: impl AsRef<OsStr>, lines: usize) -> Self {
-        Self::start_with(database, &[], lines).await
+        Self::started(command(database), &[], lines).await
     }
 
     /// The same, with further arguments; its log can be read on its standard error.
     pub(crate) async fn start_with(database: impl AsRef<OsStr>, arguments: &[&OsStr], lines: usize) -> Self {
         let mut command = command(database);
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped());
-        if !arguments.is_empty() {
-            command.env("REDFLAG_LOG", "info").stderr(Stdio::piped());
-        }
-        let mut child = command.spawn().unwrap();
+        command.env("REDFLAG_LOG", "info").stderr(Stdio::piped());
+        Self::started(command, arguments, lines).await
+    }
+
+    /// The same without arguments, under a limit in the words of the shell's `ulimit`.
+    pub(crate) async fn start_under(limit: &str, database: impl AsRef<OsStr>, lines: usize) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), BINARY]);
+        let mut command = prepared(shell, database);
+        command.env("REDFLAG_LOG", "warn").stderr(Stdio::piped());
+        Self::started(command, &[], lines).await
+    }
+
+    async fn started(mut command: Command, arguments: &[&OsStr], lines: usize) -> Self {
+        let mut child = command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut first_lines = Vec::new();
         while first_lines.len() < lines {

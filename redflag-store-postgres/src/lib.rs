@@ -5,6 +5,7 @@ mod catalog;
 mod commands;
 mod copy;
 mod derived;
+mod encryption;
 mod error;
 mod feed;
 mod follower;

@@ -4,6 +4,7 @@ use crate::{
     agents,
     catalog::{Absent, Catalog},
     commands, derived,
+    encryption::encrypted,
     error::Failure,
     feed::{self, Growth},
     follower::Follower,
@@ -38,7 +39,7 @@ use redflag_core::{
     time::Timestamp,
     work::{Answer, Changes, Decided, Needs, UnitOfWork},
 };
-use sqlx::{PgPool, postgres::PgConnectOptions, postgres::PgPoolOptions};
+use sqlx::{PgPool, postgres::PgPoolOptions};
 use std::sync::Arc;
 
 /// How often a unit of work is begun before it is given up because others keep getting in its way.
@@ -78,6 +79,9 @@ impl PostgresStore {
     /// Connects to the database at `url` (`postgres://user:password@host/database`), creates the schema of the fleet if there is
     /// none, and brings it to this version.
     ///
+    /// A server on another machine is spoken to over TLS, with its certificate verified against its name, unless the URL says otherwise
+    /// (`sslmode=require`, `verify-ca` or `disable`). The certificate of a private authority is named with `sslrootcert=FILE`.
+    ///
     /// # Errors
     /// When the database cannot be reached, the schema is newer than this version, or a setting that durability needs is not in
     /// force.
@@ -91,7 +95,7 @@ impl PostgresStore {
             // The URL itself may hold a password.
             return Err(StoreError::caused(StoreErrorKind::Misconfigured, "the URL does not begin with postgres://"));
         }
-        let connect: PgConnectOptions = url.parse().map_err(Failure::Sqlx)?;
+        let connect = encrypted(url.parse().map_err(Failure::Sqlx)?);
         let pool = PgPoolOptions::new()
             .max_connections(options.connections.max(1))
             .acquire_timeout(options.acquire_timeout)

@@ -3,6 +3,7 @@
 mod backup;
 mod conformance;
 mod contention;
+mod encryption;
 mod faults;
 mod feed;
 mod full_report;

@@ -11,11 +11,17 @@ use redflag_agent::{AgentHome, EnrolOptions, Identity, PlainHttp, TrustedCertifi
 use redflag_core::Fleet;
 use redflag_server::{EnrolmentTokenOptions, RequestLimits, Server, ServerError, Settings, TlsFiles, Transport};
 use redflag_store_sqlite::SqliteStore;
+use rustls::{
+    ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
+    crypto::ring,
+    version::{TLS12, TLS13},
+};
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -23,6 +29,7 @@ use tokio::{
     net::TcpStream,
     task::JoinHandle,
 };
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 /// A server on a socket.
@@ -218,7 +225,7 @@ async fn bound_with_tls(files: &TlsFiles) -> Result<Server, ServerError> {
 }
 
 fn https_client(trusted: &str) -> reqwest::Client {
-    drop(rustls::crypto::ring::default_provider().install_default());
+    drop(ring::default_provider().install_default());
     let trusted = reqwest::Certificate::from_pem(trusted.as_bytes()).unwrap();
     // No connection is kept, so that each request meets the certificate in force.
     reqwest::Client::builder()
@@ -282,6 +289,39 @@ async fn over_tls_cookies_are_bound_to_the_host_and_browsers_are_told_to_stay() 
     assert!(cookie.starts_with("__Host-redflag_session=") && cookie.contains("; Secure"), "{cookie}");
     let plain = listening.answer_to(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert!(!plain.contains("200"), "plain HTTP is not answered: {plain}");
+    listening.stop().await;
+}
+
+#[tokio::test]
+async fn the_newest_tls_is_spoken_and_none_before_1_2() {
+    let directory = tempfile::tempdir().unwrap();
+    let ours = authority();
+    let listening = Listening::of(bound_with_tls(&certify(&ours, directory.path())).await.unwrap());
+    let mut roots = RootCertStore::empty();
+    roots.add(ours.der().clone()).unwrap();
+    let roots = Arc::new(roots);
+    let spoken = async |versions: &[&'static SupportedProtocolVersion]| {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(versions).unwrap();
+        let config = config.with_root_certificates(Arc::clone(&roots)).with_no_client_auth();
+        let stream =
+            TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), listening.connect().await).await.unwrap();
+        let (version, suite) = (stream.get_ref().1.protocol_version(), stream.get_ref().1.negotiated_cipher_suite());
+        (version.unwrap(), format!("{:?}", suite.unwrap().suite()))
+    };
+    let (newest, older) = (spoken(&[&TLS13, &TLS12]).await, spoken(&[&TLS12]).await);
+    assert_eq!((newest.0, older.0), (ProtocolVersion::TLSv1_3, ProtocolVersion::TLSv1_2), "the newest that both know");
+    for (_, suite) in [newest, older] {
+        assert!(suite.contains("GCM") || suite.contains("CHACHA20_POLY1305"), "{suite} proves what it encrypts");
+    }
+    // The first message of a client that knows TLS 1.1 at most, with a suite, groups and ways to sign that the server knows as well.
+    let mut hello = vec![0x16, 3, 1, 0, 67, 1, 0, 0, 63, 3, 2];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0xc0, 0x2b, 1, 0, 0, 20, 0, 10, 0, 4, 0, 2, 0, 0x1d, 0, 13, 0, 8, 0, 6, 4, 3, 8, 4, 8, 7]);
+    let mut stream = listening.connect().await;
+    stream.write_all(&hello).await.unwrap();
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer).await);
+    assert!(matches!(answer[..], [0x15, _, _, 0, 2, 2, 70]), "its version is refused, and nothing else said: {answer:?}");
     listening.stop().await;
 }
 

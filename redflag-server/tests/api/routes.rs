@@ -334,6 +334,10 @@ async fn no_route_answers_500_or_without_its_headers_whatever_the_method() {
             for directive in ["default-src 'none'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {
                 assert!(policy.split("; ").any(|stated| stated == directive), "{method} {}: {policy}", entry.path);
             }
+            let kept = answer.headers[header::CACHE_CONTROL].to_str().unwrap();
+            assert!(kept == "no-store" || entry.path.starts_with("/assets/"), "{method} {}: {kept}", entry.path);
+            let shared = answer.headers.keys().find(|name| name.as_str().starts_with("access-control-"));
+            assert_eq!(shared, None, "{method} {}: other sites read nothing", entry.path);
             let (kind, empty) = (answer.headers.get(header::CONTENT_TYPE), answer.bytes.is_empty());
             assert!(empty || kind.is_some_and(says_its_characters), "{method} {}: {kind:?}", entry.path);
             if entry.path == "/sign-out" {

@@ -19,7 +19,7 @@ impl ApiReader {
     /// When the server cannot be reached or the link is unknown, used or expired.
     pub async fn sign_in(link: &str) -> anyhow::Result<Self> {
         let link = Url::parse(link).with_context(|| format!("reading the sign-in link {link:?}"))?;
-        let token = link.query_pairs().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
+        let token = link.fragment().and_then(|fragment| fragment.strip_prefix("token="));
         let token = token.with_context(|| format!("the sign-in link {link} holds no token"))?;
         let client = Client::builder().redirect(redirect::Policy::none()).build().context("setting up the HTTP client")?;
         let server = link.join("/").context("reading the server's address from the link")?;

@@ -43,6 +43,18 @@ for (const form of document.querySelectorAll("form.filters")) {
   });
 }
 
+// A sign-in link brings its token behind the #, which is sent to nobody. Without this module the page takes it in a field.
+function takeToken() {
+  const link = document.getElementById("by-link");
+  if (!link || !location.hash.startsWith("#token=")) return;
+  link.elements.token.value = location.hash.slice("#token=".length);
+  history.replaceState(null, "", location.pathname);
+  document.getElementById("door").hidden = true;
+  link.hidden = false;
+}
+takeToken();
+window.addEventListener("hashchange", takeToken);
+
 // Exact times in the reader's own zone beside the server's.
 for (const time of document.querySelectorAll("time[datetime]")) {
   const at = new Date(time.dateTime);

@@ -60,7 +60,7 @@ fn routes(app: &AppState) -> PolicyRouter {
     pages::routes(sign_in::routes(api::routes(router)))
 }
 
-/// What the log says of a request. No query: that of a sign-in link is a secret.
+/// What the log says of a request. No query: people search for what they would not have logged.
 fn span(request: &Request) -> Span {
     tracing::debug_span!("request", method = %request.method(), path = request.uri().path())
 }

@@ -245,7 +245,7 @@ class Server:
         self.program, self.database, self.log = program, directory / "redflag.db", directory / "server.log"
         self.process = start(self.log, program, "serve", "--database", self.database, "--listen", LISTEN, *arguments)
         until(lambda: answers(LISTEN, "/readyz"), "the server", self.log)
-        token = urllib.parse.parse_qs(urllib.parse.urlsplit(self.sign_in_link(role)).query)["token"][0]
+        token = urllib.parse.parse_qs(urllib.parse.urlsplit(self.sign_in_link(role)).fragment)["token"][0]
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://{LISTEN}"}
         answer = self.request("POST", "/sign-in", headers, urllib.parse.urlencode({"token": token}))
         self.cookie = answer.headers["Set-Cookie"].split(";")[0]

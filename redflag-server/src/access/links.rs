@@ -41,7 +41,7 @@ impl Expiring for Link {
 /// A sign-in link just made.
 #[derive(Clone, Debug)]
 pub struct SignInLink {
-    /// What stands behind `/sign-in?token=`; shown once, not kept.
+    /// What stands behind `/sign-in#token=`; shown once, not kept.
     pub token: Secret,
     /// When it ends.
     pub expires_at: Timestamp,
@@ -51,7 +51,7 @@ impl SignInLink {
     /// The link under the server's address.
     #[must_use]
     pub fn url(&self, server: &str) -> String {
-        format!("{}/sign-in?token={}", server.trim_end_matches('/'), self.token.expose())
+        format!("{}/sign-in#token={}", server.trim_end_matches('/'), self.token.expose())
     }
 }
 

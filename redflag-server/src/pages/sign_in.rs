@@ -9,18 +9,10 @@ use axum::{
 
 /// Who stands at the door.
 pub(crate) enum Door {
-    /// Somebody with a link.
-    Link {
-        /// Its token.
-        token: String,
-    },
     /// Somebody whose link did not open.
     Used,
-    /// Somebody without a link.
-    Closed {
-        /// The name to sign in by, as far as it was given.
-        name: String,
-    },
+    /// Nobody known yet.
+    Closed,
     /// Somebody whose name and password did not open.
     Wrong {
         /// The name.
@@ -36,15 +28,10 @@ pub(crate) enum Door {
 }
 
 impl Door {
-    /// Nobody known.
-    pub(crate) fn closed() -> Self {
-        Self::Closed { name: String::new() }
-    }
-
     fn name(&self) -> &str {
         match self {
-            Self::Closed { name } | Self::Wrong { name } | Self::Limited { name, .. } => name,
-            Self::Link { .. } | Self::Used => "",
+            Self::Wrong { name } | Self::Limited { name, .. } => name,
+            Self::Closed | Self::Used => "",
         }
     }
 }
@@ -56,7 +43,8 @@ struct SignInPage {
     name_bytes_max: usize,
 }
 
-/// The sign-in page: for a link one button that posts its token to `/sign-in`, else a form for name and password.
+/// The sign-in page: a form for name and password, one for the token of a link, and one that the page's module shows to who
+/// opened a link.
 pub(crate) fn sign_in_page(status: StatusCode, door: Door) -> Response {
     match (SignInPage { door, name_bytes_max: ACCOUNT_NAME_BYTES_MAX }).render() {
         Ok(html) => (status, Html(html)).into_response(),

@@ -13,7 +13,7 @@ async fn links_and_tokens_are_made_beside_the_running_server_and_sigterm_ends_it
     let client = client();
     let mut running = Running::start(&database, 3).await;
     let link = running.first_lines[2].split(' ').next_back().unwrap().to_owned();
-    assert!(link.starts_with(&format!("{}/sign-in?token=", running.url)), "the first start prints a link: {link}");
+    assert!(link.starts_with(&format!("{}/sign-in#token=", running.url)), "the first start prints a link: {link}");
     assert_eq!(client.get(&link).send().await.unwrap().status(), 200);
 
     let (code, made, _) = output(&database, &["sign-in-link", "--name", "ada", "--json"]).await;

@@ -391,12 +391,13 @@ async fn a_sign_in_link_works_once_and_looking_at_it_has_no_effect() {
     let harness = Harness::new();
     let store = harness.app.fleet.store();
     let link = issue_sign_in_link(store, "Ada".parse().unwrap(), None).await.unwrap();
-    let token = link.token.expose();
-    for _ in 0..2 {
-        let page = harness.send(Request::get(format!("/sign-in?token={token}")).body(Body::empty()).unwrap()).await;
+    let (token, url) = (link.token.expose(), link.url("https://redflag.example/"));
+    assert_eq!(url.split_once('#'), Some(("https://redflag.example/sign-in", format!("token={token}").as_str())), "browsers send no more");
+    for path in ["/sign-in", &format!("/sign-in?token={token}")] {
+        let page = harness.send(Request::get(path).body(Body::empty()).unwrap()).await;
         assert_eq!(page.status, StatusCode::OK);
         assert!(!page.headers.contains_key(header::SET_COOKIE));
-        assert!(page.text().contains(token), "the page's form holds the token");
+        assert!(page.text().contains("name=\"token\"") && !page.text().contains(token), "the page has a form for it, and does not know it");
     }
     let foreign = Request::post("/sign-in").header(header::ORIGIN, "https://evil.example").body(Body::from(format!("token={token}")));
     let foreign = harness.send(foreign.unwrap()).await;

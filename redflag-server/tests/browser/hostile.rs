@@ -50,7 +50,7 @@ impl Desk {
             "/agents/",
             "/commands/x/",
             "/nothing/",
-            "/sign-in?token=",
+            "/sign-in#token=",
             "/bulk?decision=",
         ];
         HOSTILE.iter().flat_map(|text| places.map(|place| format!("{place}{}", encoded(text)))).collect()

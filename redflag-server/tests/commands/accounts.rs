@@ -29,7 +29,7 @@ fn accounts_are_made_listed_changed_and_disabled() {
     assert_eq!(place.json("fleet.db", &["account", "enable", "ada"])["disabled"], false);
     assert!(place.fails("fleet.db", &["account", "disable", "eve"], 1).contains("there is no account eve"));
     assert_eq!(place.json("fleet.db", &["account", "list"])["accounts"][0]["name"], "ada");
-    assert!(said(&place, &["sign-in-link", "--name", "ada"]).contains("/sign-in?token="));
+    assert!(said(&place, &["sign-in-link", "--name", "ada"]).contains("/sign-in#token="));
     let other = place.fails("fleet.db", &["sign-in-link", "--name", "ada", "--role", "admin"], 1);
     assert!(other.contains("the account ada has the role approver"), "{other}");
 }

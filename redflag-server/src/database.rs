@@ -1,5 +1,6 @@
 //! Which database a fleet lives in: told from its name, and opened.
 
+use crate::settings::SignaturesSeen;
 use redflag_core::{
     Fleet, MemoryStore,
     store::{StoreError, StoreErrorKind},
@@ -84,6 +85,16 @@ impl fmt::Debug for DatabaseName {
 }
 
 impl DatabaseName {
+    /// Where servers of such a database keep which signatures they have seen: several may share a PostgreSQL server.
+    #[must_use]
+    pub fn signatures_seen(&self) -> SignaturesSeen {
+        match self {
+            Self::Memory | Self::Sqlite(_) => SignaturesSeen::InMemory,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => SignaturesSeen::InDatabase,
+        }
+    }
+
     /// Where the key that signs commands lies when nothing else is asked for: beside a SQLite file, in the working directory for a
     /// database that is elsewhere. None for a fleet that is gone with the process: so is its key.
     #[must_use]

@@ -35,4 +35,4 @@ pub use access::{AccountName, AgentQuota, EnrolmentTokenOptions, Role, Scope, Tr
 pub use database::DatabaseName;
 pub use server::{Certificate, Server, ServerError, open_fleet};
 pub use serving::tls::{TlsError, TlsFiles};
-pub use settings::{RequestLimits, Settings, Transport};
+pub use settings::{RequestLimits, Settings, SignaturesSeen, Transport};

@@ -4,7 +4,7 @@
 //! A key comes here when two hosts sign with it; the rule is in the documentation of the guard of replays. The administrator removes the
 //! agent, so that both hosts are enrolled anew, or lets the key out once only one host has it.
 
-use crate::{app::App, audit::AuditLog, problem::Problem};
+use crate::{access, app::App, audit::AuditLog, problem::Problem};
 use redflag_core::{
     audit::{
         AuditKind, FactName,
@@ -91,11 +91,12 @@ pub async fn release(audit: &AuditLog, agent: AgentId, by: By, now: Timestamp) -
     Ok(None)
 }
 
-/// Forgets the quarantine of an agent that was removed.
+/// Forgets the quarantine of an agent that was removed, and what it signed with.
 ///
 /// # Errors
 /// When the store fails.
 pub async fn forget(store: &dyn Store, agent: AgentId) -> Result<(), StoreError> {
+    access::forget_signatures(store, agent).await?;
     let key = agent.to_string();
     while let Some(record) = store.get(NAMESPACE, &key).await? {
         if store.delete(NAMESPACE, &key, record.revision).await? {

@@ -42,6 +42,8 @@ pub struct Settings {
     pub limits: RequestLimits,
     /// What each agent may cost.
     pub quota: AgentQuota,
+    /// Where it is kept which signatures of agents were seen.
+    pub signatures_seen: SignaturesSeen,
 }
 
 impl Settings {
@@ -68,6 +70,16 @@ impl Settings {
             Transport::PlainLoopback | Transport::BehindTlsProxy | Transport::Tls(_) => Ok(()),
         }
     }
+}
+
+/// Where it is kept which signatures of agents were seen, so that each passes once and two hosts of one key are found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SignaturesSeen {
+    /// In the memory of this process: enough where it is the only server of its database.
+    #[default]
+    InMemory,
+    /// In the database, for all servers that share it: one small write for each request of an agent. The binary does so on PostgreSQL.
+    InDatabase,
 }
 
 /// Who encrypts what passes between server and clients.
@@ -126,6 +138,7 @@ impl Default for Settings {
             terms: Terms::default(),
             limits: RequestLimits::default(),
             quota: AgentQuota::default(),
+            signatures_seen: SignaturesSeen::default(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Refuses a signed request that was already seen, and tells when two hosts sign with one key.
 //!
-//! Kept in memory for as long as a signature can be fresh. After a restart, or in another server process, a captured request could
-//! pass once more within that time; every agent request is idempotent, so it would change nothing.
+//! Kept for as long as a signature can be fresh: in memory, or, where several servers share a database, in a record of each agent there
+//! ([`super::shared_replays`]). After a restart of a server that keeps it in memory a captured request could pass once more within that
+//! time; every agent request is idempotent, so it would change nothing.
 //!
 //! # Two hosts of one key
 //!
@@ -15,8 +16,10 @@
 //! was), after the other has used a number that was new. [`TURNS`] of those in a row, none of which began anew further back, are taken for
 //! two hosts. A machine would have to be rolled back that often in a row, each time to a moment shortly after the one before.
 
-use super::buckets::Stopwatch;
-use redflag_core::{ids::AgentId, signing::SignatureParameters};
+use super::{buckets::Stopwatch, shared_replays};
+use crate::{app::App, settings::SignaturesSeen};
+use redflag_core::{ids::AgentId, signing::SignatureParameters, store::StoreError};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::{Mutex, PoisonError},
@@ -25,7 +28,8 @@ use std::{
 /// Most requests of one agent within the time they are kept.
 const REQUESTS_MAX: usize = 4_096;
 /// How long a request is kept: a signature is fresh for five minutes either way.
-const KEPT_MICROS: i64 = 600 * 1_000_000;
+const KEPT_MICROS: i64 = 600 * SECOND_MICROS;
+pub(super) const SECOND_MICROS: i64 = 1_000_000;
 /// How far a line of numbers goes on at once, at most: an agent has few requests under way.
 const STEP_MAX: u64 = 64;
 /// Turns of two lines of numbers that are taken for two hosts.
@@ -41,19 +45,19 @@ pub(crate) struct ReplayGuard {
 
 /// What was seen of one agent.
 #[derive(Debug, Default)]
-struct Seen {
+pub(super) struct Seen {
     /// The (counter, created) pairs that are kept.
     pairs: BTreeSet<(u64, i64)>,
     /// When each came, oldest first.
-    order: VecDeque<(i64, (u64, i64))>,
+    pub(super) order: VecDeque<(i64, (u64, i64))>,
     /// The highest counter of those that are not kept any more; none yet when 0.
-    past: u64,
-    behind: Behind,
+    pub(super) past: u64,
+    pub(super) behind: Behind,
 }
 
 /// The line of numbers that is behind.
-#[derive(Clone, Copy, Debug, Default)]
-struct Behind {
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Behind {
     /// Its newest number; none yet when 0.
     at: u64,
     /// Whether the other line went on since.
@@ -74,9 +78,20 @@ pub(crate) enum Sighting {
     TwoHosts,
 }
 
+/// Notes a verified signature that is fresh, where the settings say.
+///
+/// # Errors
+/// When the store fails, or other servers note requests of this agent all the time.
+pub(super) async fn note(app: &App, signature: &SignatureParameters) -> Result<Sighting, StoreError> {
+    match app.settings.signatures_seen {
+        SignaturesSeen::InMemory => Ok(app.replays.note(signature)),
+        SignaturesSeen::InDatabase => shared_replays::note(app.fleet.store(), signature, app.now()).await,
+    }
+}
+
 impl ReplayGuard {
     /// Notes a verified signature that is fresh.
-    pub(crate) fn note(&self, signature: &SignatureParameters) -> Sighting {
+    fn note(&self, signature: &SignatureParameters) -> Sighting {
         self.note_at(signature, self.started.now())
     }
 
@@ -92,7 +107,12 @@ impl ReplayGuard {
 }
 
 impl Seen {
-    fn note(&mut self, counter: u64, created: i64, now: i64) -> Sighting {
+    /// Of what was kept elsewhere.
+    pub(super) fn kept(order: VecDeque<(i64, (u64, i64))>, past: u64, behind: Behind) -> Self {
+        Self { pairs: order.iter().map(|(_, pair)| *pair).collect(), order, past, behind }
+    }
+
+    pub(super) fn note(&mut self, counter: u64, created: i64, now: i64) -> Sighting {
         while let Some((_, pair)) = self.order.pop_front_if(|(at, _)| *at + KEPT_MICROS < now) {
             self.pairs.remove(&pair);
             self.past = self.past.max(pair.0);
@@ -136,7 +156,7 @@ impl Behind {
 mod tests {
     use super::*;
 
-    const SECOND: i64 = 1_000_000;
+    const SECOND: i64 = SECOND_MICROS;
 
     /// An agent whose requests come at times of the test's choosing.
     struct Line<'a> {

@@ -1,6 +1,9 @@
 //! Agents: the signature of a request, verified against the public key registered at enrolment.
 
-use super::{ClientAddress, replay::Sighting};
+use super::{
+    ClientAddress,
+    replay::{self, Sighting},
+};
 use crate::{app::AppState, problem::Problem, quarantine};
 use axum::{
     extract::FromRequestParts,
@@ -69,7 +72,7 @@ async fn held(app: &AppState, parts: &Parts, signed: Option<Signed<'_>>) -> Resu
     if !verified {
         return Err(unproven("the signature does not hold"));
     }
-    match app.replays.note(&signed.parameters) {
+    match replay::note(app, &signed.parameters).await? {
         Sighting::First => {}
         Sighting::TwoHosts => quarantine::two_hosts(app, agent).await?,
         Sighting::Replayed => return Err(unproven("it came before")),

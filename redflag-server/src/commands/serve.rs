@@ -15,7 +15,7 @@ use redflag_core::{
     },
     limits,
 };
-use redflag_server::{RequestLimits, Server, Settings, TlsFiles, Transport, TrustedProxy, open_fleet};
+use redflag_server::{DatabaseName, RequestLimits, Server, Settings, TlsFiles, Transport, TrustedProxy, open_fleet};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 /// Arguments of `redflag-server serve`.
@@ -98,6 +98,7 @@ impl Serve {
                 ..Terms::default()
             },
             listen: self.listen,
+            signatures_seen: self.database.database.parse::<DatabaseName>()?.signatures_seen(),
             database: self.database.database,
             batch_events: self.batch_events,
             offline_after: self.offline_after,

@@ -1,7 +1,12 @@
 //! The server on a real PostgreSQL: a simulated fleet reports, and what the server lists is what the hosts see.
 #![cfg(feature = "postgres")]
 
-use crate::{accounts, audit, audit_drills, audit_of_commands, commands, sign_ins, signers, support::Harness};
+use crate::{
+    accounts, audit, audit_drills, audit_of_commands, commands,
+    process::{Running, answer_to_report, client, enrol, output},
+    quarantine, sign_ins, signers,
+    support::{Harness, TestAgent, now, report},
+};
 use redflag_agent::{Silent, Simulation, SimulationOptions};
 use redflag_core::{
     Fleet,
@@ -95,4 +100,41 @@ async fn every_alteration_of_a_command_on_postgres_is_found() {
     audit_of_commands::every_alteration_of_a_command_is_found(Altered::Postgres(postgres.connection_string())).await;
     let postgres = tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)");
     audit_of_commands::every_alteration_of_what_people_signed_is_found(Altered::Postgres(postgres.connection_string())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hosts_of_one_key_on_postgres_are_found_out_at_one_server_and_at_two() {
+    let postgres = tmp_postgrust::new_default_process().expect("a PostgreSQL server starts (Debian package: postgresql-15)");
+    let connect = async |schema: &str| {
+        let options = Options { durability: Durability::Process, schema: schema.to_owned(), ..Options::default() };
+        Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap())
+    };
+    quarantine::two_hosts_of_one_key_are_held_until_an_administrator_decides(Harness::over(connect("one").await)).await;
+    let fleets = [connect("two").await, connect("two").await];
+    quarantine::two_hosts_of_one_key_are_found_out_at_two_servers(quarantine::two_servers(fleets)).await;
+}
+
+/// The binary over PostgreSQL keeps in the database what it has seen: two processes, one host of the key at each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hosts_at_two_processes_on_postgres_are_found_out() {
+    let cluster = redflag_faults::Cluster::new(&[]);
+    let database = cluster.url();
+    let [one, other] = [Running::start(&database, 1).await, Running::start(&database, 1).await];
+    let token: serde_json::Value = serde_json::from_str(&output(&database, &["enrolment-token", "--json"]).await.1).unwrap();
+    let (client, agent) = (client(), TestAgent::new());
+    enrol(&client, &one.url, token["token"].as_str().unwrap(), &agent).await;
+    let copy = agent.copied();
+    let mut sequence = 0;
+    let (status, told) = loop {
+        sequence += 1;
+        assert!(sequence < 30, "nobody found out");
+        // Signed in one second with one number, the second of them would be a replay.
+        let (line, server, created) = if sequence % 2 == 0 { (&agent, &one, now()) } else { (&copy, &other, now() + 5) };
+        match answer_to_report(&client, &server.url, line, &report(sequence, &[]).to_string(), created).await.unwrap() {
+            (200, _) => {}
+            refused => break refused,
+        }
+    };
+    assert!(status == 403 && told.contains("quarantined"), "{status} {told}");
+    assert!(output(&database, &["quarantine"]).await.1.starts_with(&agent.id.to_string()));
 }

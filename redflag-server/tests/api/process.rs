@@ -102,14 +102,25 @@ pub(crate) async fn enrol(client: &reqwest::Client, url: &str, token: &str, agen
 
 /// One try to deliver a report: the body of its answer, or none when the server went away.
 pub(crate) async fn deliver(client: &reqwest::Client, url: &str, agent: &TestAgent, report: &str) -> Option<String> {
+    let (status, body) = answer_to_report(client, url, agent, report, now()).await?;
+    assert_eq!(status, 200, "{body}");
+    Some(body)
+}
+
+/// The same, signed at `created`, whatever the answer is.
+pub(crate) async fn answer_to_report(
+    client: &reqwest::Client,
+    url: &str,
+    agent: &TestAgent,
+    report: &str,
+    created: i64,
+) -> Option<(u16, String)> {
     let host = url.strip_prefix("http://").unwrap();
     let path = "/api/v1/report";
-    let headers = agent.headers(host, &Method::POST, path, report.as_bytes(), now());
+    let headers = agent.headers(host, &Method::POST, path, report.as_bytes(), created);
     let request = client.post(format!("{url}{path}")).header("content-type", "application/json").body(report.to_owned());
     let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
     let response = request.send().await.ok()?;
-    let status = response.status();
-    let body = response.text().await.ok()?;
-    assert_eq!(status, 200, "{body}");
-    Some(body)
+    let status = response.status().as_u16();
+    Some((status, response.text().await.ok()?))
 }

@@ -5,8 +5,8 @@ use crate::{
     support::{Answer, Harness, TestAgent, now, offer, report, scope},
 };
 use axum::http::{Method, StatusCode};
-use redflag_core::Fleet;
-use redflag_server::Role;
+use redflag_core::{Fleet, audit::entry::By};
+use redflag_server::{Role, Settings, SignaturesSeen, quarantine};
 use redflag_store_sqlite::SqliteStore;
 
 /// One more report of an agent's line, signed at `created`.
@@ -17,9 +17,14 @@ async fn next(harness: &Harness, agent: &TestAgent, sequence: u64, created: i64)
 
 /// A copy of the agent's files goes on beside it until one of both is refused; the turns that took.
 pub(crate) async fn until_found_out(harness: &Harness, original: &TestAgent) -> u64 {
+    until_found_out_at([harness, harness], original).await
+}
+
+/// The same, the agent's requests at the first server and the copy's at the second.
+async fn until_found_out_at(servers: [&Harness; 2], original: &TestAgent) -> u64 {
     let (copy, created) = (original.copied(), now());
     for turn in 1..50 {
-        for (line, created) in [(original, created), (&copy, created + 1)] {
+        for (harness, line, created) in [(servers[0], original, created), (servers[1], &copy, created + 1)] {
             let answer = next(harness, line, 100 + turn, created).await;
             if answer.status != StatusCode::OK {
                 assert_eq!(answer.problem(), (403, "quarantined".to_owned()));
@@ -30,9 +35,65 @@ pub(crate) async fn until_found_out(harness: &Harness, original: &TestAgent) -> 
     panic!("nobody found out")
 }
 
+/// Two servers that share a database.
+pub(crate) fn two_servers(fleets: [Fleet; 2]) -> [Harness; 2] {
+    fleets.map(|fleet| Harness::with(fleet, Settings { signatures_seen: SignaturesSeen::InDatabase, ..Settings::default() }))
+}
+
 #[tokio::test]
-async fn two_hosts_of_one_key_are_held_until_an_administrator_decides() {
-    let harness = Harness::new();
+async fn two_hosts_are_held_until_an_administrator_decides() {
+    two_hosts_of_one_key_are_held_until_an_administrator_decides(Harness::new()).await;
+}
+
+#[tokio::test]
+async fn two_hosts_at_two_servers_are_found_out_as_at_one() {
+    let fleet = Fleet::new(SqliteStore::in_memory().unwrap());
+    two_hosts_of_one_key_are_found_out_at_two_servers(two_servers([fleet.clone(), fleet])).await;
+}
+
+pub(crate) async fn two_hosts_of_one_key_are_found_out_at_two_servers(servers: [Harness; 2]) {
+    let [one, other] = &servers;
+    let agent = one.agent("web-1").await;
+    let turns = until_found_out_at([one, other], &agent).await;
+    assert!(turns <= 12, "{turns}");
+    assert_eq!(next(other, &agent, 900, now()).await.problem(), (403, "quarantined".to_owned()), "held at both");
+    quarantine::release(&one.app.audit, agent.id, By::Server, one.app.now()).await.unwrap();
+
+    // Signed once, it passes once, wherever it comes to.
+    let (captured, body) = (agent.copied(), report(901, &[]).to_string());
+    let created = now();
+    let first = agent.signed_at(Method::POST, "/api/v1/report", body.clone(), created);
+    assert_eq!(one.send(first).await.status, StatusCode::OK);
+    for server in [one, other] {
+        let again = captured.copied().signed_at(Method::POST, "/api/v1/report", body.clone(), created);
+        assert_eq!(server.send(again).await.problem(), (401, "unauthorized".to_owned()));
+    }
+    // At both at once it passes at one.
+    for sequence in 0..30 {
+        let (copy, body, created) = (agent.copied(), report(2_000 + sequence, &[]).to_string(), now());
+        let asked = [(one, &agent), (other, &copy)].map(|(server, line)| {
+            let request = line.signed_at(Method::POST, "/api/v1/report", body.clone(), created);
+            let server = server.clone();
+            tokio::spawn(async move { server.send(request).await.status.as_u16() })
+        });
+        let [here, there] = asked;
+        let mut statuses = [here.await.unwrap(), there.await.unwrap()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 401], "round {sequence}");
+    }
+    // One host whose requests go now here, now there, and at once to both.
+    for sequence in 3_000..3_060 {
+        let asked = [one, other].map(|server| next(server, &agent, sequence, now()));
+        let [here, there] = asked;
+        let (here, there) = tokio::join!(here, there);
+        assert_eq!([here.status, there.status], [StatusCode::OK; 2], "{here:?} {there:?}");
+    }
+    let admin = one.operator(Role::Admin).await;
+    assert_eq!(one.delete(&admin, &format!("/api/v1/agents/{}?reason=gone", agent.id)).await.status, StatusCode::OK);
+    assert!(one.app.fleet.store().list("signatures-seen", None, 1).await.unwrap().is_empty(), "nothing of a removed agent stays");
+}
+
+pub(crate) async fn two_hosts_of_one_key_are_held_until_an_administrator_decides(harness: Harness) {
     let (agent, other) = (harness.agent("web-1").await, harness.agent("web-2").await);
     let (viewer, admin) = (harness.operator(Role::Viewer).await, harness.operator(Role::Admin).await);
     harness.reported(&agent, 1, "dnf", &[offer("bash", "1", "2", "low")]).await;

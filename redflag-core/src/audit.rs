@@ -11,6 +11,7 @@
 pub mod chain;
 pub mod checkpoint;
 pub mod command;
+pub mod damage;
 pub mod entry;
 pub mod verify;
 pub mod witness;

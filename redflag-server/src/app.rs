@@ -4,7 +4,7 @@ use crate::{
     access::{Attempts, Passwords, Quotas, Strangers, Told, replay::ReplayGuard},
     audit::{AuditKey, AuditLog, refusals::Refusals},
     clock,
-    dispatch::{Outputs, Wakers},
+    dispatch::{Handed, Outputs, Wakers},
     metrics::Metrics,
     operations::UnderWay,
     settings::Settings,
@@ -40,6 +40,7 @@ pub struct App {
     pub(crate) told: Told,
     pub(crate) wakers: Wakers,
     pub(crate) outputs: Outputs,
+    pub(crate) handed: Handed,
     pub(crate) operations: UnderWay,
     /// Cancelled when a shutdown begins, so that requests that wait for something end at once.
     pub(crate) stopping: CancellationToken,
@@ -72,6 +73,7 @@ impl App {
             replays: ReplayGuard::default(),
             wakers: Wakers::default(),
             outputs: Outputs::default(),
+            handed: Handed::default(),
             operations: UnderWay::default(),
             stopping: CancellationToken::new(),
         })

@@ -1,8 +1,10 @@
 //! Handing commands to agents: plans are requested for what is approved, commands are leased and signed, and whoever waits is woken.
 
+mod handed;
 mod output;
 mod wake;
 
+pub(crate) use handed::Handed;
 pub(crate) use output::{Output, Outputs};
 pub(crate) use wake::{Wakers, follow_feed};
 
@@ -15,7 +17,6 @@ use redflag_core::{
         step::Step,
     },
     ids::AgentId,
-    limits,
     store::{StoreError, StoreErrorKind},
 };
 use std::time::Duration;
@@ -77,14 +78,14 @@ async fn lease_now(app: &App, agent: AgentId, limit: u32) -> Result<LeaseAnswer,
 /// What the agent is given. Nothing leaves that bears the signature of a key that does not count any more.
 async fn leased(app: &App, agent: AgentId, limit: u32) -> Result<Vec<CommandRecord>, Problem> {
     loop {
+        app.audit.ready().await?;
         let now = app.now();
         let leased = app.fleet.command(agent, Step::Lease { limit }, now).await?;
         if people::suffice(app.fleet.store(), &leased).await? {
             // What was handed out before, and is again because it was not begun, is in the audit log already.
-            let until = now.saturating_add(limits::COMMAND_LEASE);
-            let new = leased.iter().filter(|record| record.leased_until == Some(until));
             let note = |record| audit::command::note(AuditKind::CommandHandedOut, By::Server, record, now);
-            app.audit.note_all(new.map(note).collect()).await?;
+            app.audit.note_all(app.handed.not_noted(agent, &leased).into_iter().map(note).collect()).await?;
+            app.handed.noted(agent, &leased);
             return Ok(leased);
         }
         people::recall(&app.fleet, agent).await?;

@@ -15,7 +15,7 @@ use std::{
     fs,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     answers: Mutex<BTreeMap<&'static str, Answers>>,
     connections: AtomicU64,
     connections_refused: AtomicU64,
+    audit_log_damaged: AtomicBool,
 }
 
 /// Answers to one kind of client.
@@ -62,6 +63,11 @@ impl Metrics {
         }
         answers.count += 1;
         answers.seconds += seconds;
+    }
+
+    /// The feed can be sealed into the audit log, or its end is damaged.
+    pub(crate) fn audit_log_damaged(&self, damaged: bool) {
+        self.audit_log_damaged.store(damaged, Ordering::Relaxed);
     }
 
     /// A connection was accepted.
@@ -122,6 +128,13 @@ pub(crate) async fn text(app: &App) -> Result<String, StoreError> {
     text.only("redflag_connections", "gauge", "Connections that are open.", open);
     let help = "Connections closed because their address held as many as one may.";
     text.only("redflag_connections_refused_total", "counter", help, refused);
+    let damaged = u8::from(metrics.audit_log_damaged.load(Ordering::Relaxed));
+    text.only(
+        "redflag_audit_log_damaged",
+        "gauge",
+        "Whether nothing can be put down in the audit log, because its end cannot be read.",
+        damaged,
+    );
     metrics.write_answers(&mut text);
     if let Some(bytes) = resident_bytes() {
         text.only("process_resident_memory_bytes", "gauge", "Memory of the process that is in use.", bytes);

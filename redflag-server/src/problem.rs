@@ -1,5 +1,6 @@
 //! Errors as clients see them: RFC 9457 problems with a stable code, and the one mapping from store errors.
 
+use crate::audit::DamagedEnd;
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -235,6 +236,12 @@ impl From<StoreError> for Problem {
                 unavailable("outcome_unknown")
             }
             StoreErrorKind::SchemaTooNew => unavailable("schema_too_new"),
+            StoreErrorKind::Corrupt if error.source().is_some_and(|source| source.is::<DamagedEnd>()) => {
+                tracing::error!(error = &error as &(dyn Error + 'static), "what must be put down in the audit log is refused");
+                let detail =
+                    "the end of the audit log cannot be read, so nothing is done that must be put down; the server's log says more";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "audit_log_damaged", detail)
+            }
             StoreErrorKind::Pruned => Self::new(StatusCode::GONE, "pruned", error.to_string()),
             _ => Self::internal(&error),
         }

@@ -194,6 +194,7 @@ pub(crate) fn first(commands: Vec<CommandRecord>) -> Result<CommandRecord, Probl
 }
 
 async fn step(app: &App, operator: &Operator, kind: AuditKind, agent: AgentId, step: Step) -> Result<CommandRecord, Problem> {
+    app.audit.ready().await?;
     let record = first(app.fleet.command(agent, step, app.now()).await?)?;
     app.audit.note(command::note(kind, operator.by(), &record, app.now())).await?;
     let (action, operator) = (record.action.kind(), operator.name.as_str());

@@ -68,6 +68,7 @@ pub(crate) async fn sign(
     signature: Signature,
 ) -> Result<CommandRecord, Problem> {
     let Signature { key_id, counter, bytes } = signature;
+    app.audit.ready().await?;
     let people = people::counting(app.fleet.store()).await?;
     let sign = Sign { command, counter, person: operator.name.clone(), key_id, signature: bytes, people };
     let before = app.fleet.store().command(agent, command).await?;

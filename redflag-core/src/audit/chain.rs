@@ -29,10 +29,7 @@ impl Place {
     /// # Errors
     /// With what is wrong, for people, when the entry cannot follow.
     pub fn after(&self, entry: &Entry) -> Result<Self, String> {
-        let number = self.number + 1;
-        if entry.number != number {
-            return Err(format!("entry {} stands where entry {number} must", entry.number));
-        }
+        let number = self.number_of(entry)?;
         if (number == 1) != (entry.kind == super::AuditKind::LogBegun) {
             return Err(format!("it is {}, and the first entry, and no other, begins the log", entry.kind));
         }
@@ -47,6 +44,21 @@ impl Place {
             None => self.sealed,
         };
         Ok(Self { number, digest: entry.digest(&self.digest), sealed })
+    }
+
+    /// The number of an entry, which is the next one, unless it goes on behind a damaged end.
+    fn number_of(&self, entry: &Entry) -> Result<u64, String> {
+        if entry.damage.is_some() != (entry.kind == super::AuditKind::ContinuedAfterDamage) {
+            return Err(format!("it is {}, and what goes on behind damage, and nothing else, says behind which", entry.kind));
+        }
+        match &entry.damage {
+            Some(damage) if damage.after != self.number => {
+                Err(format!("it goes on behind entry {}, and entry {} is the one before", damage.after, self.number))
+            }
+            Some(_) if entry.number <= self.number + 1 => Err("it goes on behind damage, and leaves no place for what was lost".to_owned()),
+            None if entry.number != self.number + 1 => Err(format!("entry {} stands where entry {} must", entry.number, self.number + 1)),
+            Some(_) | None => Ok(entry.number),
+        }
     }
 }
 
@@ -101,10 +113,20 @@ impl Block {
         Ok(if links.is_empty() { None } else { Some((Self { before, links }, place)) })
     }
 
-    /// The key it is kept under.
+    /// A block of the one entry that goes on behind a damaged end, at `number`; and where the chain stands then.
+    ///
+    /// # Errors
+    /// With what is wrong, for people, when the note cannot follow there.
+    pub fn behind_damage(before: Place, number: u64, note: Note) -> Result<(Self, Place), String> {
+        let entry = note.at_place(number);
+        let after = before.after(&entry)?;
+        Ok((Self { before, links: vec![Link { entry, digest: after.digest }] }, after))
+    }
+
+    /// The key it is kept under: that of its first entry.
     #[must_use]
     pub fn key(&self) -> String {
-        key(self.before.number + 1)
+        key(self.links.first().map_or(self.before.number + 1, |link| link.entry.number))
     }
 
     /// The record it is kept as.

@@ -2,6 +2,7 @@
 
 use super::{
     batch::SealedBatch,
+    damage::Damage,
     kind::{AuditKind, FactName},
 };
 use crate::{
@@ -29,6 +30,9 @@ pub struct Entry {
     /// The batch, of an [`AuditKind::Batch`] and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<SealedBatch>,
+    /// The damaged end, of an [`AuditKind::ContinuedAfterDamage`] and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
     /// What else is told.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<FactName, Text>,
@@ -92,6 +96,7 @@ pub struct Note {
     by: By,
     at: Timestamp,
     batch: Option<SealedBatch>,
+    damage: Option<Damage>,
     facts: BTreeMap<FactName, Text>,
 }
 
@@ -99,13 +104,19 @@ impl Note {
     /// That `by` did this, at a time by the clock of the server.
     #[must_use]
     pub fn new(kind: AuditKind, by: By, at: Timestamp) -> Self {
-        Self { kind, by, at, batch: None, facts: BTreeMap::new() }
+        Self { kind, by, at, batch: None, damage: None, facts: BTreeMap::new() }
     }
 
     /// That a batch came to the feed.
     #[must_use]
     pub fn of_batch(batch: SealedBatch, by: By, at: Timestamp) -> Self {
         Self { batch: Some(batch), ..Self::new(AuditKind::Batch, by, at) }
+    }
+
+    /// That the log goes on behind a damaged end.
+    #[must_use]
+    pub fn of_damage(damage: Damage, by: By, at: Timestamp) -> Self {
+        Self { damage: Some(damage), ..Self::new(AuditKind::ContinuedAfterDamage, by, at) }
     }
 
     /// With one more fact; what is longer than [`limits::AUDIT_FACT_BYTES_MAX`] bytes is cut there. There are fewer names of facts than
@@ -136,7 +147,7 @@ impl Note {
     /// The entry at a place.
     #[must_use]
     pub fn at_place(self, number: u64) -> Entry {
-        let Self { kind, by, at, batch, facts } = self;
-        Entry { number, at, by, kind, batch, facts }
+        let Self { kind, by, at, batch, damage, facts } = self;
+        Entry { number, at, by, kind, batch, damage, facts }
     }
 }

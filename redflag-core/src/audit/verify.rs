@@ -7,6 +7,7 @@
 use super::{
     chain::{Block, Link, Place, key},
     checkpoint::Checkpoint,
+    damage::Gap,
     entry::Entry,
 };
 use crate::{ids::Digest, public_key::PublicKey, strict_json};
@@ -25,6 +26,7 @@ pub struct Verifier {
     pending: VecDeque<Checkpoint>,
     /// Entries that a checkpoint stands for, all of them verified.
     covered: u64,
+    gaps: Vec<Gap>,
 }
 
 /// What is wrong with a log: where it begins, and how it showed.
@@ -70,13 +72,16 @@ pub struct Summary {
     pub covered: u64,
     /// The [`Checkpoint::digest`] of the newest.
     pub newest: Option<Digest>,
+    /// Where entries were lost and the log says that it goes on behind them. Whoever can write into the database can damage it and say so:
+    /// somebody has to know of each.
+    pub gaps: Vec<Gap>,
 }
 
 impl Verifier {
     /// A verifier that believes checkpoints signed by `keys`.
     #[must_use]
     pub const fn new(keys: Vec<PublicKey>) -> Self {
-        Self { keys, place: Place::START, log: None, newest: None, pending: VecDeque::new(), covered: 0 }
+        Self { keys, place: Place::START, log: None, newest: None, pending: VecDeque::new(), covered: 0, gaps: Vec::new() }
     }
 
     /// Where the chain stands, as far as it was read.
@@ -114,9 +119,11 @@ impl Verifier {
     /// # Errors
     /// The fault, when it shows one.
     pub fn block(&mut self, under: &str, text: &str) -> Result<Vec<Entry>, Fault> {
-        let expected = key(self.place.number + 1);
+        let mut expected = key(self.place.number + 1);
         if under > expected.as_str() {
-            return Err(self.next_is_bad(format!("it is missing; the next block is {under}")));
+            let continued = Block::read(text).ok().filter(|block| block.links.iter().any(|link| link.entry.damage.is_some()));
+            let continued = continued.ok_or_else(|| self.next_is_bad(format!("it is missing; the next block is {under}")))?;
+            expected = continued.key();
         }
         let (before, lines) = Block::lines(text).map_err(|error| self.next_is_bad(error))?;
         if under != expected || before != self.place {
@@ -134,14 +141,28 @@ impl Verifier {
         if after.digest != link.digest {
             return Err(self.next_is_bad("it, or its digest, is not as it was written"));
         }
-        self.place = after;
-        if after.number == 1 {
-            self.log = Some(after.digest);
+        if let Some(damage) = &link.entry.damage {
+            self.gap(damage.after, link);
         }
+        self.place = after;
+        self.log.get_or_insert(after.digest);
         while let Some(checkpoint) = self.pending.pop_front_if(|checkpoint| checkpoint.size == after.number) {
             self.hold_against(&checkpoint)?;
         }
         Ok(())
+    }
+
+    /// The lost entries between `after` and this one, and the checkpoints that stood for some of them.
+    fn gap(&mut self, after: u64, continued: &Link) {
+        let mut signed = 0;
+        while let Some(checkpoint) = self.pending.pop_front_if(|checkpoint| checkpoint.size < continued.entry.number) {
+            signed = checkpoint.size - after;
+        }
+        if self.log.is_none() {
+            // The first entry was lost; checkpoints know which log it was.
+            self.log = self.newest.as_ref().map(|checkpoint| checkpoint.log);
+        }
+        self.gaps.push(Gap { after, continued: continued.entry.number, digest: continued.digest, signed });
     }
 
     /// Takes the next checkpoint, before or just behind the last entry it stands for.
@@ -181,6 +202,7 @@ impl Verifier {
             checkpoints: self.checkpoints(),
             covered: self.covered,
             newest: self.newest.as_ref().map(Checkpoint::digest),
+            gaps: self.gaps,
         })
     }
 

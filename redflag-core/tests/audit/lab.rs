@@ -6,6 +6,7 @@ use redflag_core::{
         AuditKind, FactName, SealedBatch,
         chain::{Block, Place},
         checkpoint::Checkpoint,
+        damage::Damage,
         entry::{By, Note},
         verify::{Fault, Summary, Verifier},
         witness::Kept,
@@ -63,6 +64,11 @@ pub(crate) fn note(number: u64, sealed: FeedPosition) -> Note {
     }
 }
 
+/// A note that seals nothing.
+fn note_of(number: u64) -> Note {
+    Note::new(AuditKind::SignInRefused, By::Stranger, at(number)).with(FactName::Count, number)
+}
+
 impl Log {
     /// A log of blocks of these sizes, with a checkpoint behind every block whose size is odd.
     pub(crate) fn of_blocks(sizes: &[u64]) -> Self {
@@ -95,6 +101,24 @@ impl Log {
         log
     }
 
+    /// The same, whose last block is damaged, and which goes on behind it under a checkpoint of its own.
+    pub(crate) fn continued(mut self) -> Self {
+        let damaged = self.blocks.pop().unwrap();
+        let before = self.blocks.last().map_or(Place::START, |(_, text)| Block::read(text).unwrap().place());
+        let damage = Damage { after: before.number, records: 1, digest: Damage::digest_of(&[damaged]) };
+        let note = Note::of_damage(damage, By::Server, at(2_000)).with(FactName::Reason, "a disk failed");
+        let (block, place) = Block::behind_damage(before, before.number + 129, note).unwrap();
+        self.blocks.push((block.key(), block.to_text()));
+        let newest = self.checkpoints.last().map(|envelope| Kept::from(envelope.clone()).read(&public(1)).unwrap());
+        let (next, after) = Block::after(place, [note_of(place.number + 1)]).unwrap().unwrap();
+        self.blocks.push((next.key(), next.to_text()));
+        let checkpoint =
+            newest.map_or_else(|| Checkpoint::first(block.links[0].digest, &after, at(2_001)), |newest| newest.next(&after, at(2_001)));
+        self.checkpoints.push(sign(&checkpoint, 1));
+        self.entries = after.number;
+        self
+    }
+
     pub(crate) fn verify(&self) -> Result<Summary, Fault> {
         let mut verifier = Verifier::new(vec![public(1)]);
         self.checkpoints.iter().try_for_each(|envelope| verifier.checkpoint(envelope))?;
@@ -112,6 +136,10 @@ impl Log {
         let mut lines = Vec::new();
         for (_, text) in &self.blocks {
             for link in Block::read(text).unwrap().links {
+                while let Some((_, envelope)) = next.filter(|(size, _)| link.entry.damage.is_some() && *size < link.entry.number) {
+                    lines.push(envelope.clone());
+                    next = checkpoints.next();
+                }
                 lines.push(String::from_utf8(link.to_bytes()).unwrap());
                 while let Some((_, envelope)) = next.filter(|(size, _)| *size == link.entry.number) {
                     lines.push(envelope.clone());

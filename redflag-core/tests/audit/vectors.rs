@@ -12,6 +12,12 @@ const VERIFIER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/audit/verify.
 
 fn cases() -> Vec<(&'static str, Vec<String>)> {
     let good = Log::of_blocks(&[1, 4, 3, 2, 3]).lines();
+    let continued = Log::of_blocks(&[1, 4, 3, 2, 3]).continued().lines();
+    let elsewhere = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut lines = continued.clone();
+        change(&mut lines);
+        lines
+    };
     let edited = |change: &dyn Fn(&mut Vec<String>)| {
         let mut lines = good.clone();
         change(&mut lines);
@@ -33,6 +39,15 @@ fn cases() -> Vec<(&'static str, Vec<String>)> {
         ("a checkpoint of a stranger", edited(&|lines| lines[9] = lines[9].replacen("\"sig\":\"", "\"sig\":\"AAAA", 1))),
         ("checkpoints swapped", edited(&|lines| lines.swap(1, 9))),
         ("another beginning", good[2..].to_vec()),
+        // Entry 10, a checkpoint that stands for lost ones, entry 139, which goes on behind them, entry 140, and its checkpoint.
+        ("continued after damage", continued.clone()),
+        ("continued, and the entry that says so is gone", elsewhere(&|lines| drop(lines.remove(13)))),
+        ("continued where nothing could be read", Log::of_blocks(&[3]).continued().lines()),
+        ("continued behind another entry", elsewhere(&|lines| drop(lines.remove(11)))),
+        (
+            "continued, and the digest of the damage is another",
+            elsewhere(&|lines| lines[13] = lines[13].replacen("\"records\":1", "\"records\":2", 1)),
+        ),
     ]
 }
 

@@ -71,6 +71,7 @@ pub(super) async fn result(
     JsonBody(claim): JsonBody<Claim>,
 ) -> Result<Json<ResultAnswer>, Problem> {
     let agent = credential.agent;
+    app.audit.ready().await?;
     let before = app.fleet.store().command(agent, command).await?;
     let commands = app.fleet.command(credential.agent, Step::Finish { command, claim }, app.now()).await?;
     app.outputs.forget(credential.agent, command);

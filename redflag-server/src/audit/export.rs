@@ -41,6 +41,12 @@ impl Lines<'_> {
         self.read_checkpoints(size).await?;
         let mut lines = Vec::new();
         for link in blocks.into_iter().flat_map(|(_, block)| block.links) {
+            if link.entry.damage.is_some() {
+                // What stands for lost entries comes before the one that goes on behind them.
+                while let Some(stored) = self.checkpoints.pop_front_if(|stored| stored.checkpoint.size < link.entry.number) {
+                    lines.push(stored.envelope);
+                }
+            }
             lines.push(text(link.to_bytes())?);
             let stands = |stored: &mut StoredCheckpoint| stored.checkpoint.size <= link.entry.number;
             while let Some(stored) = self.checkpoints.pop_front_if(stands) {

@@ -4,7 +4,7 @@ pub use super::start::begin;
 
 use super::refusals;
 use crate::app::App;
-use redflag_core::store::StoreError;
+use redflag_core::store::{StoreError, StoreErrorKind};
 use std::{convert::Infallible, time::Duration};
 
 /// How long batches gather before they are sealed together.
@@ -35,7 +35,16 @@ pub async fn finish(app: &App) -> Result<(), StoreError> {
 async fn seal_for_ever(app: &App) -> ! {
     loop {
         let Err(error) = follow(app).await;
-        tracing::warn!(error = &error as &dyn std::error::Error, "the feed cannot be sealed into the audit log; tried again");
+        let damaged = *error.kind() == StoreErrorKind::Corrupt;
+        app.metrics.audit_log_damaged(damaged);
+        if damaged {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the feed cannot be sealed into the audit log; reports are taken all the same; tried again"
+            );
+        } else {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the feed cannot be sealed into the audit log; tried again");
+        }
         tokio::time::sleep(REST).await;
     }
 }
@@ -44,6 +53,7 @@ async fn follow(app: &App) -> Result<Infallible, StoreError> {
     loop {
         app.audit.seal_feed().await?;
         let sealed = app.audit.place().await?.sealed;
+        app.metrics.audit_log_damaged(false);
         app.fleet.store().feed_grown(sealed).await?;
         tokio::time::sleep(GATHER).await;
     }

@@ -1,5 +1,6 @@
 //! Appending to the log, and reading it.
 
+use super::DamagedEnd;
 use crate::{clock, ids};
 use redflag_core::{
     Fleet,
@@ -200,8 +201,29 @@ impl AuditLog {
         }
     }
 
+    /// Whether something can be put down: to be asked before something is done that must be.
+    ///
+    /// # Errors
+    /// As [`AuditLog::place`].
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.place().await.map(drop)
+    }
+
     async fn catch_up(&self, tail: &mut Option<Place>) -> Result<Place, StoreError> {
-        let mut place = match *tail {
+        let place = self.read_on(*tail).await.map_err(|error| match error.kind() {
+            StoreErrorKind::Corrupt => {
+                let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                StoreError::caused(StoreErrorKind::Corrupt, DamagedEnd { why })
+            }
+            _ => error,
+        })?;
+        *tail = Some(place);
+        Ok(place)
+    }
+
+    /// Where the chain stands, which stood there before.
+    async fn read_on(&self, tail: Option<Place>) -> Result<Place, StoreError> {
+        let mut place = match tail {
             Some(place) => place,
             None => match last_record(self.fleet.store(), BLOCKS).await? {
                 Some((key, record)) => read(&key, &record.value)?.place(),
@@ -210,11 +232,9 @@ impl AuditLog {
         };
         loop {
             let blocks = self.blocks(&key(place.number)).await?;
-            let Some((_, last)) = blocks.last() else { break };
+            let Some((_, last)) = blocks.last() else { return Ok(place) };
             place = last.place();
         }
-        *tail = Some(place);
-        Ok(place)
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod keeper;
 
 mod checkpoints;
+mod damage;
 mod deletions;
 mod export;
 mod gone;
@@ -18,6 +19,7 @@ mod start;
 mod verify;
 
 pub use checkpoints::StoredCheckpoint;
+pub use damage::DamagedEnd;
 pub use export::Lines;
 pub use key::AuditKey;
 pub use log::AuditLog;

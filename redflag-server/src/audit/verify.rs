@@ -11,6 +11,7 @@ use redflag_core::{
         SealedBatch,
         chain::key,
         command,
+        damage::Damage,
         entry::Entry,
         verify::{Fault, FaultAt, Summary, Verifier},
     },
@@ -41,6 +42,8 @@ pub struct Verified {
     pub commands: u64,
     /// Entries about commands that went with their agent, by an entry that says so.
     pub commands_gone: u64,
+    /// Batches and entries about commands that have gone without an entry that says so, before a gap in the log, where it may have been lost.
+    pub gone_unexplained: u64,
     /// Whether the feed goes on behind what is sealed; a running server seals it within seconds.
     pub unsealed: bool,
 }
@@ -95,8 +98,8 @@ struct Reading<'a> {
     /// The feed behind what was read.
     feed: VecDeque<FeedEntry>,
     deletions: Deletions,
-    /// The first that is gone though no entry says so.
-    unexplained: Option<Fault>,
+    /// The first behind the last gap that is gone though no entry says so, and how many such there are.
+    unexplained: Option<(Fault, u64)>,
     counts: Counts,
 }
 
@@ -108,6 +111,7 @@ struct Counts {
     batches_gone_before: u64,
     commands: u64,
     commands_gone: u64,
+    gone_unexplained: u64,
 }
 
 /// How something that an entry is about stands now.
@@ -128,12 +132,12 @@ impl<'a> Reading<'a> {
     async fn finish(self) -> Result<Verified, VerifyError> {
         let sealed = self.verifier.place().sealed;
         let log = self.verifier.finish()?;
-        if let Some(fault) = self.unexplained {
+        if let Some((fault, _)) = self.unexplained {
             return Err(fault.into());
         }
         let unsealed = !self.log.fleet().store().feed(sealed, 1).await?.is_empty();
-        let Counts { batches, batches_gone, batches_gone_before, commands, commands_gone } = self.counts;
-        Ok(Verified { log, batches, batches_gone, batches_gone_before, commands, commands_gone, unsealed })
+        let Counts { batches, batches_gone, batches_gone_before, commands, commands_gone, gone_unexplained } = self.counts;
+        Ok(Verified { log, batches, batches_gone, batches_gone_before, commands, commands_gone, gone_unexplained, unsealed })
     }
 
     /// Holds what an entry is about against what it says.
@@ -148,6 +152,14 @@ impl<'a> Reading<'a> {
                         self.unexplained(entry, "the batch it seals has gone, and no entry says that retention or a removal takes it");
                     }
                 }
+            }
+        } else if let Some(damage) = &entry.damage {
+            // The entry that says why may be among those that were lost.
+            self.counts.gone_unexplained += self.unexplained.take().map_or(0, |(_, count)| count);
+            let kept = self.log.damaged(entry.number).await.map_err(|error| self.unless_unread(entry, error))?;
+            if (kept.len() as u64, Damage::digest_of(&kept)) != (damage.records, damage.digest) {
+                let what = "what could not be read when the log went on here is not kept as it was".to_owned();
+                return Err(Fault { at: FaultAt::Entry(entry.number), what }.into());
             }
         } else if let Some((agent, id)) = command::of_entry(entry) {
             match self.command(entry, agent, id).await? {
@@ -165,7 +177,8 @@ impl<'a> Reading<'a> {
     }
 
     fn unexplained(&mut self, entry: &Entry, what: &str) {
-        self.unexplained.get_or_insert_with(|| Fault { at: FaultAt::Entry(entry.number), what: what.to_owned() });
+        let first = || (Fault { at: FaultAt::Entry(entry.number), what: what.to_owned() }, 0);
+        self.unexplained.get_or_insert_with(first).1 += 1;
     }
 
     /// Holds a command against what an entry says of it.

@@ -2,7 +2,7 @@
 
 use super::{database, whole_file::WholeFile};
 use crate::{
-    arguments::{AuditKeyFile, Database, Format},
+    arguments::{self, AuditKeyFile, Database, Format},
     cli::WrongUsage,
     interrupt, output,
     progress::Progress,
@@ -11,11 +11,21 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
 use redflag_core::{
-    audit::verify::{Fault, FaultAt, Summary, Verifier},
+    audit::{
+        chain::Link,
+        damage::Gap,
+        entry::By,
+        verify::{Fault, FaultAt, Summary, Verifier},
+    },
+    ids::Digest,
+    names::Text,
     public_key::PublicKey,
     signing,
 };
-use redflag_server::audit::{AuditKey, AuditLog, Verified, VerifyError};
+use redflag_server::{
+    audit::{AuditKey, AuditLog, Verified, VerifyError},
+    clock,
+};
 use serde_json::{Value, json};
 use std::{
     fs::File,
@@ -39,6 +49,8 @@ enum What {
     Export(Export),
     /// Show the newest checkpoint and the key that signs
     Show(Show),
+    /// Go on behind a damaged end, with an entry that says so and that verify names for ever; no server may run
+    Continue(Continue),
 }
 
 #[derive(Debug, Args)]
@@ -49,6 +61,25 @@ struct Verify {
     /// Believe checkpoints of this key, in base64, beside those of the key file; may be repeated
     #[arg(long, value_name = "KEY", value_parser = public_key)]
     public_key: Vec<PublicKey>,
+    /// A gap that somebody knows of, by the digest that verify names; may be repeated. Any other is a failure
+    #[arg(long, value_name = "DIGEST")]
+    known_gap: Vec<Digest>,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    key: AuditKeyFile,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct Continue {
+    /// Why, in words; kept in the log
+    #[arg(long, value_name = "TEXT", value_parser = arguments::text)]
+    reason: Text,
+    /// The operator's name, as the log will record it
+    #[arg(long, default_value = "operator", value_parser = arguments::text)]
+    name: Text,
     #[command(flatten)]
     database: Database,
     #[command(flatten)]
@@ -83,6 +114,7 @@ impl Audit {
             What::Verify(verify) => interrupt::or_interrupted(verify.run()).await,
             What::Export(export) => interrupt::or_interrupted(export.run()).await,
             What::Show(show) => show.run().await,
+            What::Continue(further) => further.run().await,
         }
     }
 }
@@ -92,7 +124,7 @@ impl Verify {
         let progress = Progress::counting("verifying");
         let mut keys = self.public_key;
         let (found, fault) = match self.input {
-            Some(input) => split(lines(&input, keys)?.map(|log| (json!({"log": log}), told(&log)))),
+            Some(input) => split(lines(&input, keys)?.map(|log| Found::new(json!({"log": log}), told(&log), &log, &self.known_gap))),
             None => {
                 database::name(&self.database.database)?;
                 let path = self.key.path(&self.database)?;
@@ -111,19 +143,32 @@ impl Verify {
                     }
                 };
                 match log.verify(keys, tell).await {
-                    Ok(verified) => split(Ok((json!(verified), told_of_batches(&verified)))),
+                    Ok(found) => split(Ok(Found::new(json!(found), told_of_batches(&found), &found.log, &self.known_gap))),
                     Err(VerifyError::Fault(fault)) => split(Err(fault)),
                     Err(error) => return Err(error.into()),
                 }
             }
         };
         drop(progress);
+        let good = found.as_ref().is_some_and(|found| found.unknown.is_empty());
         output::line(&if self.format.json { document(found.as_ref(), fault.as_ref()).to_string() } else { text(found, fault.as_ref()) })?;
-        Ok(if fault.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-type Found = (Value, String);
+/// A log without fault.
+struct Found {
+    document: Value,
+    text: String,
+    /// The gaps nobody said they know of.
+    unknown: Vec<Gap>,
+}
+
+impl Found {
+    fn new(document: Value, text: String, log: &Summary, known: &[Digest]) -> Self {
+        Self { document, text, unknown: log.gaps.iter().filter(|gap| !known.contains(&gap.digest)).copied().collect() }
+    }
+}
 
 fn split(result: Result<Found, Fault>) -> (Option<Found>, Option<Fault>) {
     match result {
@@ -147,9 +192,10 @@ fn lines(input: &Path, keys: Vec<PublicKey>) -> anyhow::Result<Result<Summary, F
 }
 
 fn document(found: Option<&Found>, fault: Option<&Fault>) -> Value {
-    let mut document = json!({"verified": fault.is_none()});
-    if let Some((found, _)) = found {
-        document["found"] = found.clone();
+    let mut document = json!({"verified": found.is_some_and(|found| found.unknown.is_empty())});
+    if let Some(found) = found {
+        document["found"] = found.document.clone();
+        document["unknown_gaps"] = json!(found.unknown);
     }
     if let Some(Fault { at, what }) = fault {
         let (kind, number) = match at {
@@ -164,25 +210,41 @@ fn document(found: Option<&Found>, fault: Option<&Fault>) -> Value {
 fn text(found: Option<Found>, fault: Option<&Fault>) -> String {
     match fault {
         Some(fault) => format!("ALTERED OR DAMAGED\nfirst bad is {fault}"),
-        None => found.map_or_else(String::new, |(_, text)| text),
+        None => found.map_or_else(String::new, |Found { text, unknown, .. }| {
+            if unknown.is_empty() {
+                text
+            } else {
+                format!("DAMAGED, AND CONTINUED: somebody must know of each gap (--known-gap DIGEST)\n{text}")
+            }
+        }),
     }
 }
 
+fn told_of(gap: &Gap) -> String {
+    let Gap { after, continued, digest, signed } = gap;
+    let signed = if *signed == 0 { String::new() } else { format!("; checkpoints stood for {signed} of what was lost") };
+    format!("\ndamaged behind entry {after}, continued at entry {continued}{signed}\n  gap {digest}")
+}
+
 fn told(log: &Summary) -> String {
-    let Summary { entries, head, checkpoints, covered, .. } = log;
-    let open = entries - covered;
+    let Summary { entries, head, checkpoints, covered, gaps, .. } = log;
+    let (open, gaps) = (entries - covered, gaps.iter().map(told_of).collect::<String>());
     let behind =
         if open == 0 { String::new() } else { format!("; {open} entries behind the newest checkpoint could be cut off unnoticed") };
-    format!("verified {entries} entries with {checkpoints} checkpoints, the newest over {covered}{behind}\nhead {head}")
+    format!("verified {entries} entries with {checkpoints} checkpoints, the newest over {covered}{behind}\nhead {head}{gaps}")
 }
 
 fn told_of_batches(verified: &Verified) -> String {
-    let Verified { log, batches, batches_gone, batches_gone_before, commands, commands_gone, unsealed } = verified;
+    let Verified { log, batches, batches_gone, batches_gone_before, commands, commands_gone, gone_unexplained, unsealed } = verified;
+    let unexplained = match gone_unexplained {
+        0 => String::new(),
+        count => format!("\n{count} of what has gone went without an entry that says so, or with one that was lost"),
+    };
     let unsealed = if *unsealed { "\nthe feed goes on behind what is sealed; a running server seals it" } else { "" };
     format!(
         "{}\n{batches} batches are as they were sealed; {batches_gone} have gone since by retention or removals, {batches_gone_before} before, \
          and their digests are kept\n{commands} entries about commands fit what is stored; {commands_gone} are about commands of removed \
-         agents{unsealed}",
+         agents{unexplained}{unsealed}",
         told(log)
     )
 }
@@ -219,6 +281,38 @@ async fn write(log: &AuditLog, out: &mut impl Write) -> anyhow::Result<u64> {
             written += 1;
         }
         progress.tell(&format!("{written} lines"));
+    }
+}
+
+impl Continue {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let fleet = database::existing(&self.database.database).await?;
+        let (log, by) = (AuditLog::new(fleet), By::CommandLine { name: self.name });
+        let Some(Link { entry, digest }) = log.continue_behind_damage(by, &self.reason, clock::now()).await? else {
+            anyhow::bail!(
+                "the end of the audit log can be read: servers go on by themselves, and audit verify says what is damaged before it"
+            );
+        };
+        let key = self.key.path(&self.database)?.map(|path| AuditKey::read(&path)).transpose()?.flatten();
+        if let Some(key) = &key {
+            log.checkpoint(key).await?;
+        }
+        let after = entry.damage.map_or(0, |damage| damage.after);
+        output::line(&if self.format.json {
+            json!({"after": after, "continued": entry.number, "gap": digest, "signed": key.is_some()}).to_string()
+        } else {
+            let signed = if key.is_some() {
+                "a checkpoint is signed over it"
+            } else {
+                "a server signs it when it starts: there is no audit key here"
+            };
+            format!(
+                "the log goes on at entry {} behind entry {after}; {signed}\nwhat could not be read is kept in the database\n\
+                 from now on: audit verify --known-gap {digest}",
+                entry.number
+            )
+        })?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -78,7 +78,7 @@ async fn first_bad(fleet: &Fleet, key: &AuditKey) -> Option<FaultAt> {
 }
 
 /// A fleet in which something of every kind has happened that this test can make happen, checkpointed twice.
-async fn lived(fleet: Fleet) -> AuditKey {
+pub(crate) async fn lived(fleet: Fleet) -> AuditKey {
     let harness = Harness::over(fleet);
     let (app, key) = (&harness.app, AuditKey::new());
     let admin = harness.operator(Role::Admin).await;

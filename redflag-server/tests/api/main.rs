@@ -5,6 +5,7 @@
 mod accounts;
 mod agents;
 mod audit;
+mod audit_damage;
 mod audit_drills;
 mod audit_of_commands;
 mod audit_of_starts;

@@ -2,7 +2,7 @@
 #![cfg(feature = "postgres")]
 
 use crate::{
-    accounts, audit, audit_drills, audit_of_commands, commands,
+    accounts, audit, audit_damage, audit_drills, audit_of_commands, commands,
     process::{Running, answer_to_report, client, enrol, output},
     quarantine, sign_ins, signers,
     support::{Harness, TestAgent, now, report},
@@ -90,6 +90,9 @@ async fn every_alteration_of_the_audit_log_on_postgres_is_found() {
     let options = Options { durability: Durability::Process, schema: "gone".to_owned(), ..Options::default() };
     let fleet = Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap());
     audit_drills::what_goes_without_an_entry_is_found(fleet).await;
+    let options = Options { durability: Durability::Process, schema: "damaged".to_owned(), ..Options::default() };
+    let fleet = Fleet::new(PostgresStore::connect(&postgres.connection_string(), options).await.unwrap());
+    audit_damage::a_log_goes_on_behind_a_damaged_end_wherever_that_is(fleet).await;
     audit_drills::every_alteration_of_a_batch_is_found(audit_drills::Altered::Postgres(postgres.connection_string())).await;
 }
 

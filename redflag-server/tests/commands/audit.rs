@@ -72,3 +72,42 @@ async fn a_command_line_leaves_its_entries() {
     let last = ["halted", "halt-lifted", "pruning", "agent-removal", "bulk-decision", "sign-in-link-made"];
     assert_eq!(&kinds[kinds.len() - last.len()..], &last, "{kinds:?}");
 }
+
+/// What an operator sees when the last block cannot be read, and does about it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_end_is_told_with_its_remedy_and_gone_on_behind() {
+    let place = Place::served().await;
+    crate::fleet::Serving::start(&place.path("fleet.db")).stop();
+    let refused = place.fails("fleet.db", &["audit", "continue", "--reason", "a drill"], 1);
+    assert!(refused.contains("can be read"), "{refused}");
+    let damage = rusqlite::Connection::open(place.path("fleet.db")).unwrap();
+    let rotten =
+        "UPDATE records SET value = 'rotten' WHERE namespace = 'audit' AND key = (SELECT max(key) FROM records WHERE namespace = 'audit')";
+    assert_eq!(damage.execute(rotten, []).unwrap(), 1);
+    drop(damage);
+
+    let listen = ["serve", "--listen", "127.0.0.1:0"];
+    for stopped in [place.fails("fleet.db", &listen, 1), place.fails("fleet.db", &["halt", "--reason", "a drill"], 1)] {
+        for told in ["its end cannot be read", "redflag-server audit verify", "redflag-server audit continue", "docs/operations.md"] {
+            assert!(stopped.contains(told), "{told}: {stopped}");
+        }
+    }
+    place.run("fleet.db", &["audit", "verify"]).code(1);
+    let continued = place.json("fleet.db", &["audit", "continue", "--reason", "a disk failed", "--name", "Ada"]);
+    assert_eq!(continued["signed"], true, "{continued}");
+    place.run("fleet.db", &["halt", "--lift"]).success();
+    crate::fleet::Serving::start(&place.path("fleet.db")).stop();
+
+    let gap = continued["gap"].as_str().unwrap();
+    let failed = place.run("fleet.db", &["audit", "verify"]).code(1);
+    let told = String::from_utf8(failed.get_output().stdout.clone()).unwrap();
+    assert!(
+        told.starts_with("DAMAGED, AND CONTINUED") && told.contains(&format!("continued at entry {}", continued["continued"])),
+        "{told}"
+    );
+    assert!(told.contains(gap), "{told}");
+    place.run("fleet.db", &["audit", "verify", "--known-gap", &"0".repeat(64)]).code(1);
+    let known = place.json("fleet.db", &["audit", "verify", "--known-gap", gap]);
+    assert_eq!((&known["verified"], &known["unknown_gaps"]), (&Value::Bool(true), &serde_json::json!([])), "{known}");
+    assert_eq!(known["found"]["log"]["gaps"][0]["continued"], continued["continued"], "for ever: {known}");
+}

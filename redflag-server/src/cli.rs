@@ -67,6 +67,7 @@ Examples:
   redflag-server account disable ada
   redflag-server account password ada
   redflag-server account password ada < FILE
+  redflag-server account remove-second-factor ada
 
 Accounts are never deleted, because decisions name them. What an account had (sessions, links, API tokens) ends at once when its role, \
 password or standing changes. The server may be running.")]

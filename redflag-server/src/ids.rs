@@ -40,12 +40,12 @@ fn version_7() -> uuid::Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }
 
-/// The 32 bytes of a new key.
+/// Random bytes, for keys and secrets.
 ///
 /// # Panics
 /// When the operating system has no randomness to give.
-pub(crate) fn random_bytes() -> [u8; 32] {
-    let mut bytes = [0; 32];
+pub(crate) fn random<const BYTES: usize>() -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
 }
@@ -63,7 +63,7 @@ impl Secret {
     /// When the operating system has no randomness to give: nothing safe can be done then.
     #[must_use]
     pub fn new() -> Self {
-        Self(URL_SAFE_NO_PAD.encode(random_bytes()))
+        Self(URL_SAFE_NO_PAD.encode(random::<32>()))
     }
 
     /// Reads one that somebody presents; none when it cannot be one.

@@ -52,7 +52,7 @@ impl KeyPair {
     /// When the operating system has no randomness to give.
     #[must_use]
     pub fn new() -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(&ids::random_bytes()))
+        Self(ed25519_dalek::SigningKey::from_bytes(&ids::random()))
     }
 
     /// The one in the file at `path`, which is made (mode 0600) when there is none. `purpose` is for errors: `signing key`.

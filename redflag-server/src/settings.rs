@@ -30,6 +30,8 @@ pub struct Settings {
     pub transport: Transport,
     /// Proxies whose word about a client's address and scheme counts.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whether everybody who signs in has to have a second factor. API tokens do without.
+    pub second_factor_required: bool,
     /// The file of the key that signs commands, which is made when there is none. Without one, a key that lives as long as the process:
     /// agents enrolled before the next start will not know that of the next one.
     pub signing_key: Option<PathBuf>,
@@ -133,6 +135,7 @@ impl Default for Settings {
             public_url: None,
             transport: Transport::default(),
             trusted_proxies: Vec::new(),
+            second_factor_required: false,
             signing_key: None,
             audit_key: None,
             terms: Terms::default(),

@@ -2,8 +2,8 @@
 //! that a mail scanner or a preview cannot. The link's token stands behind a `#`, which browsers send to nobody: no log on the way has it.
 
 use crate::{
-    access::{self, ClientAddress, Operator, Policy, PolicyRouter, Role},
-    app::AppState,
+    access::{self, ByLink, ClientAddress, Operator, Policy, PolicyRouter, Role},
+    app::{App, AppState},
     audit::refusals,
     pages::{self, Door, PageProblem},
     problem::Problem,
@@ -26,13 +26,14 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
     )
 }
 
-/// What the forms of the page send: the token of a link, or a name and a password.
+/// What the forms of the page send: the token of a link, or a name and a password; and a code, which only a second factor needs.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct SignIn {
     token: Option<String>,
     name: String,
     password: String,
+    code: String,
 }
 
 impl fmt::Debug for SignIn {
@@ -52,23 +53,40 @@ async fn sign_in(
     Form(form): Form<SignIn>,
 ) -> Result<Response, PageProblem> {
     access::same_origin(&app, &headers)?;
-    let (signed_in, door) = match form.token {
-        Some(token) => (access::sign_in_by_link(&app, &headers, client, &token).await?, Door::Used),
-        None => match access::sign_in_by_password(&app, &headers, client, &form.name, &form.password).await {
-            Err(problem) if problem.status() == StatusCode::TOO_MANY_REQUESTS => {
-                refusals::refused(&app).await?;
-                return Ok(limited(problem, form.name));
-            }
-            tried => (tried?, Door::Wrong { name: form.name }),
-        },
-    };
-    match signed_in {
-        Some(cookie) => Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()),
+    let tried = match form.token {
+        Some(token) => by_link(&app, &headers, client, token, &form.code).await,
         None => {
+            let signed_in = access::sign_in_by_password(&app, &headers, client, &form.name, &form.password, &form.code).await;
+            signed_in.map(|signed_in| signed_in.ok_or_else(|| Door::Wrong { name: form.name.clone() }))
+        }
+    };
+    match tried {
+        Ok(Ok(cookie)) => Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()),
+        Ok(Err(door)) => {
             refusals::refused(&app).await?;
             Ok(pages::sign_in_page(StatusCode::UNAUTHORIZED, door))
         }
+        Err(problem) if problem.status() == StatusCode::TOO_MANY_REQUESTS => {
+            refusals::refused(&app).await?;
+            Ok(limited(problem, form.name))
+        }
+        Err(problem) => Err(problem.into()),
     }
+}
+
+/// The cookie of a session, or before which door one stands.
+async fn by_link(
+    app: &App,
+    headers: &HeaderMap,
+    client: ClientAddress,
+    token: String,
+    code: &str,
+) -> Result<Result<String, Door>, Problem> {
+    Ok(match access::sign_in_by_link(app, headers, client, &token, code).await? {
+        ByLink::SignedIn(cookie) => Ok(cookie),
+        ByLink::WrongCode => Err(Door::Code { token, wrong: !code.is_empty() }),
+        ByLink::Unusable => Err(Door::Used),
+    })
 }
 
 fn limited(problem: Problem, name: String) -> Response {

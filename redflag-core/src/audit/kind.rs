@@ -30,6 +30,10 @@ words! {
         AccountChanged = "account-changed",
         /// A password was set.
         PasswordSet = "password-set",
+        /// An account got a second factor.
+        SecondFactorSet = "second-factor-set",
+        /// The second factor of an account was taken away.
+        SecondFactorRemoved = "second-factor-removed",
         /// An API token was made.
         TokenMade = "token-made",
         /// An API token was revoked.

@@ -1,10 +1,14 @@
 //! Accounts: who operators are, what they may do, and whether they may sign in.
 //!
 //! An account is never deleted, because decisions name it for ever and a second person of that name would inherit them; it is
-//! disabled. Every change of role, password or standing raises its generation, and what was made under an earlier one (links,
+//! disabled. Every change of role, password, second factor or standing raises its generation, and what was made under an earlier one (links,
 //! sessions, API tokens) ends with the next request, in every process.
 
-use super::{password::PasswordHash, role::Role};
+use super::{
+    password::PasswordHash,
+    role::Role,
+    second_factor::{SecondFactor, Used},
+};
 use crate::{clock, problem::Problem};
 use axum::http::StatusCode;
 use redflag_core::{
@@ -112,6 +116,8 @@ pub struct Account {
     pub created_at: Timestamp,
     /// The hash of its password; none until one was set.
     pub(super) password: Option<PasswordHash>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) second_factor: Option<SecondFactor>,
     pub(super) generation: u64,
 }
 
@@ -120,6 +126,12 @@ impl Account {
     #[must_use]
     pub fn has_password(&self) -> bool {
         self.password.is_some()
+    }
+
+    /// Whether signing in takes a code of its second factor too.
+    #[must_use]
+    pub fn has_second_factor(&self) -> bool {
+        self.second_factor.is_some()
     }
 
     /// Whether what was made for it under `generation` still works.
@@ -219,7 +231,8 @@ pub async fn add_account(store: &dyn Store, name: AccountName, role: Role) -> Re
     if accounts(store).await?.len() >= ACCOUNTS_MAX {
         return Err(AccountError::Full);
     }
-    let account = Account { name, role, standing: Standing::Enabled, created_at: clock::now(), password: None, generation: 1 };
+    let account =
+        Account { name, role, standing: Standing::Enabled, created_at: clock::now(), password: None, second_factor: None, generation: 1 };
     match store.put(ACCOUNTS, &account.name.key(), &json(&account), Expected::Absent).await? {
         Some(_) => Ok(account),
         None => Err(AccountError::Exists(account.name)),
@@ -248,6 +261,40 @@ pub async fn set_standing(store: &dyn Store, name: &AccountName, standing: Stand
 /// When there is no such account or the store fails.
 pub async fn set_password(store: &dyn Store, name: &AccountName, password: &PasswordHash) -> Result<Account, AccountError> {
     change(store, name, |account| account.password = Some(password.clone())).await
+}
+
+/// Gives an account a second factor, the only one it has from then on, or takes it away.
+///
+/// # Errors
+/// When there is no such account or the store fails.
+pub(super) async fn set_second_factor(
+    store: &dyn Store,
+    name: &AccountName,
+    factor: Option<&SecondFactor>,
+) -> Result<Account, AccountError> {
+    change(store, name, |account| account.second_factor = factor.cloned()).await
+}
+
+/// Takes the second factor of an account away, for who cannot show a code any more.
+///
+/// # Errors
+/// When there is no such account or the store fails.
+pub async fn remove_second_factor(store: &dyn Store, name: &AccountName) -> Result<Account, AccountError> {
+    set_second_factor(store, name, None).await
+}
+
+/// Uses a code of an account's second factor up; none when it does not hold, or the account has no second factor. Nothing ends by it.
+pub(super) async fn use_code(store: &dyn Store, name: &AccountName, code: &str, now: Timestamp) -> Result<Option<Used>, StoreError> {
+    loop {
+        let Some(record) = store.get(ACCOUNTS, &name.key()).await? else { return Ok(None) };
+        let account = read(&record.value)?;
+        let Some((factor, used)) = account.second_factor.as_ref().and_then(|factor| factor.after(code, now)) else { return Ok(None) };
+        let spent = Account { second_factor: Some(factor), ..account };
+        // A lost turn means that another change got through: that code may be used by now.
+        if store.put(ACCOUNTS, &name.key(), &json(&spent), Expected::Revision(record.revision)).await?.is_some() {
+            return Ok(Some(used));
+        }
+    }
 }
 
 /// Replaces the hash `old` of a password by another hash of the same password; nothing else changes, and nothing ends by it.
@@ -291,7 +338,9 @@ fn json(account: &Account) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::FactorSecret;
     use redflag_core::memory::MemoryStore;
+    use std::sync::Barrier;
 
     #[test]
     fn names_are_short_and_plain() {
@@ -327,6 +376,36 @@ mod tests {
         assert!(!enabled.honours(approver.generation), "what was made before does not come back");
     }
 
+    /// Four at once, on threads of their own, for each recovery code of a hundred second factors.
+    #[test]
+    fn of_many_who_use_one_code_at_once_one_succeeds() {
+        const THREADS: usize = 4;
+        let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (store, name, now) = (MemoryStore::default(), "ada".parse::<AccountName>().unwrap(), clock::now());
+        runtime().block_on(add_account(&store, name.clone(), Role::Viewer)).unwrap();
+        for _ in 0..100 {
+            let secret = FactorSecret::new();
+            let (factor, codes) = SecondFactor::begin(secret.clone(), &secret.code(now), now).unwrap();
+            let made = runtime().block_on(set_second_factor(&store, &name, Some(&factor))).unwrap();
+            let start = Barrier::new(THREADS);
+            let tries = || {
+                let (runtime, mut used) = (runtime(), 0);
+                for code in &codes {
+                    start.wait();
+                    used += usize::from(runtime.block_on(use_code(&store, &name, code, now)).unwrap().is_some());
+                }
+                used
+            };
+            let used: usize = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(tries)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+            });
+            assert_eq!(used, codes.len(), "each code was taken once");
+            let spent = runtime().block_on(account(&store, &name)).unwrap().unwrap();
+            assert_eq!(spent.generation, made.generation, "signing in ends nothing");
+        }
+    }
+
     #[tokio::test]
     async fn accounts_have_a_limit() {
         let store = MemoryStore::default();
@@ -337,6 +416,7 @@ mod tests {
                 standing: Standing::Enabled,
                 created_at: Timestamp::MAX,
                 password: None,
+                second_factor: None,
                 generation: 1,
             };
             store_put(&store, &account).await;

@@ -1,6 +1,7 @@
 //! What administrators do with accounts, for API and pages.
 //!
-//! Nobody changes the role or the standing of the account they act with: so one administrator is always left.
+//! Nobody changes the role or the standing of the account they act with: so one administrator is always left. Its second factor nobody
+//! takes away without a code of it.
 
 use super::{
     account::{self, Account, AccountError, AccountName, Standing},
@@ -47,6 +48,18 @@ pub(crate) async fn change_standing(app: &App, operator: &Operator, name: &Accou
     let account = account::set_standing(app.fleet.store(), name, standing).await?;
     app.audit.note(notes::account_note(AuditKind::AccountChanged, operator.by(), &account, app.now())).await?;
     tracing::info!(operator = operator.name.as_str(), account = account.name.as_str(), ?standing, "the standing of an account was set");
+    Ok(account)
+}
+
+/// Takes the second factor of another's account away: of who has lost both the app and the recovery codes.
+///
+/// # Errors
+/// As [`change_role`].
+pub(crate) async fn remove_second_factor(app: &App, operator: &Operator, name: &AccountName) -> Result<Account, Problem> {
+    not_own(operator, name)?;
+    let account = account::remove_second_factor(app.fleet.store(), name).await?;
+    app.audit.note(notes::account_note(AuditKind::SecondFactorRemoved, operator.by(), &account, app.now())).await?;
+    tracing::info!(operator = operator.name.as_str(), account = account.name.as_str(), "the second factor of an account was removed");
     Ok(account)
 }
 
@@ -105,7 +118,8 @@ pub(crate) async fn make_enrolment_token(
 
 fn not_own(operator: &Operator, name: &AccountName) -> Result<(), Problem> {
     if operator.account.key() == name.key() {
-        let detail = "nobody changes the role or the standing of their own account; another administrator can";
+        let detail =
+            "nobody changes the role or the standing of their own account, or its second factor without a code; another administrator can";
         return Err(Problem::new(StatusCode::CONFLICT, "own_account", detail));
     }
     Ok(())

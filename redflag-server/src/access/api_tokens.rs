@@ -208,6 +208,7 @@ pub(super) async fn authenticate(app: &App, presented: &str, scope: Option<Scope
         csrf: None,
         began: None,
         expires_at: token.expires_at,
+        second_factor: account.has_second_factor(),
         account: account.name,
     })
 }

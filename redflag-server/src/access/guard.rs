@@ -21,6 +21,8 @@ use subtle::ConstantTimeEq;
 
 /// The header in which scripts send the CSRF token; forms send it in the field `csrf`.
 const CSRF_HEADER: &str = "x-csrf-token";
+/// The code of the problem of who has to set up a second factor first.
+const NEEDS_SECOND_FACTOR: &str = "second_factor_needed";
 /// Most bytes of the words of axum that a problem repeats.
 const REFUSAL_BYTES_MAX: usize = 4_096;
 
@@ -46,6 +48,7 @@ async fn guarded(app: &AppState, entry: &RouteEntry, request: Request, next: Nex
     match tokio::time::timeout(limit, answer).await.map_err(late).flatten() {
         Ok(response) => response,
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED && for_people(entry) => Redirect::to("/sign-in").into_response(),
+        Err(problem) if problem.code() == NEEDS_SECOND_FACTOR && for_people(entry) => Redirect::to(pages::SECOND_FACTOR).into_response(),
         Err(problem) if entry.surface() == Surface::Page => pages::problem_page(problem),
         Err(problem) => problem.into_response(),
     }
@@ -101,21 +104,25 @@ async fn admit(app: &AppState, entry: &RouteEntry, request: Request, by: &mut By
             parts.extensions.insert(credential);
             Ok(Request::from_parts(parts, Body::from(body)))
         }
-        Policy::Operator(role, scope) => admit_operator(app, role, Some(scope), parts, body, by).await,
-        Policy::Person(role) => admit_operator(app, role, None, parts, body, by).await,
+        Policy::Operator(role, scope) => admit_operator(app, entry, (role, Some(scope)), parts, body, by).await,
+        Policy::Person(role) => admit_operator(app, entry, (role, None), parts, body, by).await,
     }
 }
 
 async fn admit_operator(
     app: &AppState,
-    role: Role,
-    scope: Option<Scope>,
+    entry: &RouteEntry,
+    (role, scope): (Role, Option<Scope>),
     mut parts: Parts,
     body: Body,
     by: &mut By,
 ) -> Result<Request, Problem> {
     let operator = operator::authenticate(app, &parts.headers, scope).await?;
     *by = operator.by();
+    let lacks_factor = operator.csrf.is_some() && !operator.second_factor;
+    if app.settings.second_factor_required && lacks_factor && !entry.before_second_factor() {
+        return Err(Problem::forbidden(NEEDS_SECOND_FACTOR, "this server asks everybody for a second factor: set one up at your account"));
+    }
     if operator.role < role {
         return Err(Problem::forbidden("role", format!("this needs the role {role}; {} is a {}", operator.name, operator.role)));
     }

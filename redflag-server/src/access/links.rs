@@ -83,17 +83,21 @@ pub fn link_note(by: By, name: &AccountName, role: Option<Role>, at: Timestamp) 
     Note::new(AuditKind::SignInLinkMade, by, at).with(FactName::Account, name).with_some(FactName::Role, role)
 }
 
-/// Consumes a link; none when it is unknown, used or expired, or the account changed since.
-pub(super) async fn open(app: &App, token: &str) -> Result<Option<Account>, StoreError> {
+/// Whom a link signs in; none when it is unknown, used or expired, or the account changed since. Asking has no effect on it.
+pub(super) async fn account(app: &App, token: &str) -> Result<Option<Account>, StoreError> {
     let Some(token) = Secret::presented(token) else { return Ok(None) };
-    let store = app.fleet.store();
-    let Some((record, link)) = expiring::find::<Link>(store, &token).await? else { return Ok(None) };
-    if !store.delete(Link::NAMESPACE, &expiring::key::<Link>(&token), record.revision).await? {
-        return Ok(None);
-    }
-    expiring::sweep::<Link>(store, app.now(), |_| false).await?;
+    let Some((_, link)) = expiring::find::<Link>(app.fleet.store(), &token).await? else { return Ok(None) };
     if link.expires_at <= app.now() {
         return Ok(None);
     }
-    Ok(account::account(store, &link.account).await?.filter(|account| account.honours(link.generation)))
+    Ok(account::account(app.fleet.store(), &link.account).await?.filter(|account| account.honours(link.generation)))
+}
+
+/// Consumes a link; whether it was there to be consumed, which it is for one of many who press its button at once.
+pub(super) async fn consume(app: &App, token: &str) -> Result<bool, StoreError> {
+    let (store, Some(token)) = (app.fleet.store(), Secret::presented(token)) else { return Ok(false) };
+    let Some((record, _)) = expiring::find::<Link>(store, &token).await? else { return Ok(false) };
+    let consumed = store.delete(Link::NAMESPACE, &expiring::key::<Link>(&token), record.revision).await?;
+    expiring::sweep::<Link>(store, app.now(), |_| false).await?;
+    Ok(consumed)
 }

@@ -34,6 +34,8 @@ pub struct Operator {
     pub expires_at: Timestamp,
     /// The account.
     pub account: AccountName,
+    /// Whether the account has a second factor.
+    pub second_factor: bool,
 }
 
 impl Operator {

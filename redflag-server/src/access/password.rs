@@ -169,7 +169,7 @@ fn argon2() -> Argon2<'static> {
 }
 
 fn hash(password: &[u8]) -> Result<PasswordHash, Problem> {
-    let salt = &ids::random_bytes()[..16];
+    let salt = &ids::random::<16>();
     let hashed: phc::PasswordHash = argon2().hash_password_with_salt(password, salt).map_err(|error| Problem::internal(&error))?;
     Ok(PasswordHash(hashed.to_string()))
 }

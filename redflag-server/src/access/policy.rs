@@ -55,6 +55,13 @@ impl RouteEntry {
     pub fn surface(&self) -> Surface {
         if self.path.starts_with("/api/") || self.path == "/metrics" { Surface::Api } else { Surface::Page }
     }
+
+    /// Whether who still has to set up a second factor reaches it: their own account without its API tokens, which would do without one.
+    pub(super) fn before_second_factor(&self) -> bool {
+        let path = self.path.strip_prefix("/api/v1").unwrap_or(self.path);
+        let own_account = path == "/account" || path.starts_with("/account/") && !path.starts_with("/account/tokens");
+        own_account || path == "/session" || path == "/sign-out"
+    }
 }
 
 /// A router that takes no route without a policy.

@@ -61,8 +61,16 @@ impl Expiring for Session {
     }
 }
 
-/// Begins a session under an id of its own; the answer is the `Set-Cookie` header. A session that the request came with ends.
-pub(super) async fn begin(app: &App, account: &Account, began: Began, headers: &HeaderMap) -> Result<String, StoreError> {
+/// A session just begun.
+pub(crate) struct NewSession {
+    /// The `Set-Cookie` header.
+    pub(crate) cookie: String,
+    /// Its CSRF token.
+    pub(crate) csrf: String,
+}
+
+/// Begins a session under an id of its own. A session that the request came with ends.
+pub(super) async fn begin(app: &App, account: &Account, began: Began, headers: &HeaderMap) -> Result<NewSession, StoreError> {
     let (store, began_at) = (app.fleet.store(), app.now());
     end_presented(app, headers).await?;
     let ended = |session: &Session| session.account == account.name && !account.honours(session.generation);
@@ -76,7 +84,7 @@ pub(super) async fn begin(app: &App, account: &Account, began: Began, headers: &
     let session = Session { account: account.name.clone(), generation: account.generation, began, began_at, expires_at, used_at: None };
     let id = Secret::new();
     expiring::insert(store, &id, &session).await?;
-    Ok(cookie(&app.settings, id.expose(), SESSION_LIFETIME))
+    Ok(NewSession { cookie: cookie(&app.settings, id.expose(), SESSION_LIFETIME), csrf: csrf_token(&id) })
 }
 
 /// Ends the session of a request; the answer is the `Set-Cookie` header that forgets it.
@@ -124,6 +132,7 @@ async fn used(store: &dyn Store, id: &Secret, now: Timestamp) -> Result<Option<O
         csrf: Some(csrf_token(id)),
         began: Some(session.began),
         expires_at: session.expires_at,
+        second_factor: account.has_second_factor(),
         account: account.name,
     }))
 }

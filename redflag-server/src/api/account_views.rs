@@ -15,6 +15,8 @@ pub(super) struct AccountView {
     disabled: bool,
     /// Whether it has a password; without one it signs in by a link.
     has_password: bool,
+    /// Whether signing in takes a code of its second factor too.
+    has_second_factor: bool,
     /// When it was made.
     created_at: String,
 }
@@ -26,6 +28,7 @@ impl From<&Account> for AccountView {
             role: account.role.as_str(),
             disabled: account.standing == Standing::Disabled,
             has_password: account.has_password(),
+            has_second_factor: account.has_second_factor(),
             created_at: account.created_at.to_string(),
         }
     }

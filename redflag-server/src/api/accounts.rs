@@ -132,6 +132,21 @@ pub(super) async fn set_role(
     Ok(Json((&administration::change_role(&app, &operator, &name, body.role.into()).await?).into()))
 }
 
+/// Takes the second factor of an account away: of somebody who has lost both the app and the recovery codes. Its sessions, links and API
+/// tokens end.
+#[utoipa::path(delete, path = "/api/v1/accounts/{name}/second-factor", tag = "accounts", params(("name" = String, Path)),
+    responses((status = 200, body = AccountView), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),
+        (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+pub(super) async fn remove_second_factor(
+    State(app): State<AppState>,
+    operator: Operator,
+    Id(name): Id<AccountName>,
+    uri: Uri,
+) -> Result<Json<AccountView>, Problem> {
+    listing::no_parameters(&uri)?;
+    Ok(Json((&administration::remove_second_factor(&app, &operator, &name).await?).into()))
+}
+
 /// Disables an account. Its sessions, links and API tokens end, and it cannot sign in.
 #[utoipa::path(post, path = "/api/v1/accounts/{name}/disable", tag = "accounts", params(("name" = String, Path)),
     responses((status = 200, body = AccountView), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody),

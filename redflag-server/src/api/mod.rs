@@ -21,6 +21,7 @@ mod keys;
 pub(crate) mod openapi;
 mod operations;
 pub(crate) mod own_account;
+mod own_second_factor;
 mod packages;
 mod past;
 mod quarantine;
@@ -96,6 +97,9 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .delete("/api/v1/halt", HALT, halting::lift)
         .get("/api/v1/account", PERSON, own_account::show)
         .post("/api/v1/account/password", PERSON, own_account::set_password)
+        .get("/api/v1/account/second-factor", PERSON, own_second_factor::offer)
+        .post("/api/v1/account/second-factor", PERSON, own_second_factor::set)
+        .post("/api/v1/account/second-factor/remove", PERSON, own_second_factor::remove)
         .delete("/api/v1/account/sessions", PERSON, own_account::end_sessions)
         .post("/api/v1/account/tokens", PERSON, own_account::make_token)
         .delete("/api/v1/account/tokens/{id}", PERSON, own_account::revoke_token)
@@ -105,6 +109,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/accounts/{name}/role", ADMINISTER, accounts::set_role)
         .post("/api/v1/accounts/{name}/disable", ADMINISTER, accounts::disable)
         .post("/api/v1/accounts/{name}/enable", ADMINISTER, accounts::enable)
+        .delete("/api/v1/accounts/{name}/second-factor", ADMINISTER, accounts::remove_second_factor)
         .post("/api/v1/accounts/{name}/sign-in-link", ADMINISTER, accounts::link)
         .delete("/api/v1/accounts/{name}/tokens/{id}", ADMINISTER, accounts::revoke_token)
         .post("/api/v1/enrolment-tokens", ENROL, enrolment_tokens::make)

@@ -6,7 +6,8 @@ pub(super) mod wire;
 
 use super::{
     accounts, agents, audit, batches, command_signatures, command_steps, commands, commands_of_agents, decisions, enrolment_tokens, feed,
-    halting, health, keys, operations, own_account, packages, past, quarantine, removal, reports, session, trend, updates,
+    halting, health, keys, operations, own_account, own_second_factor, packages, past, quarantine, removal, reports, session, trend,
+    updates,
 };
 use crate::{app::AppState, listing, problem::Problem, router};
 use axum::{
@@ -81,6 +82,9 @@ use utoipa::OpenApi;
         batches::one,
         own_account::show,
         own_account::set_password,
+        own_second_factor::offer,
+        own_second_factor::set,
+        own_second_factor::remove,
         own_account::end_sessions,
         own_account::make_token,
         own_account::revoke_token,
@@ -90,6 +94,7 @@ use utoipa::OpenApi;
         accounts::set_role,
         accounts::disable,
         accounts::enable,
+        accounts::remove_second_factor,
         accounts::link,
         accounts::revoke_token,
         enrolment_tokens::make,

@@ -31,6 +31,8 @@ pub(super) struct OwnAccountView {
     role: &'static str,
     /// Whether it has a password; without one it signs in by a link.
     has_password: bool,
+    /// Whether signing in takes a code of its second factor too.
+    has_second_factor: bool,
     /// How many sessions it has, this one included.
     sessions: usize,
     /// Its API tokens, the newest first.
@@ -104,6 +106,7 @@ pub(super) async fn show(State(app): State<AppState>, operator: Operator, uri: U
         name: account.name.to_string(),
         role: account.role.as_str(),
         has_password: account.has_password(),
+        has_second_factor: account.has_second_factor(),
         sessions: access::sessions_of(store, &account, app.now()).await?,
         tokens: tokens.iter().map(ApiTokenView::from).collect(),
     }))

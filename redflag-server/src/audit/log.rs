@@ -258,7 +258,7 @@ pub(super) async fn last_record(store: &dyn Store, namespace: &str) -> Result<Op
 
 /// The first note of every log.
 fn begins() -> Note {
-    let nonce: String = ids::random_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let nonce: String = ids::random::<32>().iter().map(|byte| format!("{byte:02x}")).collect();
     Note::new(AuditKind::LogBegun, By::Server, clock::now()).with(FactName::Nonce, nonce)
 }
 

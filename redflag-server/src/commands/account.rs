@@ -74,6 +74,13 @@ enum What {
         #[command(flatten)]
         on: On,
     },
+    /// Take the second factor of an account away, of whose app and recovery codes are lost; its sessions, links and API tokens end
+    RemoveSecondFactor {
+        /// The account
+        name: AccountName,
+        #[command(flatten)]
+        on: On,
+    },
 }
 
 /// Which fleet, and for whom to print.
@@ -99,7 +106,8 @@ impl Accounts {
         | What::Role { on, .. }
         | What::Disable { on, .. }
         | What::Enable { on, .. }
-        | What::Password { on, .. }) = &self.what;
+        | What::Password { on, .. }
+        | What::RemoveSecondFactor { on, .. }) = &self.what;
         let fleet = on.fleet().await?;
         let store = fleet.store();
         let (changed, kind) = match &self.what {
@@ -109,6 +117,7 @@ impl Accounts {
             What::Disable { name, .. } => (access::set_standing(store, name, Standing::Disabled).await?, AuditKind::AccountChanged),
             What::Enable { name, .. } => (access::set_standing(store, name, Standing::Enabled).await?, AuditKind::AccountChanged),
             What::Password { name, .. } => (set_password(&fleet, name).await?, AuditKind::PasswordSet),
+            What::RemoveSecondFactor { name, .. } => (access::remove_second_factor(store, name).await?, AuditKind::SecondFactorRemoved),
         };
         let by = By::CommandLine { name: Text::lossy("operator") };
         AuditLog::new(fleet.clone()).note(access::account_note(kind, by, &changed, clock::now())).await?;
@@ -141,8 +150,9 @@ async fn set_password(fleet: &Fleet, name: &AccountName) -> anyhow::Result<Accou
 
 fn line(account: &Account) -> String {
     let password = if account.has_password() { "has a password" } else { "no password" };
+    let factor = if account.has_second_factor() { ", and a second factor" } else { "" };
     let standing = if account.standing == Standing::Disabled { "  disabled" } else { "" };
-    format!("{:<24} {:<8}  {password}{standing}", account.name, account.role)
+    format!("{:<24} {:<8}  {password}{factor}{standing}", account.name, account.role)
 }
 
 fn document(account: &Account) -> Value {
@@ -151,6 +161,7 @@ fn document(account: &Account) -> Value {
         "role": account.role,
         "disabled": account.standing == Standing::Disabled,
         "has_password": account.has_password(),
+        "has_second_factor": account.has_second_factor(),
         "created_at": account.created_at,
     })
 }

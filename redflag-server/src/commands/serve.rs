@@ -53,6 +53,9 @@ pub(crate) struct Serve {
     /// A proxy in front ends TLS: allows listening beyond loopback, for proxies that --trusted-proxy lists; cookies are for HTTPS only
     #[arg(long, env = "REDFLAG_BEHIND_TLS_PROXY", hide_env_values = true, conflicts_with_all = ["tls_certificate", "tls_key"])]
     behind_tls_proxy: bool,
+    /// Everybody who signs in has to have a second factor; who has none gets no further than to setting one up. API tokens do without
+    #[arg(long, env = "REDFLAG_REQUIRE_SECOND_FACTOR", hide_env_values = true)]
+    require_second_factor: bool,
     /// A proxy, or a network of proxies, whose word about a client's address counts (X-Forwarded-For); may be repeated
     #[arg(long, env = "REDFLAG_TRUSTED_PROXY", hide_env_values = true, value_name = "ADDRESS", value_delimiter = ',')]
     trusted_proxy: Vec<TrustedProxy>,
@@ -109,6 +112,7 @@ impl Serve {
                 _ => Transport::PlainLoopback,
             },
             trusted_proxies: self.trusted_proxy,
+            second_factor_required: self.require_second_factor,
             limits: RequestLimits {
                 report_bytes_max: self.report_bytes_max,
                 body_bytes_max: self.body_bytes_max,

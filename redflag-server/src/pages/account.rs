@@ -59,6 +59,7 @@ struct AccountPage {
     /// Whether the password in force has to be given with a new one.
     asks_current: bool,
     characters_min: usize,
+    second_factor: bool,
     sessions: u64,
     tokens: Vec<TokenRow>,
     /// A token just made.
@@ -87,6 +88,7 @@ async fn of(app: &App, operator: &Operator) -> Result<AccountPage, Problem> {
         has_password: account.has_password(),
         asks_current: account.has_password() && operator.began != Some(Began::Link),
         characters_min: PASSWORD_CHARACTERS_MIN,
+        second_factor: account.has_second_factor(),
         sessions: access::sessions_of(store, &account, app.now()).await? as u64,
         tokens: TokenRow::of(app, &tokens),
         made: None,

@@ -26,8 +26,10 @@ mod overview;
 mod packages;
 mod plan_view;
 mod problem;
+mod qr;
 mod removal;
 mod roll;
+mod second_factor;
 mod sign_in;
 mod text;
 mod trend;
@@ -49,6 +51,9 @@ use crate::{
     access::{Policy, PolicyRouter, Role},
     app::App,
 };
+
+/// Where one sets up a second factor.
+pub(crate) const SECOND_FACTOR: &str = "/account/second-factor";
 
 /// Registers the pages; every one with its policy.
 pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
@@ -80,6 +85,9 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/commands/{agent}/{command}/confirm", approver, command::confirm)
         .get("/account", viewer, account::show)
         .post("/account/password", viewer, account::set_password)
+        .get(SECOND_FACTOR, viewer, second_factor::show)
+        .post(SECOND_FACTOR, viewer, second_factor::set)
+        .post("/account/second-factor/remove", viewer, second_factor::remove)
         .post("/account/sign-out", viewer, account::sign_out_everywhere)
         .post("/account/tokens", viewer, account::make_token)
         .post("/account/tokens/{id}/revoke", viewer, account::revoke_token)
@@ -89,6 +97,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/users/{name}/role", admin, user::set_role)
         .post("/users/{name}/disable", admin, user::disable)
         .post("/users/{name}/enable", admin, user::enable)
+        .post("/users/{name}/remove-second-factor", admin, user::remove_second_factor)
         .post("/users/{name}/link", admin, user::link)
         .post("/users/{name}/tokens/{id}/revoke", admin, user::revoke_token)
         .get("/keys", viewer, keys::list)

@@ -9,6 +9,13 @@ use axum::{
 
 /// Who stands at the door.
 pub(crate) enum Door {
+    /// Somebody with a link of an account that has a second factor.
+    Code {
+        /// Its token.
+        token: String,
+        /// Whether a code came that does not hold.
+        wrong: bool,
+    },
     /// Somebody whose link did not open.
     Used,
     /// Nobody known yet.
@@ -31,8 +38,13 @@ impl Door {
     fn name(&self) -> &str {
         match self {
             Self::Wrong { name } | Self::Limited { name, .. } => name,
-            Self::Closed | Self::Used => "",
+            Self::Closed | Self::Used | Self::Code { .. } => "",
         }
+    }
+
+    /// Whether nothing but a code is asked for.
+    const fn wants_code(&self) -> bool {
+        matches!(self, Self::Code { .. })
     }
 }
 

@@ -31,6 +31,7 @@ struct UserPage {
     role: Role,
     standing: &'static str,
     disabled: bool,
+    second_factor: bool,
     /// Whether it is the operator's own, of which nobody changes role and standing.
     own: bool,
     made: When,
@@ -63,6 +64,7 @@ async fn of(app: &App, operator: &Operator, name: AccountName) -> Result<UserPag
         role: account.role,
         standing: users::standing(&account),
         disabled: account.standing == Standing::Disabled,
+        second_factor: account.has_second_factor(),
         own: account.name == operator.account,
         made: When::seen_from(app.now(), account.created_at),
         roles: Role::ALL,
@@ -98,6 +100,11 @@ pub(super) async fn disable(State(app): State<AppState>, operator: Operator, Id(
 /// `POST /users/{name}/enable`.
 pub(super) async fn enable(State(app): State<AppState>, operator: Operator, Id(name): Id<AccountName>) -> Answer {
     back(&administration::change_standing(&app, &operator, &name, Standing::Enabled).await?.name)
+}
+
+/// `POST /users/{name}/remove-second-factor`.
+pub(super) async fn remove_second_factor(State(app): State<AppState>, operator: Operator, Id(name): Id<AccountName>) -> Answer {
+    back(&administration::remove_second_factor(&app, &operator, &name).await?.name)
 }
 
 /// `POST /users/{name}/link`: the link is in the answer and nowhere else.

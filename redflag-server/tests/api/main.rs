@@ -41,6 +41,7 @@ mod regressions;
 mod regressions_of_commands;
 mod removal;
 mod routes;
+mod second_factors;
 mod secrets;
 mod sign_ins;
 mod signers;

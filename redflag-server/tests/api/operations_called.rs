@@ -14,7 +14,7 @@ use redflag_core::{
     Fleet, MemoryStore,
     command::{envelope::Envelope, payload::SigningMode, record::Terms},
 };
-use redflag_server::{Role, Settings, audit::AuditKey, clock, key_pair::KeyPair};
+use redflag_server::{Role, Settings, access::FactorSecret, audit::AuditKey, clock, key_pair::KeyPair};
 use serde_json::{Value, json};
 use std::{cell::RefCell, collections::BTreeSet};
 
@@ -165,7 +165,19 @@ impl Caller {
             let token = self.post("/api/v1/account/tokens", body).await;
             self.delete(&format!("{place}/tokens/{}", token["listed"]["id"].as_str().unwrap())).await;
         }
-        self.post("/api/v1/account/password", json!({"new": "a long enough passphrase"})).await;
+        self.delete("/api/v1/accounts/grace/second-factor").await;
+        let offered = self.get("/api/v1/account/second-factor").await;
+        let secret = FactorSecret::parse(offered["secret"].as_str().unwrap()).unwrap();
+        let harness = &self.scene.harness;
+        let body = json!({"secret": secret.base32(), "code": secret.code(clock::now())});
+        let set = harness.post(&self.admin, "/api/v1/account/second-factor", &body).await;
+        let session = harness.session_of(&set).await;
+        let code = self.noted(Method::POST, "/api/v1/account/second-factor", set)["recovery_codes"][0].clone();
+        let removed = harness.post(&session, "/api/v1/account/second-factor/remove", &json!({"code": code})).await;
+        let session = harness.session_of(&removed).await;
+        self.noted(Method::POST, "/api/v1/account/second-factor/remove", removed);
+        let changed = harness.post(&session, "/api/v1/account/password", &json!({"new": "a long enough passphrase"})).await;
+        self.noted(Method::POST, "/api/v1/account/password", changed);
     }
 
     /// Keys of people and what they sign, on a server of its own where people sign; what was called there is called.

@@ -5,7 +5,10 @@ use crate::{
     support::{TestAgent, offer, report, scope},
 };
 use redflag_core::Fleet;
-use redflag_server::access::{Password, Passwords, set_password};
+use redflag_server::{
+    access::{FactorSecret, Password, Passwords, set_password},
+    clock,
+};
 use redflag_store_sqlite::{Options, SqliteStore};
 use serde_json::{Value, json};
 use std::{path::Path, process::Stdio};
@@ -72,8 +75,31 @@ async fn play(url: &str, database: &Path, secrets: &mut Vec<String>) {
     let changed = post("/api/v1/account/password", json!({"current": PASSWORD, "new": NEW})).await.unwrap();
     assert_eq!(changed.status(), 204);
     secrets.extend([cookie(&changed), session, csrf, api_token, seat]);
+    secrets.extend(a_second_factor(&client, url, &cookie(&changed)).await);
     secrets.extend([PASSWORD, WRONG, NEW].map(str::to_owned));
     secrets.extend(["$argon2id$", "correct+horse"].map(str::to_owned));
+}
+
+/// The secrets of a second factor that is set up and removed: that of the app, and a recovery code.
+async fn a_second_factor(client: &reqwest::Client, url: &str, session: &str) -> [String; 2] {
+    let headed = |request: reqwest::RequestBuilder, session: &str| {
+        request.header("cookie", format!("redflag_session={session}")).header("sec-fetch-site", "same-origin")
+    };
+    let read = async |path: &str, session: &str| -> Value {
+        headed(client.get(format!("{url}{path}")), session).send().await.unwrap().json().await.unwrap()
+    };
+    let post = async |path: &str, session: &str, body: Value| {
+        let csrf = read("/api/v1/session", session).await["csrf"].as_str().unwrap().to_owned();
+        headed(client.post(format!("{url}{path}")), session).header("x-csrf-token", csrf).json(&body).send().await.unwrap()
+    };
+    let offered = read("/api/v1/account/second-factor", session).await["secret"].as_str().unwrap().to_owned();
+    let code = FactorSecret::parse(&offered).unwrap().code(clock::now());
+    let set = post("/api/v1/account/second-factor", session, json!({"current": NEW, "secret": offered, "code": code})).await;
+    let session = set.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap().1.to_owned();
+    let recovery = set.json::<Value>().await.unwrap()["recovery_codes"][0].as_str().unwrap().to_owned();
+    let removed = post("/api/v1/account/second-factor/remove", &session, json!({"code": recovery})).await;
+    assert_eq!(removed.status(), 204);
+    [offered, recovery]
 }
 
 #[tokio::test]
@@ -115,5 +141,5 @@ async fn no_secret_gets_into_the_log() {
         let line = log.lines().find(|line| line.contains(secret.as_str()));
         assert!(line.is_none(), "{secret} is in the log: {line:?}");
     }
-    assert_eq!(secrets.len(), 13, "every secret of the play was looked for");
+    assert_eq!(secrets.len(), 15, "every secret of the play was looked for");
 }

@@ -20,11 +20,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 impl Harness {
     /// An account with [`PASSWORD`].
-    async fn account_with_password(&self, name: &str, role: Role) -> AccountName {
+    pub(crate) async fn account_with_password(&self, name: &str, role: Role) -> AccountName {
         let (store, name) = (self.app.fleet.store(), name.parse::<AccountName>().unwrap());
         add_account(store, name.clone(), role).await.unwrap();
         let hash = redflag_server::access::Passwords::default().hash(Password::parse(&name, PASSWORD).unwrap()).await.unwrap();
@@ -34,7 +34,11 @@ impl Harness {
 
     /// One try from an address.
     async fn try_from(&self, address: &str, name: &str, password: &str) -> Answer {
-        let form = format!("name={name}&password={}", password.replace(' ', "+"));
+        self.post_sign_in(address, format!("name={name}&password={}", password.replace(' ', "+"))).await
+    }
+
+    /// What the form of the sign-in page sends, from an address.
+    pub(crate) async fn post_sign_in(&self, address: &str, form: String) -> Answer {
         let request = Request::post("/sign-in")
             .header("sec-fetch-site", "same-origin")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -43,7 +47,7 @@ impl Harness {
     }
 
     /// The session that an answer begins.
-    async fn session_of(&self, answer: &Answer) -> Session {
+    pub(crate) async fn session_of(&self, answer: &Answer) -> Session {
         let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
         let session = Session { cookie, csrf: String::new() };
         let csrf = self.get(&session, "/api/v1/session").await.json()["csrf"].as_str().unwrap().to_owned();
@@ -73,7 +77,7 @@ pub(crate) async fn a_password_is_set_and_signs_in(harness: Harness) {
     for (name, password) in [("Ada", "wrong horse battery"), ("Ada", ""), ("Eve", PASSWORD), ("", ""), ("no such name", PASSWORD)] {
         let wrong = harness.try_from("192.0.2.1", name, password).await;
         assert_eq!(wrong.status, StatusCode::UNAUTHORIZED, "{name}: {wrong:?}");
-        assert!(!wrong.headers.contains_key(header::SET_COOKIE) && wrong.text().contains("Name or password is wrong"), "{name}");
+        assert!(!wrong.headers.contains_key(header::SET_COOKIE) && wrong.text().contains("Name, password or code is wrong"), "{name}");
     }
     let right = harness.try_from("192.0.2.1", "ada", PASSWORD).await;
     assert_eq!((right.status, &right.headers[header::LOCATION]), (StatusCode::SEE_OTHER, &header::HeaderValue::from_static("/")));

@@ -1,7 +1,11 @@
-//! Accounts in the browser: a first password, a second person, a token, and the way out.
+//! Accounts in the browser: a first password, a second person, a token, a second factor, and the way out.
 
 use crate::{Desk, host::Host};
-use redflag_server::access;
+use redflag_server::{
+    access::{self, FactorSecret, RECOVERY_CODES},
+    clock,
+};
+use std::time::Duration;
 
 impl Desk {
     async fn fill(&self, id: &str, value: &str) {
@@ -83,7 +87,7 @@ async fn a_first_password_a_second_person_and_a_token() {
     assert_eq!(chrome.place().await, "/sign-in", "the session is gone");
 
     desk.signed_in("operator", "wrong horse battery").await;
-    assert!(chrome.text("[role=alert]").await.contains("Name or password is wrong"));
+    assert!(chrome.text("[role=alert]").await.contains("Name, password or code is wrong"));
     assert_eq!(chrome.evaluate("return document.getElementById('name').value").await, "operator", "the name is kept");
     assert_eq!(chrome.evaluate("return document.getElementById('password').value").await, "");
     desk.shots("sign-in-wrong").await;
@@ -112,4 +116,49 @@ async fn a_first_password_a_second_person_and_a_token() {
         complaints.iter().all(|complaint| ["400", "401", "403", "409"].iter().any(|status| complaint.contains(status))),
         "{complaints:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_factor_is_set_up_asked_for_and_removed() {
+    let desk = Desk::at(Host::empty().await).await;
+    let chrome = &desk.chrome;
+    desk.open("/account").await;
+    chrome.follow("a[href='/account/second-factor']").await;
+    let secret = FactorSecret::parse(&chrome.text("#secret").await).unwrap();
+    let sides = "const box = document.querySelector('.qr').getBoundingClientRect(); return box.width > 150 && box.width === box.height";
+    assert_eq!(chrome.evaluate(sides).await, true, "the QR code is large enough to be read, and square");
+    desk.shots("second-factor").await;
+    desk.fill("code", "000").await;
+    chrome.follow("form[action='/account/second-factor'] button").await;
+    assert!(chrome.text("[role=alert]").await.contains("the code is wrong"));
+    assert_eq!(FactorSecret::parse(&chrome.text("#secret").await).unwrap(), secret, "what was scanned already stays");
+    let began = clock::now();
+    desk.fill("code", &secret.code(began)).await;
+    chrome.follow("form[action='/account/second-factor'] button").await;
+    let codes = chrome.text("#recovery-codes").await;
+    let codes: Vec<_> = codes.split_whitespace().collect();
+    assert_eq!(codes.len(), RECOVERY_CODES, "{codes:?}");
+    desk.shots("second-factor-recovery").await;
+
+    // The page's own way out is of the new session.
+    chrome.follow(".who form button").await;
+    assert_eq!(chrome.place().await, "/sign-in");
+    let link = access::issue_sign_in_link(desk.host.fleet.store(), "operator".parse().unwrap(), None).await.unwrap();
+    chrome.open(&link.url(&desk.host.url)).await;
+    chrome.follow("#by-link button").await;
+    desk.fill("link-code", "123").await;
+    chrome.follow("#by-code button").await;
+    assert!(chrome.text("[role=alert]").await.contains("The code is wrong"));
+    desk.shots("sign-in-code").await;
+    desk.fill("link-code", &secret.code(began.saturating_add(Duration::from_secs(30)))).await;
+    chrome.follow("#by-code button").await;
+    assert_eq!(chrome.place().await, "/");
+    desk.open("/account/second-factor").await;
+    desk.shots("second-factor-set").await;
+    desk.fill("code", codes[0]).await;
+    chrome.follow("form[action='/account/second-factor/remove'] button").await;
+    assert_eq!(chrome.place().await, "/account");
+    assert!(chrome.text("main").await.contains("Set one up"));
+    let complaints = chrome.complaints().await;
+    assert!(complaints.iter().all(|complaint| ["401", "403"].iter().any(|status| complaint.contains(status))), "{complaints:?}");
 }

@@ -7,6 +7,7 @@ mod agents;
 mod audit;
 mod audit_damage;
 mod audit_drills;
+mod audit_kills;
 mod audit_of_commands;
 mod audit_of_starts;
 mod binary;

@@ -1,7 +1,9 @@
 //! Connections: accepted up to a limit, encrypted where the server does that itself, read with limits of time and bytes, and let go at a
 //! shutdown.
 //!
-//! What hyper refuses by itself (a broken head with 400, one over its limits with 431) has no problem body; the connection ends after it.
+//! What hyper refuses by itself (a broken head with 400, one over its limits with 431) has no body, and the connection ends after it; a head
+//! that is late ends it without an answer. hyper gives no hand in that, and a second reader of heads in front of it, for the sake of words,
+//! would be one more that could disagree with it. The OpenAPI document says so.
 
 mod addresses;
 mod stall;

@@ -28,7 +28,9 @@ use utoipa::OpenApi;
         description = "Which package updates wait on every machine of a fleet, their whole history, and decisions about them. \
                        Operators carry a session cookie, and on every POST and DELETE the header `x-csrf-token`; or an API token \
                        as `authorization: Bearer`, and then no cookie. Agents sign every request \
-                       (RFC 9421). Errors are RFC 9457 problems with a stable `code`."
+                       (RFC 9421). Errors are RFC 9457 problems with a stable `code`. What is no sound HTTP is answered before that, \
+                       without a body: 400, or 431 for a head over its limits; the connection is closed. A head that does not \
+                       come in time ends the connection without an answer."
     ),
     paths(
         reports::enrol,

@@ -138,6 +138,11 @@ async fn what_is_no_sound_request_is_refused_and_the_connection_closed() {
         let answer = server.answer_to(&bytes).await;
         assert_eq!(status(&answer), expected, "{case}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{case}: one answer and no second: {answer}");
+        // As the OpenAPI document says.
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let before_the_api = ["400", "431"].contains(&expected);
+        assert_eq!(body.is_empty(), before_the_api, "{case}: {answer}");
+        assert!(head.contains("connection: close"), "{case}: {answer}");
     }
     server.stop().await;
 }

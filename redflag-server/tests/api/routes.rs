@@ -380,6 +380,8 @@ async fn the_openapi_document_says_what_is_true_of_every_operation() {
             }
         }
     }
+    let told = document["info"]["description"].as_str().unwrap();
+    assert!(told.contains("without a body: 400, or 431"), "what is answered before the API: {told}");
     let parameters = document["paths"]["/api/v1/updates"]["get"]["parameters"].as_array().unwrap();
     let words = |name: &str| parameters.iter().find(|parameter| parameter["name"] == name).unwrap()["schema"]["enum"].clone();
     assert!(Severity::ALL.iter().all(|word| words("severity").as_array().unwrap().contains(&json!(word.as_str()))));

@@ -4,7 +4,7 @@
 use crate::output;
 use anyhow::{Context as _, bail};
 use redflag_server::access::{AccountName, PASSWORD_BYTES_MAX, Password};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 
 /// Reads a password for the account `name`; at the terminal twice.
@@ -17,11 +17,11 @@ pub(super) fn read(name: &AccountName) -> anyhow::Result<Password> {
 }
 
 fn asked(name: &AccountName) -> anyhow::Result<String> {
-    let _unseen = Unseen::begin()?;
+    let unseen = Unseen::begin()?;
     output::ask(&format!("New password of {name}: "))?;
-    let first = line()?;
+    let first = unseen.line()?;
     output::ask("\nThe same again: ")?;
-    let second = line()?;
+    let second = unseen.line()?;
     output::aside("");
     if first != second {
         bail!("the two are not the same");
@@ -37,22 +37,43 @@ fn line() -> anyhow::Result<String> {
     Ok(written.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// A terminal that does not show what is typed, until this is dropped.
-struct Unseen(Termios);
+/// A terminal that does not show what is typed, until this is dropped. What would end or stop this process ends the line instead, or does
+/// nothing: a process that is gone leaves its terminal as it is.
+struct Unseen {
+    before: Termios,
+    interrupt: u8,
+}
 
 impl Unseen {
     fn begin() -> anyhow::Result<Self> {
-        let seen = tcgetattr(io::stdin()).context("asking the terminal how it is set")?;
-        let mut unseen = seen.clone();
-        unseen.local_modes.remove(LocalModes::ECHO);
+        let before = tcgetattr(io::stdin()).context("asking the terminal how it is set")?;
+        let interrupt = before.special_codes[SpecialCodeIndex::VINTR];
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        unseen.special_codes[SpecialCodeIndex::VEOL] = interrupt;
         tcsetattr(io::stdin(), OptionalActions::Flush, &unseen).context("hiding what is typed")?;
-        Ok(Self(seen))
+        Ok(Self { before, interrupt })
+    }
+
+    /// One line, without its end.
+    fn line(&self) -> anyhow::Result<String> {
+        let mut written = Vec::new();
+        // One byte over the limit is enough to be refused.
+        for byte in io::stdin().lock().bytes().take(PASSWORD_BYTES_MAX + 1) {
+            match byte.context("reading the password")? {
+                b'\n' => break,
+                // 0 means that no key interrupts.
+                byte if byte == self.interrupt && byte != 0 => bail!("interrupted"),
+                byte => written.push(byte),
+            }
+        }
+        String::from_utf8(written).context("reading the password")
     }
 }
 
 impl Drop for Unseen {
     fn drop(&mut self) {
         // A terminal that is gone needs no setting back.
-        tcsetattr(io::stdin(), OptionalActions::Flush, &self.0).ok();
+        tcsetattr(io::stdin(), OptionalActions::Flush, &self.before).ok();
     }
 }

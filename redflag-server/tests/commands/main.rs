@@ -12,4 +12,5 @@ mod postgres;
 mod queue;
 mod signers;
 mod signing_key;
+mod terminal;
 mod unit;

@@ -60,21 +60,29 @@ impl Listening {
     async fn answer_to(&self, bytes: &[u8]) -> String {
         let mut stream = self.connect().await;
         // A server that has heard enough may close before everything is written.
-        drop(stream.write_all(bytes).await);
+        drop(in_time("the server reads nothing", stream.write_all(bytes)).await);
         rest(&mut stream).await
     }
 
     async fn stop(self) {
         self.shutdown.cancel();
-        self.serving.await.unwrap().unwrap();
+        in_time("the server does not stop", self.serving).await.unwrap().unwrap();
     }
+}
+
+/// Longest wait for a server to answer or to close; what it should do takes it less than a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `done` comes to, unless it never ends.
+async fn in_time<T>(what: &str, done: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, done).await.unwrap_or_else(|_| panic!("{what}: nothing for {PATIENCE:?}"))
 }
 
 /// What comes until the connection is closed; a reset ends it too.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4_096];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+    while let Ok(count @ 1..) = in_time("the server neither answers nor closes", stream.read(&mut buffer)).await {
         answer.extend_from_slice(&buffer[..count]);
     }
     String::from_utf8_lossy(&answer).into_owned()
@@ -84,7 +92,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 async fn one_answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     while !String::from_utf8_lossy(&answer).contains("\r\n\r\n") {
-        answer.push(stream.read_u8().await.unwrap());
+        answer.push(in_time("the server does not answer", stream.read_u8()).await.unwrap());
     }
     let head = String::from_utf8(answer).unwrap();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
@@ -176,9 +184,23 @@ async fn a_slow_head_and_an_idle_connection_are_closed() {
         }
     });
     let mut answer = Vec::new();
-    drop(reader.read_to_end(&mut answer).await);
+    drop(in_time("a head that never ends is waited for", reader.read_to_end(&mut answer)).await);
     assert!(!String::from_utf8_lossy(&answer).contains("200"), "the head never ended");
-    drip.await.unwrap();
+    in_time("the connection stays", drip).await.unwrap();
+    server.stop().await;
+}
+
+/// Who asks and does not read the answers keeps no connection either.
+#[tokio::test]
+async fn who_reads_no_answer_is_let_go() {
+    let (request_timeout, head_timeout) = (Duration::from_millis(200), Duration::from_millis(200));
+    let server = Listening::with(RequestLimits { request_timeout, head_timeout, ..RequestLimits::default() }).await;
+    let mut stream = server.connect().await;
+    let asked = async {
+        // Answers fill what the systems keep between both, then the server cannot write and so reads no more.
+        while stream.write_all(b"GET /api/v1/openapi.json HTTP/1.1\r\nhost: a\r\n\r\n").await.is_ok() {}
+    };
+    in_time("the server keeps who reads nothing", asked).await;
     server.stop().await;
 }
 

@@ -12,7 +12,7 @@ use std::{
     io::{Read as _, Write as _},
     os::fd::OwnedFd,
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, sync_channel},
     thread,
     time::Duration,
 };
@@ -38,7 +38,7 @@ impl Terminal {
         unlockpt(&master).unwrap();
         let programs = open(ptsname(&master, Vec::new()).unwrap(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let keyboard = File::from(master);
-        let (mut reader, (sender, screen)) = (keyboard.try_clone().unwrap(), channel());
+        let (mut reader, (sender, screen)) = (keyboard.try_clone().unwrap(), sync_channel(64));
         thread::spawn(move || {
             let mut buffer = [0; 1_024];
             while let Ok(count @ 1..) = reader.read(&mut buffer) {

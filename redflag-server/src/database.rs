@@ -8,6 +8,10 @@ use redflag_core::{
 use redflag_store_sqlite::SqliteStore;
 use std::{fmt, path::PathBuf, str::FromStr};
 
+/// How often servers that share a database tell each other which signatures of an agent they have seen.
+#[cfg(feature = "postgres")]
+const SIGNATURES_TOLD_EVERY: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+
 /// A database by name. In text: a path or `sqlite:PATH`, `postgres://USER:PASSWORD@HOST/DATABASE`, or `memory:`.
 ///
 /// Showing it leaves the password out.
@@ -85,13 +89,13 @@ impl fmt::Debug for DatabaseName {
 }
 
 impl DatabaseName {
-    /// Where servers of such a database keep which signatures they have seen: several may share a PostgreSQL server.
+    /// Who knows which signatures servers of such a database have seen: several may share a PostgreSQL server.
     #[must_use]
     pub fn signatures_seen(&self) -> SignaturesSeen {
         match self {
-            Self::Memory | Self::Sqlite(_) => SignaturesSeen::InMemory,
+            Self::Memory | Self::Sqlite(_) => SignaturesSeen::Here,
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => SignaturesSeen::InDatabase,
+            Self::Postgres(_) => SignaturesSeen::Shared { every: SIGNATURES_TOLD_EVERY },
         }
     }
 

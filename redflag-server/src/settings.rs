@@ -44,7 +44,7 @@ pub struct Settings {
     pub limits: RequestLimits,
     /// What each agent may cost.
     pub quota: AgentQuota,
-    /// Where it is kept which signatures of agents were seen.
+    /// Who knows which signatures of agents were seen.
     pub signatures_seen: SignaturesSeen,
 }
 
@@ -74,14 +74,17 @@ impl Settings {
     }
 }
 
-/// Where it is kept which signatures of agents were seen, so that each passes once and two hosts of one key are found out.
+/// Who knows which signatures of agents were seen, so that two hosts of one key are found out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignaturesSeen {
-    /// In the memory of this process: enough where it is the only server of its database.
+    /// This process: enough where it is the only server of its database.
     #[default]
-    InMemory,
-    /// In the database, for all servers that share it: one small write for each request of an agent. The binary does so on PostgreSQL.
-    InDatabase,
+    Here,
+    /// Also the servers that share the database. The binary does so on PostgreSQL, every five minutes.
+    Shared {
+        /// How often a server tells the others of an agent, at most: one small write each time.
+        every: Duration,
+    },
 }
 
 /// Who encrypts what passes between server and clients.

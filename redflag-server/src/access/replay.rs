@@ -1,8 +1,8 @@
 //! Refuses a signed request that was already seen, and tells when two hosts sign with one key.
 //!
-//! Kept for as long as a signature can be fresh: in memory, or, where several servers share a database, in a record of each agent there
-//! ([`super::shared_replays`]). After a restart of a server that keeps it in memory a captured request could pass once more within that
-//! time; every agent request is idempotent, so it would change nothing.
+//! Kept in memory for as long as a signature can be fresh. After a restart, or at another server, a captured request could pass once more
+//! within that time; every agent request is idempotent, so it would change nothing. Servers that share a database tell each other what they
+//! saw now and then, so that two hosts are found out although each comes to a server of its own ([`super::shared_replays`]).
 //!
 //! # Two hosts of one key
 //!
@@ -18,11 +18,12 @@
 
 use super::{buckets::Stopwatch, shared_replays};
 use crate::{app::App, settings::SignaturesSeen};
-use redflag_core::{ids::AgentId, signing::SignatureParameters, store::StoreError};
+use redflag_core::{ids::AgentId, signing::SignatureParameters, store::StoreError, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 /// Most requests of one agent within the time they are kept.
@@ -32,6 +33,8 @@ const KEPT_MICROS: i64 = 600 * SECOND_MICROS;
 pub(super) const SECOND_MICROS: i64 = 1_000_000;
 /// How far a line of numbers goes on at once, at most: an agent has few requests under way.
 const STEP_MAX: u64 = 64;
+/// Requests of an agent after which the other servers are told at once.
+const UNTOLD_MAX: usize = 256;
 /// Turns of two lines of numbers that are taken for two hosts.
 pub(crate) const TURNS: u32 = 8;
 
@@ -53,6 +56,18 @@ pub(super) struct Seen {
     /// The highest counter of those that are not kept any more; none yet when 0.
     pub(super) past: u64,
     pub(super) behind: Behind,
+    /// What the other servers were not told yet, oldest first, and when they were told last. For servers that share a database.
+    untold: Vec<Request>,
+    told_at: Option<i64>,
+}
+
+/// A request as its signature tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// When it came, by the clock of whoever notes it, in microseconds.
+    pub(super) at: i64,
+    pub(super) counter: u64,
+    pub(super) created: i64,
 }
 
 /// The line of numbers that is behind.
@@ -78,15 +93,18 @@ pub(crate) enum Sighting {
     TwoHosts,
 }
 
-/// Notes a verified signature that is fresh, where the settings say.
+/// Notes a verified signature that is fresh; and tells the servers that share the database, when it is time to.
 ///
 /// # Errors
-/// When the store fails, or other servers note requests of this agent all the time.
+/// When the store fails, or other servers tell of this agent all the time.
 pub(super) async fn note(app: &App, signature: &SignatureParameters) -> Result<Sighting, StoreError> {
-    match app.settings.signatures_seen {
-        SignaturesSeen::InMemory => Ok(app.replays.note(signature)),
-        SignaturesSeen::InDatabase => shared_replays::note(app.fleet.store(), signature, app.now()).await,
+    let here = app.replays.note(signature);
+    let SignaturesSeen::Shared { every } = app.settings.signatures_seen else { return Ok(here) };
+    if here != Sighting::First {
+        return Ok(here);
     }
+    let requests = app.replays.to_tell(signature, every, app.now());
+    if requests.is_empty() { Ok(here) } else { shared_replays::tell(app.fleet.store(), signature.agent, &requests).await }
 }
 
 impl ReplayGuard {
@@ -100,6 +118,25 @@ impl ReplayGuard {
         agents.entry(signature.agent).or_default().note(signature.counter, signature.created, now)
     }
 
+    /// What is to be told the other servers with this request, if they were told nothing for so long; by the clock `wall`, which they have
+    /// too.
+    fn to_tell(&self, signature: &SignatureParameters, every: Duration, wall: Timestamp) -> Vec<Request> {
+        self.to_tell_at(signature, every, wall, self.started.now())
+    }
+
+    fn to_tell_at(&self, signature: &SignatureParameters, every: Duration, wall: Timestamp, now: i64) -> Vec<Request> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(seen) = agents.get_mut(&signature.agent) else { return Vec::new() };
+        seen.untold.push(Request { at: now, counter: signature.counter, created: signature.created });
+        let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX);
+        if seen.told_at.is_some_and(|told_at| now - told_at < every) && seen.untold.len() < UNTOLD_MAX {
+            return Vec::new();
+        }
+        seen.told_at = Some(now);
+        let came = |request: Request| Request { at: wall.as_micros() - (now - request.at), ..request };
+        std::mem::take(&mut seen.untold).into_iter().map(came).collect()
+    }
+
     /// Forgets an agent that was removed.
     pub(crate) fn forget(&self, agent: AgentId) {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner).remove(&agent);
@@ -109,7 +146,7 @@ impl ReplayGuard {
 impl Seen {
     /// Of what was kept elsewhere.
     pub(super) fn kept(order: VecDeque<(i64, (u64, i64))>, past: u64, behind: Behind) -> Self {
-        Self { pairs: order.iter().map(|(_, pair)| *pair).collect(), order, past, behind }
+        Self { pairs: order.iter().map(|(_, pair)| *pair).collect(), order, past, behind, ..Self::default() }
     }
 
     pub(super) fn note(&mut self, counter: u64, created: i64, now: i64) -> Sighting {
@@ -174,6 +211,25 @@ mod tests {
     fn at(guard: &ReplayGuard, counter: u64, created: i64, second: i64) -> Sighting {
         let agent = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse().unwrap();
         guard.note_at(&SignatureParameters { created, agent, counter }, second * SECOND)
+    }
+
+    #[test]
+    fn the_others_are_told_everything_once_now_and_then() {
+        let (guard, every) = (ReplayGuard::default(), Duration::from_secs(300));
+        let noon: Timestamp = "2026-11-26T12:00:00Z".parse().unwrap();
+        let comes = |counter: u64, second: i64| {
+            let agent = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3".parse().unwrap();
+            let signature = SignatureParameters { created: second, agent, counter };
+            assert_eq!(guard.note_at(&signature, second * SECOND), Sighting::First);
+            let wall = noon.saturating_add(Duration::from_secs(second.unsigned_abs()));
+            let told = guard.to_tell_at(&signature, every, wall, second * SECOND);
+            told.iter().map(|request| (request.counter, (request.at - noon.as_micros()) / SECOND)).collect::<Vec<_>>()
+        };
+        assert_eq!(comes(1, 10), [(1, 10)], "the first request at once");
+        assert_eq!((comes(2, 60), comes(3, 309)), (vec![], vec![]));
+        assert_eq!(comes(4, 310), [(2, 60), (3, 309), (4, 310)], "each with when it came, by the clock of the others");
+        let many: Vec<_> = (0..UNTOLD_MAX as u64).flat_map(|number| comes(10 + number, 311)).collect();
+        assert_eq!(many.len(), UNTOLD_MAX, "and at once where many come");
     }
 
     #[test]

@@ -162,9 +162,7 @@ async fn kill_again_and_again(campaign: &mut Campaign, database: String, keys: &
             victim.verified().await;
         }
     }
-    let mut findings = Findings::default();
-    findings.events = victim.settle().await;
-    campaign.add(&findings);
+    campaign.add(&Findings { events: victim.settle().await, ..Findings::default() });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

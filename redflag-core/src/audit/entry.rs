@@ -77,6 +77,19 @@ pub enum By {
     Stranger,
 }
 
+impl By {
+    /// Whether this is who is meant: the name of an account or of somebody at a command line, the id of an agent, `server` or `stranger`.
+    #[must_use]
+    pub fn is(&self, who: &str) -> bool {
+        match self {
+            Self::Operator { name } | Self::CommandLine { name } => name.as_str().eq_ignore_ascii_case(who),
+            Self::Agent { agent } => agent.to_string().eq_ignore_ascii_case(who),
+            Self::Server => who.eq_ignore_ascii_case("server"),
+            Self::Stranger => who.eq_ignore_ascii_case("stranger"),
+        }
+    }
+}
+
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

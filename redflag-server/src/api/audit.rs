@@ -8,27 +8,33 @@ use crate::{
     access::AgentCredential,
     app::AppState,
     body::JsonBody,
-    listing::Parameters,
+    listing::{self, Parameters},
     problem::{Problem, ProblemBody},
 };
 use axum::{
     Json,
+    body::{Body, Bytes},
     extract::State,
-    http::{StatusCode, Uri},
+    http::{StatusCode, Uri, header},
+    response::IntoResponse,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http_body_util::channel::Channel;
 use redflag_core::{
     audit::{
         AuditKind, FactName,
         checkpoint::Checkpoint,
-        entry::{By, Entry, Note},
+        entry::{By, Note},
         witness::{CheckpointName, ForkBody, Kept, WitnessAnswer, WitnessBody},
     },
     ids::Digest,
     limits,
     rejection::quoted,
-    store::Expected,
+    store::{Expected, StoreError},
 };
+
+/// Which fork each agent reported last.
+pub(crate) const REPORTED: &str = "audit-forks";
 
 /// What narrows a list of entries.
 #[derive(Debug, utoipa::IntoParams)]
@@ -43,6 +49,8 @@ pub(super) struct AuditParameters {
     limit: Option<u32>,
     /// Of this kind only. Then a page may hold fewer entries than there are, or none, and still name a next one.
     kind: Option<String>,
+    /// By this one only: the name of an account or of somebody at a command line, the id of an agent, `server` or `stranger`.
+    by: Option<String>,
 }
 
 /// Entries of the audit log, newest first.
@@ -52,20 +60,49 @@ pub(super) async fn list(State(app): State<AppState>, uri: Uri) -> Result<Json<A
     let mut given = Parameters::read(&uri)?;
     let before = given.take_number("before", 1..=limits::COMMAND_COUNTER_MAX)?;
     let limit = given.take_number("limit", 1..=limits::PAGE_SIZE_MAX)?.unwrap_or(limits::PAGE_SIZE_DEFAULT);
-    let kind: Option<AuditKind> = given.take("kind")?;
+    let filter = listing::take_audit(&mut given)?;
     given.finish()?;
-    let of_kind = |entry: &Entry| kind.is_none_or(|kind| kind == entry.kind);
-    let (links, next_before) = app.audit.backwards(before, limit as usize, of_kind).await?;
+    let (links, next_before) = app.audit.backwards(before, limit as usize, |entry| filter.passes(entry)).await?;
     let place = app.audit.place().await?;
     let entries = links.iter().map(EntryView::from).collect();
     Ok(Json(AuditListView { entries, total: place.number, head: place.digest.to_string(), next_before }))
+}
+
+/// The whole audit log as JSON Lines, for verification elsewhere: of each entry its link, of each checkpoint its envelope behind the last entry
+/// it stands for. It is read while it is sent; an answer that breaks off is not whole, and ends without its last chunk.
+#[utoipa::path(get, path = "/api/v1/audit/export", tag = "audit",
+    responses((status = 200, body = String, content_type = "application/x-ndjson", description = "what `redflag-server audit verify --input` verifies"),
+        (status = 400, body = ProblemBody), (status = 401, body = ProblemBody), (status = 403, body = ProblemBody)))]
+pub(super) async fn export(State(app): State<AppState>, uri: Uri) -> Result<impl IntoResponse, Problem> {
+    listing::no_parameters(&uri)?;
+    let mut lines = app.audit.lines();
+    // What cannot be read from the beginning on is told as a problem.
+    let mut some = lines.next().await?;
+    let (mut sender, body) = Channel::<Bytes, StoreError>::new(1);
+    tokio::spawn(async move {
+        while !some.is_empty() {
+            let text = some.into_iter().fold(String::new(), |text, line| text + &line + "\n");
+            if sender.send_data(text.into()).await.is_err() {
+                return;
+            }
+            match lines.next().await {
+                Ok(more) => some = more,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "an export of the audit log breaks off");
+                    return sender.abort(error);
+                }
+            }
+        }
+    });
+    let disposition = "attachment; filename=\"redflag-audit.jsonl\"";
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson; charset=utf-8"), (header::CONTENT_DISPOSITION, disposition)], Body::new(body)))
 }
 
 /// The newest checkpoint of the audit log and the key that signs.
 #[utoipa::path(get, path = "/api/v1/audit/checkpoint", tag = "audit",
     responses((status = 200, body = CheckpointListView), (status = 401, body = ProblemBody)))]
 pub(super) async fn checkpoint(State(app): State<AppState>, uri: Uri) -> Result<Json<CheckpointListView>, Problem> {
-    crate::listing::no_parameters(&uri)?;
+    listing::no_parameters(&uri)?;
     let newest = app.audit.newest_checkpoint().await?;
     Ok(Json(CheckpointListView::of(&app.audit_key, newest.as_ref())))
 }
@@ -105,7 +142,6 @@ pub(super) async fn fork(
     credential: AgentCredential,
     JsonBody(fork): JsonBody<ForkBody>,
 ) -> Result<StatusCode, Problem> {
-    const REPORTED: &str = "audit-forks";
     let read = |field: &'static str, kept: &Kept| {
         Checkpoint::read_unproven(kept.envelope().as_bytes()).map_err(|error| Problem::parameter(field, error.to_string()))
     };

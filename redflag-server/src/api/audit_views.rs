@@ -2,7 +2,7 @@
 
 use crate::audit::{AuditKey, StoredCheckpoint};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use redflag_core::audit::{SealedBatch, chain::Link};
+use redflag_core::audit::{SealedBatch, chain::Link, damage::Damage};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -33,6 +33,8 @@ pub(super) struct EntryView {
     kind: &'static str,
     /// The batch it seals; null for other kinds.
     batch: Option<SealedBatchView>,
+    /// The damaged end it goes on behind; null for other kinds.
+    damage: Option<DamageView>,
     /// What else is told, by name.
     facts: BTreeMap<&'static str, String>,
     /// The digest that stands for it and all before it.
@@ -52,6 +54,17 @@ struct SealedBatchView {
     digest: String,
     /// The digest of its record, events and rejections; null when it had gone before it was sealed.
     content: Option<String>,
+}
+
+/// A damaged end of the log, behind which an entry goes on.
+#[derive(Debug, Serialize, ToSchema)]
+struct DamageView {
+    /// The last entry that could be read; 0 when none could.
+    after: u64,
+    /// How many records could not be read.
+    records: u64,
+    /// A digest of these, which are kept.
+    digest: String,
 }
 
 /// The newest checkpoint.
@@ -91,6 +104,7 @@ impl From<&Link> for EntryView {
             by: entry.by.to_string(),
             kind: entry.kind.as_str(),
             batch: entry.batch.as_ref().map(Into::into),
+            damage: entry.damage.map(|Damage { after, records, digest }| DamageView { after, records, digest: digest.to_string() }),
             facts: entry.facts.iter().map(|(name, value)| (name.as_str(), value.to_string())).collect(),
             digest: link.digest.to_string(),
         }

@@ -3,7 +3,7 @@
 mod account_views;
 mod accounts;
 mod agents;
-mod audit;
+pub(crate) mod audit;
 mod audit_views;
 mod batches;
 mod command_signatures;
@@ -64,6 +64,7 @@ pub(crate) fn routes(router: PolicyRouter) -> PolicyRouter {
         .post("/api/v1/audit/fork", Policy::Agent, audit::fork)
         .get("/api/v1/audit", READ, audit::list)
         .get("/api/v1/audit/checkpoint", READ, audit::checkpoint)
+        .get("/api/v1/audit/export", ADMINISTER, audit::export)
         .get("/api/v1/agents", READ, agents::list)
         .get("/api/v1/agents/{id}", READ, agents::one)
         .delete("/api/v1/agents/{id}", ADMINISTER, removal::agent)

@@ -44,6 +44,7 @@ use utoipa::OpenApi;
         audit::fork,
         audit::list,
         audit::checkpoint,
+        audit::export,
         agents::list,
         agents::one,
         removal::agent,

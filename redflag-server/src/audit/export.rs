@@ -9,8 +9,8 @@ const CHECKPOINTS_PER_READ: u32 = 500;
 
 /// Reads the lines of a log, which [`redflag_core::audit::verify::Verifier::line`] verifies.
 #[derive(Debug)]
-pub struct Lines<'a> {
-    log: &'a AuditLog,
+pub struct Lines {
+    log: AuditLog,
     /// The key after which the next block is.
     after: String,
     checkpoints: VecDeque<StoredCheckpoint>,
@@ -21,12 +21,12 @@ pub struct Lines<'a> {
 impl AuditLog {
     /// The lines of this log, from the first.
     #[must_use]
-    pub fn lines(&self) -> Lines<'_> {
-        Lines { log: self, after: key(0), checkpoints: VecDeque::new(), read: 0 }
+    pub fn lines(&self) -> Lines {
+        Lines { log: self.clone(), after: key(0), checkpoints: VecDeque::new(), read: 0 }
     }
 }
 
-impl Lines<'_> {
+impl Lines {
     /// The next lines; none when there are no more. What was written since the last call is read, too.
     ///
     /// # Errors

@@ -12,18 +12,20 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
 use redflag_core::{
     audit::{
+        AuditKind,
         chain::Link,
         damage::Gap,
         entry::By,
         verify::{Fault, FaultAt, Summary, Verifier},
     },
     ids::Digest,
+    limits,
     names::Text,
     public_key::PublicKey,
     signing,
 };
 use redflag_server::{
-    audit::{AuditKey, AuditLog, Verified, VerifyError},
+    audit::{AuditFilter, AuditKey, AuditLog, Verdict, Verified, VerifyError},
     clock,
 };
 use serde_json::{Value, json};
@@ -47,7 +49,7 @@ enum What {
     Verify(Verify),
     /// Write the log as JSON Lines, which `audit verify --input` verifies without the database
     Export(Export),
-    /// Show the newest checkpoint and the key that signs
+    /// Show the newest checkpoint and the key that signs; and entries, newest first
     Show(Show),
     /// Go on behind a damaged end, with an entry that says so and that verify names for ever; no server may run
     Continue(Continue),
@@ -99,6 +101,18 @@ struct Export {
 
 #[derive(Debug, Args)]
 struct Show {
+    /// Show so many entries
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::PAGE_SIZE_MAX)))]
+    entries: Option<u32>,
+    /// Only entries with a number below this
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=limits::COMMAND_COUNTER_MAX))]
+    before: Option<u64>,
+    /// Only entries of this kind, for example signed-in
+    #[arg(long, value_name = "KIND")]
+    kind: Option<AuditKind>,
+    /// Only entries by this one: the name of an account or of somebody at a command line, the id of an agent, server or stranger
+    #[arg(long, value_name = "WHO", value_parser = arguments::text)]
+    by: Option<Text>,
     #[command(flatten)]
     database: Database,
     #[command(flatten)]
@@ -142,7 +156,12 @@ impl Verify {
                         progress.tell(&format!("entry {number}"));
                     }
                 };
-                match log.verify(keys, tell).await {
+                let verified = log.verify(keys, tell).await;
+                // For the page, which is no part of verifying.
+                if let Err(error) = log.keep_verdict(&verdict(&verified, &self.known_gap)).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the verdict is not kept for the page");
+                }
+                match verified {
                     Ok(found) => split(Ok(Found::new(json!(found), told_of_batches(&found), &found.log, &self.known_gap))),
                     Err(VerifyError::Fault(fault)) => split(Err(fault)),
                     Err(error) => return Err(error.into()),
@@ -166,8 +185,22 @@ struct Found {
 
 impl Found {
     fn new(document: Value, text: String, log: &Summary, known: &[Digest]) -> Self {
-        Self { document, text, unknown: log.gaps.iter().filter(|gap| !known.contains(&gap.digest)).copied().collect() }
+        Self { document, text, unknown: unknown(log, known) }
     }
+}
+
+/// The gaps nobody said they know of.
+fn unknown(log: &Summary, known: &[Digest]) -> Vec<Gap> {
+    log.gaps.iter().filter(|gap| !known.contains(&gap.digest)).copied().collect()
+}
+
+fn verdict(verified: &Result<Verified, VerifyError>, known: &[Digest]) -> Verdict {
+    let (entries, wrong) = match verified {
+        Ok(found) if unknown(&found.log, known).is_empty() => (found.log.entries, None),
+        Ok(found) => (found.log.entries, Some("it was damaged and continued, and nobody said they know of it".to_owned())),
+        Err(error) => (0, Some(error.to_string())),
+    };
+    Verdict { at: clock::now(), entries, wrong }
 }
 
 fn split(result: Result<Found, Fault>) -> (Option<Found>, Option<Fault>) {
@@ -324,12 +357,17 @@ impl Show {
             AuditKey::read(&path)?.with_context(|| format!("no audit key at {}: a server makes it when it starts", path.display()))?;
         let log = AuditLog::new(database::existing(&self.database.database).await?);
         let (place, newest) = (log.place().await?, log.newest_checkpoint().await?);
+        let listed = listed(&log, self.entries, self.before, AuditFilter { kind: self.kind, by: self.by }).await?;
         let public_key = STANDARD.encode(key.public_key().to_bytes());
         let checkpoint = newest.as_ref().map(|newest| &newest.checkpoint);
         output::line(&if self.format.json {
-            json!({"key_id": key.id(), "fingerprint": key.fingerprint(), "public_key": public_key, "entries": place.number,
-                "head": place.digest, "checkpoint": checkpoint})
-            .to_string()
+            let mut document = json!({"key_id": key.id(), "fingerprint": key.fingerprint(), "public_key": public_key,
+                "entries": place.number, "head": place.digest, "checkpoint": checkpoint});
+            if let Some((links, before)) = &listed {
+                document["listed"] = json!(links);
+                document["next_before"] = json!(before);
+            }
+            document.to_string()
         } else {
             let newest = newest.as_ref().map_or_else(
                 || "no checkpoint yet".to_owned(),
@@ -339,10 +377,45 @@ impl Show {
                 },
             );
             let (number, digest, fingerprint) = (place.number, place.digest, key.fingerprint());
-            format!("{number} entries, head {digest}\n{newest}\nkey {fingerprint}\n  {public_key}")
+            let listed = listed.as_ref().map_or_else(String::new, told_of_entries);
+            format!("{number} entries, head {digest}\n{newest}\nkey {fingerprint}\n  {public_key}{listed}")
         })?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The entries that are asked for, and below which number to go on; none when none are.
+async fn listed(log: &AuditLog, entries: Option<u32>, before: Option<u64>, filter: AuditFilter) -> anyhow::Result<Option<Listed>> {
+    if entries.is_none() && before.is_none() && filter == AuditFilter::default() {
+        return Ok(None);
+    }
+    let limit = entries.unwrap_or(ENTRIES_SHOWN) as usize;
+    let (mut links, mut before) = (Vec::new(), before);
+    loop {
+        let (more, next) = log.backwards(before, limit - links.len(), |entry| filter.passes(entry)).await?;
+        links.extend(more);
+        if links.len() == limit || next.is_none() {
+            return Ok(Some((links, next)));
+        }
+        before = next;
+    }
+}
+
+/// Entries, newest first, and below which number to go on.
+type Listed = (Vec<Link>, Option<u64>);
+
+/// Entries that are shown where nobody says how many.
+const ENTRIES_SHOWN: u32 = 20;
+
+fn told_of_entries((links, before): &Listed) -> String {
+    let line = |Link { entry, .. }: &Link| {
+        let facts = entry.facts.iter().map(|(name, value)| format!("{name} {value}"));
+        let batch = entry.batch.as_ref().map(|batch| format!("position {} of agent {}", batch.position, batch.agent));
+        let told = batch.into_iter().chain(facts).collect::<Vec<_>>().join(", ");
+        format!("\n{}  {}  {}  {}  {told}", entry.number, entry.at, entry.kind, entry.by)
+    };
+    let more = before.map_or_else(String::new, |before| format!("\nolder ones: --before {before}"));
+    format!("\n{}{more}", links.iter().map(line).collect::<String>())
 }
 
 /// Reads a public key in base64.

@@ -4,6 +4,7 @@
 //! an unknown value is an error that names it (clause Q3); an empty value, as a form sends it for "all", counts as absent.
 
 mod agents;
+mod audit;
 mod batches;
 mod commands;
 mod filter;
@@ -11,6 +12,7 @@ mod packages;
 mod parameters;
 mod updates;
 
+pub(crate) use audit::{audit_href, take_audit};
 pub(crate) use commands::command_cursor;
 pub use filter::filter_from_uri;
 pub(crate) use filter::{query_string as filter_query, take as take_filter};

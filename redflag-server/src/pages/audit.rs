@@ -4,7 +4,13 @@ use super::{
     frame::{Answer, Frame, Place, page},
     text::{When, spaced},
 };
-use crate::{access::Operator, app::AppState, listing::Parameters};
+use crate::{
+    access::{Operator, Role},
+    api::audit::REPORTED,
+    app::AppState,
+    audit::Verdict,
+    listing::{Parameters, audit_href, take_audit},
+};
 use askama::Template;
 use axum::{extract::State, http::Uri};
 use redflag_core::{
@@ -12,6 +18,9 @@ use redflag_core::{
     limits, signing,
     time::Timestamp,
 };
+
+/// Most agents that are counted of those which report a fork.
+const FORKS_MAX: u32 = 500;
 
 #[derive(Template)]
 #[template(path = "audit.html")]
@@ -22,7 +31,15 @@ struct AuditPage {
     head: String,
     newest: Option<Newest>,
     fingerprint: String,
+    /// Entries behind the newest checkpoint.
+    unsigned: u64,
+    verdict: Option<Verified>,
+    /// Agents that have reported a fork.
+    forks: u64,
+    /// Whether this operator may take the whole log away.
+    exports: bool,
     kind: Option<AuditKind>,
+    by: String,
     kinds: &'static [AuditKind],
     next_href: Option<String>,
     /// Whether this is not the newest page.
@@ -38,6 +55,13 @@ struct Newest {
     at: When,
 }
 
+/// The newest verdict that is kept.
+struct Verified {
+    at: When,
+    entries: u64,
+    wrong: Option<String>,
+}
+
 struct Row {
     number: u64,
     kind: String,
@@ -50,6 +74,11 @@ impl Row {
     fn of(link: &Link, now: Timestamp) -> Self {
         let entry = &link.entry;
         let mut facts: Vec<(String, String)> = entry.facts.iter().map(|(name, value)| (spaced(name.as_str()), value.to_string())).collect();
+        if let Some(damage) = &entry.damage {
+            facts.push(("behind entry".to_owned(), damage.after.to_string()));
+            facts.push(("damaged records".to_owned(), damage.records.to_string()));
+            facts.push(("digest".to_owned(), damage.digest.to_string()));
+        }
         if let Some(batch) = &entry.batch {
             facts.push(("feed position".to_owned(), batch.position.to_string()));
             facts.push(("agent".to_owned(), batch.agent.to_string()));
@@ -70,11 +99,10 @@ impl Row {
 pub(super) async fn list(State(app): State<AppState>, operator: Operator, uri: Uri) -> Answer {
     let mut given = Parameters::read(&uri)?;
     let before: Option<u64> = given.take_number("before", 1..=limits::COMMAND_COUNTER_MAX)?;
-    let kind: Option<AuditKind> = given.take("kind")?;
+    let filter = take_audit(&mut given)?;
     given.finish()?;
     let (log, now) = (&app.audit, app.now());
-    let (links, next_before) =
-        log.backwards(before, limits::PAGE_SIZE_DEFAULT as usize, |entry| kind.is_none_or(|kind| kind == entry.kind)).await?;
+    let (links, next_before) = log.backwards(before, limits::PAGE_SIZE_DEFAULT as usize, |entry| filter.passes(entry)).await?;
     let place = log.place().await?;
     let newest = log.newest_checkpoint().await?.map(|stored| Newest {
         number: stored.checkpoint.number,
@@ -83,17 +111,22 @@ pub(super) async fn list(State(app): State<AppState>, operator: Operator, uri: U
         fingerprint: signing::fingerprint_of(&stored.key_id),
         at: When::seen_from(now, stored.checkpoint.at),
     });
-    let narrowed = kind.map_or_else(String::new, |kind| format!("&kind={kind}"));
+    let verdict = log.verdict().await?.map(|Verdict { at, entries, wrong }| Verified { at: When::seen_from(now, at), entries, wrong });
     page(&AuditPage {
         frame: Frame::of(&app, Place::Audit, &operator).await?,
         rows: links.iter().map(|link| Row::of(link, now)).collect(),
         total: place.number,
         head: place.digest.to_string(),
+        unsigned: place.number.saturating_sub(newest.as_ref().map_or(0, |newest| newest.size)),
         newest,
+        verdict,
+        forks: app.fleet.store().list(REPORTED, None, FORKS_MAX).await?.len() as u64,
+        exports: operator.role >= Role::Admin,
         fingerprint: app.audit_key.fingerprint(),
-        kind,
+        next_href: next_before.map(|before| audit_href(&filter, before)),
+        kind: filter.kind,
+        by: filter.by.map_or_else(String::new, |by| by.to_string()),
         kinds: AuditKind::ALL,
-        next_href: next_before.map(|before| format!("/audit?before={before}{narrowed}")),
         older: before.is_some(),
     })
 }

@@ -7,12 +7,13 @@ use redflag_core::{
     audit::{
         AuditKind, FactName,
         entry::{By, Note},
+        verify::Verifier,
     },
     names::Text,
 };
 use redflag_server::{
     Role, Settings,
-    audit::{AuditKey, AuditLog, StoredCheckpoint, Verified},
+    audit::{AuditKey, AuditLog, StoredCheckpoint, Verdict, Verified},
     clock, open_fleet,
 };
 use serde_json::{Value, json};
@@ -155,4 +156,107 @@ async fn a_witness_is_shown_the_way_from_its_checkpoint_and_cannot_fill_the_log(
         assert_eq!(ask("/api/v1/audit/fork", fork(&key.sign(&forged))).await.status.as_u16(), 204);
     }
     assert_eq!(log.place().await.unwrap().number, before + 2, "and what it did sign, once, too");
+}
+
+/// Who did something narrows the list, in the API and on the page, and the link to older ones keeps it.
+#[tokio::test]
+async fn the_log_is_narrowed_to_who_did_something() {
+    let harness = Harness::new();
+    let session = harness.operator(Role::Viewer).await;
+    let agent = harness.agent("web-1").await;
+    for count in 0..60 {
+        harness.app.audit.note(halted(if count % 2 == 0 { "Ada & Bob" } else { "Eve" }, count)).await.unwrap();
+    }
+    let list = async |query: &str| harness.get(&session, &format!("/api/v1/audit?limit=500&{query}")).await.json();
+    let count = async |query: &str| list(query).await["entries"].as_array().unwrap().len();
+    assert_eq!((count("by=eve").await, count("by=Ada%20%26%20Bob").await, count("by=nobody").await), (30, 30, 0));
+    assert_eq!(count(&format!("by={}", agent.id)).await, 1, "its enrolment");
+    assert_eq!((count("by=Eve&kind=halted").await, count("by=Eve&kind=signed-in").await), (30, 0));
+    assert_eq!(count("by=server").await, count("kind=log-begun").await);
+    assert_eq!(count("by=vera").await, count("kind=signed-in").await);
+    assert_eq!(harness.get(&session, "/api/v1/audit?by=a%00b").await.problem().0, 400);
+
+    let page = harness.get(&session, "/audit?kind=halted&by=Ada+%26+Bob").await.text();
+    assert!(page.contains("Ada &#38; Bob") && !page.contains("Eve"), "{page}");
+    harness.app.audit.note_all((0..60).map(|count| halted("Ada & Bob", count)).collect()).await.unwrap();
+    let page = harness.get(&session, "/audit?kind=halted&by=Ada+%26+Bob").await.text();
+    let older = page.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
+    assert!(older.ends_with("&kind=halted&by=Ada%20%26%20Bob"), "{older}");
+    let page = harness.get(&session, &older).await.text();
+    assert!(page.contains("data-row") && !page.contains("Eve"), "{page}");
+}
+
+/// The page says how far the log is signed, what was found when it was verified, and whether witnesses object; administrators export it.
+#[tokio::test]
+async fn the_page_says_how_the_log_stands_and_administrators_export_it() {
+    let harness = Harness::new();
+    let (viewer, admin) = (harness.operator(Role::Viewer).await, harness.operator(Role::Admin).await);
+    let (app, agent) = (&harness.app, harness.agent("web-1").await);
+    let (log, key) = (&app.audit, &app.audit_key);
+    let newest = log.checkpoint(key).await.unwrap().unwrap();
+    log.note_all((0..300).map(|count| halted("Ada", count)).collect()).await.unwrap();
+    let page = async |session| harness.get(session, "/audit").await.text();
+    let first = page(&viewer).await;
+    for told in ["300 entries have come since", "No agent has reported a fork", "Nobody has run"] {
+        assert!(first.contains(told), "{told}: {first}");
+    }
+    assert!(!first.contains("/api/v1/audit/export") && page(&admin).await.contains("href=\"/api/v1/audit/export\""));
+    log.keep_verdict(&Verdict { at: clock::now(), entries: 7, wrong: None }).await.unwrap();
+    assert!(page(&viewer).await.contains("up to entry 7: nothing was wrong"));
+    log.keep_verdict(&Verdict { at: clock::now(), entries: 0, wrong: Some("entry 3: <b>".to_owned()) }).await.unwrap();
+    assert!(page(&viewer).await.contains("entry 3: &#60;b&#62;"));
+    let forged = newest.checkpoint.next(&log.place().await.unwrap(), clock::now());
+    let fork = json!({"kept": key.sign(&forged), "shown": newest.envelope, "what": "it went back"}).to_string();
+    assert_eq!(harness.send(agent.signed(Method::POST, "/api/v1/audit/fork", fork)).await.status.as_u16(), 204);
+    assert!(page(&viewer).await.contains("1 agent has reported a fork"));
+
+    log.checkpoint(key).await.unwrap();
+    assert_eq!(harness.get(&viewer, "/api/v1/audit/export").await.problem().0, 403);
+    let exported = harness.get(&admin, "/api/v1/audit/export").await;
+    assert_eq!(exported.headers["content-type"], "application/x-ndjson; charset=utf-8");
+    assert!(exported.headers["content-disposition"].to_str().unwrap().starts_with("attachment"));
+    let mut verifier = Verifier::new(vec![key.public_key()]);
+    exported.text().lines().for_each(|line| verifier.line(line).unwrap());
+    assert_eq!(verifier.finish().unwrap(), verified(log, key).await.unwrap().log, "what is stored, to the last line");
+}
+
+/// An export is read while it is sent, and breaks off where it cannot be read rather than to end there.
+#[tokio::test]
+async fn an_export_that_cannot_be_read_to_its_end_breaks_off() {
+    use axum::{body::Body, http::Request};
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+    let harness = Harness::new();
+    let admin = harness.operator(Role::Admin).await;
+    let log = &harness.app.audit;
+    for _ in 0..60 {
+        log.note_all((0..128).map(|count| halted("Ada", count)).collect()).await.unwrap();
+    }
+    let request =
+        || Request::get("/api/v1/audit/export").header("cookie", &admin.cookie).header("host", "redflag.test").body(Body::empty()).unwrap();
+    let send = async || redflag_server::router::router(&harness.app).oneshot(request()).await.unwrap();
+    let store = harness.app.fleet.store();
+    let blocks = store.list("audit", None, 500).await.unwrap();
+    let (last, record) = blocks.last().unwrap();
+    store.put("audit", last, "rotten", redflag_core::store::Expected::Revision(record.revision)).await.unwrap().unwrap();
+    let mut body = send().await.into_body();
+    let (mut bytes, mut largest, mut broken) = (0, 0, false);
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => {
+                let length = frame.into_data().unwrap().len();
+                (bytes, largest) = (bytes + length, largest.max(length));
+            }
+            Err(_) => {
+                broken = true;
+                break;
+            }
+        }
+    }
+    assert!(broken, "it looks whole");
+    assert!(largest < 1_100_000 && bytes > 2 * largest, "{bytes} bytes in pieces of at most {largest}");
+    for (under, record) in &blocks[..blocks.len() - 1] {
+        assert!(store.delete("audit", under, record.revision).await.unwrap());
+    }
+    assert_ne!(send().await.status().as_u16(), 200, "what cannot be read at all is a problem");
 }

@@ -92,6 +92,7 @@ impl Caller {
         self.get("/metrics").await;
         self.get("/api/v1/audit").await;
         self.get("/api/v1/audit/checkpoint").await;
+        self.get("/api/v1/audit/export").await;
         let (app, agent) = (&self.scene.harness.app, &self.scene.agent);
         let own = app.audit.checkpoint(&app.audit_key).await.unwrap().unwrap();
         self.say(agent, "/api/v1/audit/witness", "{}").await;

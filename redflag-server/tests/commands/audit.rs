@@ -29,6 +29,17 @@ async fn a_log_is_verified_exported_and_verified_without_its_database() {
     assert!(said(&place, &["audit", "show"]).contains(shown["public_key"].as_str().unwrap()));
     let key = shown["public_key"].as_str().unwrap();
 
+    assert!(shown["listed"].is_null(), "{shown}");
+    let starts = place.json("fleet.db", &["audit", "show", "--kind", "server-started", "--by", "server"]);
+    let listed = starts["listed"].as_array().unwrap();
+    assert!(!listed.is_empty() && listed.iter().all(|link| link["entry"]["kind"] == "server-started"), "{starts}");
+    let some = place.json("fleet.db", &["audit", "show", "--entries", "3", "--before", "9"]);
+    let numbers: Vec<_> = some["listed"].as_array().unwrap().iter().map(|link| link["entry"]["number"].as_u64().unwrap()).collect();
+    assert_eq!((numbers, some["next_before"].as_u64()), (vec![8, 7, 6], Some(6)));
+    assert!(said(&place, &["audit", "show", "--kind", "agent-enrolled"]).contains("agent-enrolled"));
+    assert_eq!(place.json("fleet.db", &["audit", "show", "--by", "nobody"])["listed"], serde_json::json!([]));
+    place.fails("fleet.db", &["audit", "show", "--kind", "nonsense"], 2);
+
     place.run("fleet.db", &["audit", "export", "--output", "audit.jsonl"]).success();
     let lines = std::fs::read_to_string(place.path("audit.jsonl")).unwrap();
     assert_eq!(lines, said(&place, &["audit", "export"]), "standard output is the same");

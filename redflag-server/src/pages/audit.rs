@@ -14,8 +14,10 @@ use crate::{
 use askama::Template;
 use axum::{extract::State, http::Uri};
 use redflag_core::{
-    audit::{AuditKind, chain::Link},
-    limits, signing,
+    audit::{AuditKind, FactName, chain::Link, entry::By},
+    limits,
+    names::Text,
+    signing,
     time::Timestamp,
 };
 
@@ -65,33 +67,68 @@ struct Verified {
 struct Row {
     number: u64,
     kind: String,
-    by: String,
-    facts: Vec<(String, String)>,
+    by: Fact,
+    facts: Vec<Fact>,
     at: When,
+}
+
+/// A fact, short enough for a row.
+struct Fact {
+    name: String,
+    shown: String,
+    /// What is shown, in full.
+    whole: String,
+    href: Option<String>,
+}
+
+impl Fact {
+    /// A value as it is, a digest by its first twelve digits.
+    fn plain(name: &str, value: impl ToString) -> Self {
+        let whole = value.to_string();
+        let digest = whole.len() == 64 && whole.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Self { name: spaced(name), shown: if digest { format!("{}…", &whole[..12]) } else { whole.clone() }, whole, href: None }
+    }
+
+    /// An id by its last twelve digits, which are random in every version of ids, with the page it leads to.
+    fn id(name: &str, id: impl ToString, href: String) -> Self {
+        let whole = id.to_string();
+        let shown = whole.rsplit('-').next().map_or_else(|| whole.clone(), |last| format!("…{last}"));
+        Self { name: spaced(name), shown, whole, href: Some(href) }
+    }
+
+    fn agent(name: &str, agent: impl ToString) -> Self {
+        let agent = agent.to_string();
+        let href = format!("/agents/{agent}");
+        Self::id(name, agent, href)
+    }
 }
 
 impl Row {
     fn of(link: &Link, now: Timestamp) -> Self {
         let entry = &link.entry;
-        let mut facts: Vec<(String, String)> = entry.facts.iter().map(|(name, value)| (spaced(name.as_str()), value.to_string())).collect();
+        let agent = entry.facts.get(&FactName::Agent);
+        let fact = |(name, value): (&FactName, &Text)| match (name, agent) {
+            (FactName::Agent, _) => Fact::agent(name.as_str(), value),
+            (FactName::Command, Some(agent)) => Fact::id(name.as_str(), value, format!("/commands/{agent}/{value}")),
+            _ => Fact::plain(name.as_str(), value),
+        };
+        let mut facts: Vec<Fact> = entry.facts.iter().map(fact).collect();
         if let Some(damage) = &entry.damage {
-            facts.push(("behind entry".to_owned(), damage.after.to_string()));
-            facts.push(("damaged records".to_owned(), damage.records.to_string()));
-            facts.push(("digest".to_owned(), damage.digest.to_string()));
+            facts.push(Fact::plain("behind entry", damage.after));
+            facts.push(Fact::plain("damaged records", damage.records));
+            facts.push(Fact::plain("digest", damage.digest));
         }
         if let Some(batch) = &entry.batch {
-            facts.push(("feed position".to_owned(), batch.position.to_string()));
-            facts.push(("agent".to_owned(), batch.agent.to_string()));
-            facts.push(("number".to_owned(), batch.number.to_string()));
-            facts.push(("digest".to_owned(), batch.digest.to_string()));
+            facts.push(Fact::plain("feed position", batch.position));
+            facts.push(Fact::agent("agent", batch.agent));
+            facts.push(Fact::plain("number", batch.number));
+            facts.push(Fact::plain("digest", batch.digest));
         }
-        Self {
-            number: entry.number,
-            kind: spaced(entry.kind.as_str()),
-            by: entry.by.to_string(),
-            facts,
-            at: When::seen_from(now, entry.at),
-        }
+        let by = match &entry.by {
+            By::Agent { agent } => Fact::agent("agent", agent),
+            by => Fact::plain("", by),
+        };
+        Self { number: entry.number, kind: spaced(entry.kind.as_str()), by, facts, at: When::seen_from(now, entry.at) }
     }
 }
 

@@ -22,8 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Batches that wait to be sealed when a server starts: more than go into one block.
-const WAITING: usize = 300;
+/// Batches that wait to be sealed when a server starts: several blocks, so that a kill comes between two of them.
+const WAITING: usize = 500;
 /// Kills of one server, after which another one begins.
 const KILLS: u32 = 10;
 
@@ -168,7 +168,7 @@ async fn kill_again_and_again(campaign: &mut Campaign, database: String, keys: &
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_while_it_seals_on_sqlite_leaves_a_whole_chain() {
     let mut campaign =
-        Campaign::new("server on SQLite killed while it seals", "-p redflag-server --test api killed_while_it_seals_on_sqlite", 20);
+        Campaign::new("server on SQLite killed while it seals", "-p redflag-server --test api killed_while_it_seals_on_sqlite", 8);
     let mut hit = Hit::default();
     while let Some((_, rng)) = campaign.seed() {
         let directory = tempfile::tempdir().unwrap();

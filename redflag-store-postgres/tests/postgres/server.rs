@@ -61,9 +61,20 @@ impl Server {
 
 /// A connection into the schema of a fleet.
 pub(crate) async fn into_schema(server: &Server, options: &Options) -> PgConnection {
-    let mut connection = PgConnection::connect(&server.url()).await.expect("the server accepts connections");
+    let mut connection = connect(server).await;
     connection.execute(AssertSqlSafe(format!("SET search_path TO {}", options.schema))).await.expect("the search path is set");
     connection
+}
+
+/// A connection, as soon as there is room in the queue of those that ask for one: a socket of this machine answers `EAGAIN` while that is
+/// full (connect(2)), and tests that run beside this one ask for many.
+async fn connect(server: &Server) -> PgConnection {
+    loop {
+        match PgConnection::connect(&server.url()).await {
+            Err(sqlx::Error::Io(full)) if full.kind() == std::io::ErrorKind::WouldBlock => tokio::task::yield_now().await,
+            connected => return connected.expect("the server accepts connections"),
+        }
+    }
 }
 
 /// Stores in schemas of their own.

@@ -75,10 +75,13 @@ async fn lease_now(app: &App, agent: AgentId, limit: u32) -> Result<LeaseAnswer,
     Ok(LeaseAnswer { commands, signer, next_key_id, halted: None })
 }
 
+/// How long ago the end of the audit log was seen, at most, before something is handed out.
+const LOG_SEEN_MAX: Duration = Duration::from_secs(1);
+
 /// What the agent is given. Nothing leaves that bears the signature of a key that does not count any more.
 async fn leased(app: &App, agent: AgentId, limit: u32) -> Result<Vec<CommandRecord>, Problem> {
     loop {
-        app.audit.ready().await?;
+        app.audit.ready_lately(LOG_SEEN_MAX).await?;
         let now = app.now();
         let leased = app.fleet.command(agent, Step::Lease { limit }, now).await?;
         if people::suffice(app.fleet.store(), &leased).await? {

@@ -11,7 +11,7 @@ use crate::{
 use axum::{
     extract::{Form, State},
     http::{HeaderMap, StatusCode, header},
-    response::{AppendHeaders, IntoResponse, Redirect, Response},
+    response::{IntoResponse, Redirect, Response},
 };
 use redflag_core::audit::{AuditKind, entry::Note};
 use serde::Deserialize;
@@ -62,6 +62,8 @@ async fn sign_in(
     };
     match tried {
         Ok(Ok(cookie)) => Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()),
+        // Nobody was refused who is only asked for the next thing.
+        Ok(Err(door @ Door::Code { wrong: false, .. })) => Ok(pages::sign_in_page(StatusCode::OK, door)),
         Ok(Err(door)) => {
             refusals::refused(&app).await?;
             Ok(pages::sign_in_page(StatusCode::UNAUTHORIZED, door))
@@ -84,7 +86,8 @@ async fn by_link(
 ) -> Result<Result<String, Door>, Problem> {
     Ok(match access::sign_in_by_link(app, headers, client, &token, code).await? {
         ByLink::SignedIn(cookie) => Ok(cookie),
-        ByLink::WrongCode => Err(Door::Code { token, wrong: !code.is_empty() }),
+        ByLink::WantsCode => Err(Door::Code { token, wrong: false }),
+        ByLink::WrongCode => Err(Door::Code { token, wrong: true }),
         ByLink::Unusable => Err(Door::Used),
     })
 }
@@ -92,7 +95,7 @@ async fn by_link(
 fn limited(problem: Problem, name: String) -> Response {
     let seconds = problem.retry_after_seconds().unwrap_or_default();
     let page = pages::sign_in_page(problem.status(), Door::Limited { name, seconds });
-    problem.left_with((AppendHeaders([(header::RETRY_AFTER, seconds)]), page).into_response())
+    pages::said_on(page, problem)
 }
 
 async fn sign_out(State(app): State<AppState>, operator: Operator, headers: HeaderMap) -> Result<Response, PageProblem> {

@@ -34,6 +34,9 @@ pub(crate) async fn sign_in_by_link(
     let tries = Tries { name: &format!("a link to {}", account.name), address: client::subscriber(client.0) };
     let mut by = "link";
     if account.has_second_factor() {
+        if code.is_empty() {
+            return Ok(ByLink::WantsCode);
+        }
         tries.begin(app)?;
         by = match account::use_code(app.fleet.store(), &account.name, code, app.now()).await? {
             Some(used) => told(&account, "link", used),
@@ -54,7 +57,9 @@ pub(crate) async fn sign_in_by_link(
 pub(crate) enum ByLink {
     /// A session, with its `Set-Cookie` header.
     SignedIn(String),
-    /// The link still works, and wants a code of the account's second factor.
+    /// The link still works, and wants a code of the account's second factor, which nobody has tried to give.
+    WantsCode,
+    /// The link still works, and the code does not hold.
     WrongCode,
     /// It is unknown, used or expired, or its account changed since.
     Unusable,

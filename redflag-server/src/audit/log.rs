@@ -13,7 +13,11 @@ use redflag_core::{
     limits,
     store::{Expected, Record, Store, StoreError, StoreErrorKind},
 };
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 use tokio::sync::Mutex;
 
 /// The namespace of blocks.
@@ -28,6 +32,8 @@ pub struct AuditLog {
     /// Where the chain stood when this process last saw it. Whoever appends holds it until the block is written: within a process writers
     /// take turns, and only those of different processes can be in each other's way.
     tail: Arc<Mutex<Option<Place>>>,
+    /// When it last saw that.
+    seen: Arc<std::sync::Mutex<Option<Instant>>>,
 }
 
 /// What became of an attempt to append.
@@ -42,7 +48,7 @@ impl AuditLog {
     /// The log of `fleet`.
     #[must_use]
     pub fn new(fleet: Fleet) -> Self {
-        Self { fleet, tail: Arc::default() }
+        Self { fleet, tail: Arc::default(), seen: Arc::default() }
     }
 
     /// The fleet.
@@ -209,6 +215,16 @@ impl AuditLog {
         self.place().await.map(drop)
     }
 
+    /// The same, as this process saw it not longer than `age` ago: for what every waiting agent asks, and what would wait in turns for the
+    /// database otherwise.
+    ///
+    /// # Errors
+    /// As [`AuditLog::place`].
+    pub async fn ready_lately(&self, age: Duration) -> Result<(), StoreError> {
+        let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_some_and(|seen| seen.elapsed() < age) { Ok(()) } else { self.ready().await }
+    }
+
     async fn catch_up(&self, tail: &mut Option<Place>) -> Result<Place, StoreError> {
         let place = self.read_on(*tail).await.map_err(|error| match error.kind() {
             StoreErrorKind::Corrupt => {
@@ -218,6 +234,7 @@ impl AuditLog {
             _ => error,
         })?;
         *tail = Some(place);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         Ok(place)
     }
 

@@ -55,6 +55,17 @@ enum What {
     Continue(Continue),
 }
 
+/// Which log, and for whom to print.
+#[derive(Debug, Args)]
+struct On {
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    key: AuditKeyFile,
+    #[command(flatten)]
+    format: Format,
+}
+
 #[derive(Debug, Args)]
 struct Verify {
     /// Verify the lines of an export instead of a database, or - for standard input; needs --public-key
@@ -67,11 +78,7 @@ struct Verify {
     #[arg(long, value_name = "DIGEST")]
     known_gap: Vec<Digest>,
     #[command(flatten)]
-    database: Database,
-    #[command(flatten)]
-    key: AuditKeyFile,
-    #[command(flatten)]
-    format: Format,
+    on: On,
 }
 
 #[derive(Debug, Args)]
@@ -83,11 +90,7 @@ struct Continue {
     #[arg(long, default_value = "operator", value_parser = arguments::text)]
     name: Text,
     #[command(flatten)]
-    database: Database,
-    #[command(flatten)]
-    key: AuditKeyFile,
-    #[command(flatten)]
-    format: Format,
+    on: On,
 }
 
 #[derive(Debug, Args)]
@@ -114,11 +117,7 @@ struct Show {
     #[arg(long, value_name = "WHO", value_parser = arguments::text)]
     by: Option<Text>,
     #[command(flatten)]
-    database: Database,
-    #[command(flatten)]
-    key: AuditKeyFile,
-    #[command(flatten)]
-    format: Format,
+    on: On,
 }
 
 impl Audit {
@@ -140,8 +139,8 @@ impl Verify {
         let (found, fault) = match self.input {
             Some(input) => split(lines(&input, keys)?.map(|log| Found::new(json!({"log": log}), told(&log), &log, &self.known_gap))),
             None => {
-                database::name(&self.database.database)?;
-                let path = self.key.path(&self.database)?;
+                database::name(&self.on.database.database)?;
+                let path = self.on.key.path(&self.on.database)?;
                 if let Some(key) = path.as_deref().map(AuditKey::read).transpose()?.flatten() {
                     keys.push(key.public_key());
                 }
@@ -150,7 +149,7 @@ impl Verify {
                     let usage = WrongUsage("there is none; give its file as --audit-key, or its public half as --public-key");
                     return Err(anyhow::Error::from(usage).context(format!("looking for the audit key at {place}")));
                 }
-                let log = AuditLog::new(database::existing(&self.database.database).await?);
+                let log = AuditLog::new(database::existing(&self.on.database.database).await?);
                 let tell = |number: u64| {
                     if number.is_multiple_of(1_000) {
                         progress.tell(&format!("entry {number}"));
@@ -170,7 +169,11 @@ impl Verify {
         };
         drop(progress);
         let good = found.as_ref().is_some_and(|found| found.unknown.is_empty());
-        output::line(&if self.format.json { document(found.as_ref(), fault.as_ref()).to_string() } else { text(found, fault.as_ref()) })?;
+        output::line(&if self.on.format.json {
+            document(found.as_ref(), fault.as_ref()).to_string()
+        } else {
+            text(found, fault.as_ref())
+        })?;
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -319,19 +322,19 @@ async fn write(log: &AuditLog, out: &mut impl Write) -> anyhow::Result<u64> {
 
 impl Continue {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let fleet = database::existing(&self.database.database).await?;
+        let fleet = database::existing(&self.on.database.database).await?;
         let (log, by) = (AuditLog::new(fleet), By::CommandLine { name: self.name });
         let Some(Link { entry, digest }) = log.continue_behind_damage(by, &self.reason, clock::now()).await? else {
             anyhow::bail!(
                 "the end of the audit log can be read: servers go on by themselves, and audit verify says what is damaged before it"
             );
         };
-        let key = self.key.path(&self.database)?.map(|path| AuditKey::read(&path)).transpose()?.flatten();
+        let key = self.on.key.path(&self.on.database)?.map(|path| AuditKey::read(&path)).transpose()?.flatten();
         if let Some(key) = &key {
             log.checkpoint(key).await?;
         }
         let after = entry.damage.map_or(0, |damage| damage.after);
-        output::line(&if self.format.json {
+        output::line(&if self.on.format.json {
             json!({"after": after, "continued": entry.number, "gap": digest, "signed": key.is_some()}).to_string()
         } else {
             let signed = if key.is_some() {
@@ -351,16 +354,16 @@ impl Continue {
 
 impl Show {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        database::name(&self.database.database)?;
-        let path = self.key.path(&self.database)?.context("a fleet in memory has no key file")?;
+        database::name(&self.on.database.database)?;
+        let path = self.on.key.path(&self.on.database)?.context("a fleet in memory has no key file")?;
         let key =
             AuditKey::read(&path)?.with_context(|| format!("no audit key at {}: a server makes it when it starts", path.display()))?;
-        let log = AuditLog::new(database::existing(&self.database.database).await?);
+        let log = AuditLog::new(database::existing(&self.on.database.database).await?);
         let (place, newest) = (log.place().await?, log.newest_checkpoint().await?);
         let listed = listed(&log, self.entries, self.before, AuditFilter { kind: self.kind, by: self.by }).await?;
         let public_key = STANDARD.encode(key.public_key().to_bytes());
         let checkpoint = newest.as_ref().map(|newest| &newest.checkpoint);
-        output::line(&if self.format.json {
+        output::line(&if self.on.format.json {
             let mut document = json!({"key_id": key.id(), "fingerprint": key.fingerprint(), "public_key": public_key,
                 "entries": place.number, "head": place.digest, "checkpoint": checkpoint});
             if let Some((links, before)) = &listed {

@@ -2,6 +2,7 @@
 
 use super::{
     frame::{Answer, Frame, Place, page, page_with},
+    problem::{asks_again, said_on},
     text::When,
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 use askama::Template;
 use axum::{
     extract::{Form, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, Uri, header},
     response::{AppendHeaders, IntoResponse as _, Redirect},
 };
 use redflag_core::names::Text;
@@ -111,15 +112,12 @@ fn meaning(scope: Scope) -> &'static str {
 
 /// The page again, with why what was asked for was not done.
 async fn refused(app: &App, operator: &Operator, problem: Problem) -> Answer {
-    let failure = match problem.status() {
-        StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => {
-            problem.detail().to_owned()
-        }
-        _ => return Err(problem.into()),
-    };
-    let retry_after = problem.retry_after_seconds().map(|seconds| AppendHeaders([(header::RETRY_AFTER, seconds)]));
-    let shown = page_with(problem.status(), &AccountPage { failure: Some(failure), ..of(app, operator).await? })?;
-    Ok(problem.left_with((retry_after, shown).into_response()))
+    if !asks_again(&problem) {
+        return Err(problem.into());
+    }
+    let failure = Some(problem.detail().to_owned());
+    let shown = page_with(problem.status(), &AccountPage { failure, ..of(app, operator).await? })?;
+    Ok(said_on(shown, problem))
 }
 
 /// What the form sends; the guard has checked the field `csrf`.

@@ -44,7 +44,7 @@ mod users;
 pub(crate) mod assets;
 pub(crate) mod inert;
 
-pub(crate) use problem::{PageProblem, problem_page};
+pub(crate) use problem::{PageProblem, problem_page, said_on};
 pub(crate) use sign_in::{Door, sign_in_page};
 
 use crate::{

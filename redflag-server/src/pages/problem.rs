@@ -17,6 +17,17 @@ impl<P: Into<Problem>> From<P> for PageProblem {
     }
 }
 
+/// Whether the form that was sent can say why nothing was done, and ask again.
+pub(super) const fn asks_again(problem: &Problem) -> bool {
+    matches!(problem.status(), StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS)
+}
+
+/// A page that says the problem in words of its own, with the time after which another try makes sense.
+pub(crate) fn said_on(page: impl IntoResponse, problem: Problem) -> Response {
+    let retry_after = problem.retry_after_seconds().map(|seconds| AppendHeaders([(header::RETRY_AFTER, seconds)]));
+    problem.left_with((retry_after, page).into_response())
+}
+
 /// `problem` as a page, for what is refused before a page's handler runs.
 pub(crate) fn problem_page(problem: Problem) -> Response {
     PageProblem(problem).into_response()
@@ -42,10 +53,7 @@ impl IntoResponse for PageProblem {
         };
         let page = ProblemPage { title, detail, advice, back: "/", back_title: "Go to the overview" };
         match page.render() {
-            Ok(html) => {
-                let retry_after = self.0.retry_after_seconds().map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
-                self.0.left_with((status, retry_after.map(AppendHeaders), Html(html)).into_response())
-            }
+            Ok(html) => said_on((status, Html(html)), self.0),
             Err(_) => self.0.into_response(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     frame::{Answer, Frame, Place, page_with},
+    problem::{asks_again, said_on},
     qr::QrCode,
 };
 use crate::{
@@ -70,24 +71,17 @@ impl Step {
 
 async fn answer(app: &App, operator: &Operator, step: Step, problem: Option<Problem>) -> Answer {
     let status = problem.as_ref().map_or(StatusCode::OK, Problem::status);
-    let retry_after =
-        problem.as_ref().and_then(Problem::retry_after_seconds).map(|seconds| AppendHeaders([(header::RETRY_AFTER, seconds)]));
     let template = SecondFactorPage {
         frame: Frame::of(app, Place::Account, operator).await?,
         failure: problem.as_ref().map(|problem| problem.detail().to_owned()),
         required: app.settings.second_factor_required,
         step,
     };
-    let shown = (retry_after, page_with(status, &template)?).into_response();
+    let shown = page_with(status, &template)?;
     Ok(match problem {
-        Some(problem) => problem.left_with(shown),
+        Some(problem) => said_on(shown, problem),
         None => shown,
     })
-}
-
-/// Whether a refusal is said on the page, which then asks again.
-fn said_here(problem: &Problem) -> bool {
-    matches!(problem.status(), StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// `GET /account/second-factor`: another secret each time, of which nothing is kept.
@@ -123,7 +117,7 @@ pub(super) async fn set(
             let shown = answer(&app, &operator, Step::Done { recovery_codes }, None).await?;
             Ok((AppendHeaders([(header::SET_COOKIE, session.cookie)]), shown).into_response())
         }
-        Err(problem) if said_here(&problem) => {
+        Err(problem) if asks_again(&problem) => {
             let step = Step::of(&app, &operator, Some(secret)).await?;
             answer(&app, &operator, step, Some(problem)).await
         }
@@ -147,7 +141,7 @@ pub(super) async fn remove(
 ) -> Answer {
     match access::remove_own_second_factor(&app, &operator, &headers, client, &form.code).await {
         Ok(cookie) => Ok((AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/account")).into_response()),
-        Err(problem) if said_here(&problem) => {
+        Err(problem) if asks_again(&problem) => {
             let step = Step::of(&app, &operator, None).await?;
             answer(&app, &operator, step, Some(problem)).await
         }

@@ -25,7 +25,7 @@ use redflag_server::{
 };
 use redflag_store_sqlite::SqliteStore;
 use serde_json::json;
-use std::error::Error as _;
+use std::{error::Error as _, time::Duration};
 
 const BLOCKS: &str = "audit";
 const KEPT: &str = "audit-damaged";
@@ -193,6 +193,23 @@ async fn while_its_end_is_damaged_reports_are_taken_and_nothing_is_handed_out() 
     let found = verified(&fleet, &key).await.unwrap();
     assert_eq!((found.log.gaps.len(), found.unsealed), (1, false), "{found:?}");
     assert!(found.batches >= 3 && good.contains("digest"), "what was sealed in what is lost, and the report, are sealed: {found:?}");
+}
+
+/// Waiting agents ask often, and need not all wait for the database: what was seen lately is believed for so long, and no longer.
+#[tokio::test]
+async fn the_end_is_looked_at_again_when_that_is_long_ago() {
+    let fleet = Fleet::new(SqliteStore::in_memory().unwrap());
+    let log = AuditLog::new(fleet.clone());
+    write(&fleet, BLOCKS, &key(1), Some("rotten")).await;
+    let (long, never) = (Duration::from_secs(3_600), Duration::ZERO);
+    assert!(log.ready_lately(long).await.is_err(), "nothing was seen yet");
+    write(&fleet, BLOCKS, &key(1), None).await;
+    noted(&log).await.unwrap();
+    let next = key(log.place().await.unwrap().number + 1);
+    write(&fleet, BLOCKS, &next, Some("rotten")).await;
+    assert!(log.ready_lately(long).await.is_ok());
+    assert!(log.ready_lately(never).await.is_err() && log.ready().await.is_err());
+    assert!(log.ready_lately(long).await.is_ok(), "what is damaged was not seen as the end");
 }
 
 /// A delivery that could not be put down is not answered, and is put down when the agent asks again.

@@ -150,18 +150,29 @@ impl Ada {
         let signed_in = entries.iter().map(|link| &link.entry).filter(|entry| entry.kind == AuditKind::SignedIn);
         signed_in.map(|entry| entry.facts[&FactName::Action].to_string()).collect()
     }
+
+    /// How many entries of a kind there are.
+    async fn kinds(&self, kind: AuditKind) -> usize {
+        let entries = self.harness.app.audit.entries(1..=100).await.unwrap();
+        entries.iter().filter(|link| link.entry.kind == kind).count()
+    }
 }
 
 #[tokio::test]
 async fn a_link_asks_for_a_code_too_and_waits_for_one_that_holds() {
     let ada = Ada::new(Role::Viewer).await;
     let link = ada.link().await;
-    for code in ["", &wrong_code(&ada.secret)] {
+    for (code, status) in [("", StatusCode::OK), (&wrong_code(&ada.secret), StatusCode::UNAUTHORIZED)] {
         let answer = ada.opens(&link, code).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(!answer.headers.contains_key(header::SET_COOKIE));
         assert!(answer.text().contains(&format!("value=\"{link}\"")), "the link is still there to be used: {answer:?}");
         assert_eq!(answer.text().contains("The code is wrong"), !code.is_empty());
     }
+    for _ in 0..20 {
+        assert_eq!(ada.opens(&link, "").await.status, StatusCode::OK, "asking what is wanted is no try");
+    }
+    assert_eq!(ada.kinds(AuditKind::SignInRefused).await, 1, "and nobody was refused by it");
     assert_eq!(ada.opens(&link, &ada.next_code()).await.status, StatusCode::SEE_OTHER);
     assert!(ada.opens(&link, &ada.recovery[0]).await.text().contains("cannot be used any more"));
     let another = ada.link().await;

@@ -2,8 +2,26 @@
 //!
 //! The drivers of PostgreSQL try TLS first and go on without it, and without a look at the certificate: whoever is in between decides.
 
+use crate::error::Failure;
+use redflag_core::store::{StoreError, StoreErrorKind};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use std::net::IpAddr;
+use std::{error::Error, net::IpAddr};
+
+/// TLS could not be spoken, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no TLS with it, which a database on another machine is asked over unless its URL says otherwise (sslmode=require, verify-ca or disable; \
+     sslrootcert=FILE names a private authority): {0}"
+)]
+struct NoTls(Box<dyn Error + Send + Sync>);
+
+/// Why no connection came about.
+pub(crate) fn explained(error: sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::Tls(cause) => StoreError::caused(StoreErrorKind::Unavailable, NoTls(cause)),
+        other => Failure::from(other).into(),
+    }
+}
 
 /// To another machine TLS with a verified certificate, in place of a mode that anybody in between could choose; on this one as asked for.
 pub(crate) fn encrypted(options: PgConnectOptions) -> PgConnectOptions {

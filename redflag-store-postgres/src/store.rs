@@ -4,7 +4,7 @@ use crate::{
     agents,
     catalog::{Absent, Catalog},
     commands, derived,
-    encryption::encrypted,
+    encryption::{encrypted, explained},
     error::Failure,
     feed::{self, Growth},
     follower::Follower,
@@ -101,7 +101,7 @@ impl PostgresStore {
             .acquire_timeout(options.acquire_timeout)
             .connect_with(connect.statement_cache_capacity(kept).application_name("redflag"))
             .await
-            .map_err(Failure::from)?;
+            .map_err(explained)?;
         let transactions = Transactions::new(pool.clone(), &options);
         let durable_on_ack = schema::durability(&transactions, &options).await?;
         schema::migrate(&transactions, &options.schema).await?;

@@ -80,7 +80,7 @@ words! {
         ForkReported = "fork-reported",
         /// Another key of the server signs commands.
         SigningKeyChanged = "signing-key-changed",
-        /// Who signs commands, or what may be installed without a second look, is not what it was at the last start.
+        /// Who signs commands, what may be installed without a second look, or how one signs in, is not what it was at the last start.
         TermsChanged = "terms-changed",
         /// The end of the log was damaged, and it goes on behind it.
         ContinuedAfterDamage = "continued-after-damage",
@@ -142,6 +142,8 @@ words! {
         Revision = "revision",
         /// What an account may do.
         Role = "role",
+        /// Whether everybody who signs in has to have a second factor.
+        SecondFactor = "second-factor",
         /// What a token may do, or which side effects are allowed.
         Scopes = "scopes",
         /// Where something stands now.

@@ -17,12 +17,12 @@ use redflag_core::{
 /// The namespace, and the key in it, of the number of the newest [`AuditKind::ServerStarted`].
 const STARTED: (&str, &str) = ("audit-started", "entry");
 /// What is told of terms.
-const TERMS: [FactName; 3] = [FactName::Mode, FactName::Count, FactName::Scopes];
+const TERMS: [FactName; 4] = [FactName::Mode, FactName::Count, FactName::Scopes, FactName::SecondFactor];
 /// Entries behind which a start is looked for that was just put down.
 const BEHIND: u64 = 500;
 
-/// Says that a server starts: its version, whose keys sign commands and checkpoints, and what may be installed without a second look; and, in
-/// the same block, what of it is another than at the last start.
+/// Says that a server starts: its version, whose keys sign commands and checkpoints, what may be installed without a second look, and whether
+/// signing in takes a second factor; and, in the same block, what of it is another than at the last start.
 ///
 /// # Errors
 /// When the store fails, or the end of the log is damaged.
@@ -37,6 +37,7 @@ pub async fn begin(app: &App) -> Result<(), StoreError> {
         .with(FactName::Mode, terms.mode)
         .with(FactName::Count, terms.signatures_min)
         .with(FactName::Scopes, effects.join(" "))
+        .with(FactName::SecondFactor, if app.settings.second_factor_required { "required" } else { "optional" })
         .with(FactName::KeyId, app.signing_key.id())
         .with(FactName::AuditKeyId, app.audit_key.id());
     let before = log.place().await?.number;
@@ -68,7 +69,8 @@ fn terms_changed(app: &App, last: &Entry, started: &Note) -> Option<Note> {
     TERMS.iter().any(|name| last.facts.get(name).is_some_and(|then| started.fact(*name) != Some(then))).then(|| {
         let told = |name| last.facts.get(&name).map_or("", |text| text.as_str());
         let (mode, count, effects) = (told(FactName::Mode), told(FactName::Count), told(FactName::Scopes));
-        let before = format!("{mode}, {count} signatures of people, side effects: {effects}");
+        let factor = told(FactName::SecondFactor);
+        let before = format!("{mode}, {count} signatures of people, side effects: {effects}, second factor: {factor}");
         tracing::warn!(before, "commands are signed and installed on other terms than at the last start");
         let changed = note(app, AuditKind::TermsChanged).with(FactName::Before, before);
         TERMS.iter().fold(changed, |note, name| note.with_some(*name, started.fact(*name)))

@@ -53,11 +53,11 @@ async fn a_start_with_other_keys_or_terms_is_an_entry_of_its_own() {
     assert_eq!(start(&terms, &new, &audit_key).await.0, [usual(&new, "server-signs")], "once");
 
     let people = Terms { mode: SigningMode::OperatorSigns, signatures_min: 2, ..Terms::default() };
-    let sign = "server-signs, 0 signatures of people, side effects: -".to_owned();
+    let sign = "server-signs, 0 signatures of people, side effects: -, second factor: optional".to_owned();
     let changed = (AuditKind::TermsChanged, vec![sign, "operator-signs".to_owned()]);
     assert_eq!(start(&people, &new, &audit_key).await, (vec![usual(&new, "operator-signs"), changed], 1));
     let one = Terms { signatures_min: 1, side_effects: [SideEffect::Removal].into(), ..people.clone() };
-    let before = "operator-signs, 2 signatures of people, side effects: -".to_owned();
+    let before = "operator-signs, 2 signatures of people, side effects: -, second factor: optional".to_owned();
     let changed = (AuditKind::TermsChanged, vec![before, "operator-signs".to_owned()]);
     assert_eq!(start(&one, &new, &audit_key).await.0[1..], [changed], "one signature fewer, and what may come along");
 
@@ -65,6 +65,23 @@ async fn a_start_with_other_keys_or_terms_is_an_entry_of_its_own() {
     let changed = (AuditKind::AuditKeyChanged, vec![audit_key.id().to_string(), other.id().to_string()]);
     assert_eq!(start(&one, &new, &other).await.0[1..], [changed], "though no checkpoint was signed yet");
     assert_eq!(start(&one, &new, &other).await.0.len(), 1);
+}
+
+/// So does how one signs in.
+#[tokio::test]
+async fn a_start_that_demands_second_factors_or_does_not_any_more_is_an_entry_of_its_own() {
+    let fleet = Fleet::new(SqliteStore::in_memory().unwrap());
+    let (key, audit_key) = (SigningKey::new(), AuditKey::new());
+    for (required, changed) in [(false, 0), (true, 1), (true, 1), (false, 2)] {
+        let settings = Settings { second_factor_required: required, ..Settings::default() };
+        let app = App::with_keys(fleet.clone(), settings, key.clone(), audit_key.clone());
+        keeper::begin(&app).await.unwrap();
+        let entries = app.audit.entries(1..=u64::MAX).await.unwrap();
+        let of_terms: Vec<_> = entries.iter().filter(|link| link.entry.kind == AuditKind::TermsChanged).collect();
+        assert_eq!(of_terms.len(), changed, "{required}");
+        let told = |link: &redflag_core::audit::chain::Link| link.entry.facts[&FactName::SecondFactor].to_string();
+        assert!(of_terms.last().is_none_or(|link| told(link) == if required { "required" } else { "optional" }));
+    }
 }
 
 /// Where the newest start stands is remembered beside the log; the log is what counts.

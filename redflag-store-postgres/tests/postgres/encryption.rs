@@ -1,5 +1,6 @@
 //! Whoever stands between server and database gets nothing to read.
 
+use redflag_core::store::StoreErrorKind;
 use redflag_store_postgres::{Options, PostgresStore};
 use std::{net::Ipv4Addr, time::Duration};
 use tokio::{
@@ -29,4 +30,6 @@ async fn a_server_on_another_machine_that_knows_no_tls_hears_no_name_and_no_pass
     let refused = PostgresStore::connect(&url, options).await.unwrap_err();
     let (asked, heard) = heard.await.unwrap();
     assert_eq!((asked, heard), (TLS_ASKED_FOR, Vec::new()), "{refused}");
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(refused.kind() == &StoreErrorKind::Unavailable && why.contains("sslmode=") && why.contains("does not support TLS"), "{why}");
 }

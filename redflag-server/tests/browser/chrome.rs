@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -175,20 +175,39 @@ impl Drop for Chrome {
     }
 }
 
+/// Starts a driver, and once more where its port was not free: it takes a free one of IPv6, and the same of IPv4 may belong to somebody.
 fn start_driver() -> (Child, String) {
-    let command = Command::new(DRIVER).arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let mut process = command.expect("the driver starts");
-    let mut said = BufReader::new(process.stdout.take().expect("stdout is piped"));
-    let port = loop {
-        let mut line = String::new();
-        assert_ne!(said.read_line(&mut line).expect("the driver says where it listens"), 0, "the driver ended before it listened");
-        if let Some((_, port)) = line.split_once("started successfully on port ") {
-            break port.trim().trim_end_matches('.').to_owned();
+    loop {
+        let command = Command::new(DRIVER).arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut process = command.expect("the driver starts");
+        let mut said = BufReader::new(process.stdout.take().expect("stdout is piped"));
+        match listening(&mut said) {
+            Ok(port) => {
+                // The driver goes on talking, and would stand still if nobody listened.
+                std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+                return (process, port);
+            }
+            Err(words) => {
+                process.wait().expect("the driver has ended");
+                assert!(words.contains("port not available"), "the driver ended before it listened: {words}");
+            }
         }
-    };
-    // The driver goes on talking, and would stand still if nobody listened.
-    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
-    (process, port)
+    }
+}
+
+/// The port on which a driver says that it listens, or all it said before it ended.
+fn listening(said: &mut impl BufRead) -> Result<String, String> {
+    let mut words = String::new();
+    loop {
+        let mut line = String::new();
+        if said.read_line(&mut line).expect("the driver says where it listens") == 0 {
+            return Err(words);
+        }
+        if let Some((_, port)) = line.split_once("started successfully on port ") {
+            return Ok(port.trim().trim_end_matches('.').to_owned());
+        }
+        words += &line;
+    }
 }
 
 /// Where screenshots go: `REDFLAG_SCREENSHOTS`, or `screenshots` in the target directory.
